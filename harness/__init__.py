@@ -1,0 +1,1 @@
+"""The test harness: hosts, control, generators, faults, history, runs and reports."""

@@ -1,0 +1,1 @@
+"""What clients do (workloads) and what they do it to (systems)."""
