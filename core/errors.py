@@ -1,0 +1,90 @@
+"""The node's errors, in three families that are never mixed.
+
+* ``NodeError``: this node or command can't go on. One line for a person, naming the file,
+  key or address and what was expected; ``exit_code`` says whose fault it is (254 what the
+  user gave, 255 what the machine did).
+* ``OperationError``: how one client operation ended other than well. The line that matters
+  runs between ``Refused`` (certainly did not happen, nor will) and ``Unknown`` (it may have
+  happened, or may yet): a checker's verdict rests on the first never being said in doubt.
+* ``InvariantViolation``: a bug of ours. It carries the numbers and stops the node.
+"""
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class InvariantViolation(Exception):
+    """Something that can't be is: the node must stop before it does harm."""
+
+
+class ProtocolError(Exception):
+    """The other end of a connection broke the protocol: close that connection."""
+
+
+class NodeError(Exception):
+    """Base of all errors that end a command with one clear line."""
+
+    exit_code = 255
+
+
+class ConfigError(NodeError):
+    """A configuration or a command line asks for what can't be (exit code 254)."""
+
+    exit_code = 254
+
+
+class HandshakeRefused(NodeError):
+    """The other end would not have us: another cluster, key or protocol."""
+
+
+class WalError(NodeError):
+    """The write-ahead log can't be opened."""
+
+
+class CorruptSegment(WalError):
+    """A segment holds bytes that no crash can leave behind: refused, never repaired."""
+
+    def __init__(self, path: str | Path, offset: int, what: str) -> None:
+        super().__init__(f"corrupt segment {path} at offset {offset}: {what}")
+        self.path = Path(path)
+        self.offset = offset
+
+
+class MissingSegment(WalError):
+    """A segment that must exist does not: somebody removed part of the log."""
+
+
+class DirectoryInUse(WalError):
+    """Another process has this log open."""
+
+
+class OperationError(Exception):
+    """Base of the ways in which a client operation does not succeed."""
+
+
+class CasMismatch(OperationError):
+    """The compare-and-set found ``seen`` (None: no value) and changed nothing."""
+
+    def __init__(self, seen: bytes | None) -> None:
+        super().__init__(f"found {seen!r}")
+        self.seen = seen
+
+
+class Refused(OperationError):
+    """The operation certainly did not happen, and never will."""
+
+
+class NotLeader(Refused):
+    """The node does not lead; ``leader`` is the node it believes does (0: none known)."""
+
+    def __init__(self, leader: int) -> None:
+        super().__init__(f"not the leader; leader is {leader or 'unknown'}")
+        self.leader = leader
+
+
+class SessionLost(Refused):
+    """The cluster does not know this session (any more)."""
+
+
+class Unknown(OperationError):
+    """The operation may have happened, may yet happen, or never will: nobody can tell."""
