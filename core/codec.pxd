@@ -1,0 +1,127 @@
+"""Byte layouts shared by wire, WAL and memory. Little-endian; sizes are part of the format."""
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from *:
+    """
+    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+    #error "seatrial's formats are little-endian and are read in place"
+    #endif
+    """
+
+cdef packed struct Record:      # 72 bytes, then the payload
+    uint32_t length             # of the whole record
+    uint32_t crc                # CRC32C of bytes 24..length, computed once by the first leader
+    uint64_t index              # local coordinates
+    uint64_t term
+    uint64_t rindex             # root coordinates; 0: a local entry
+    uint64_t epoch              # number << 16 | domain id
+    uint64_t rterm
+    uint64_t client
+    uint64_t sequence
+    uint8_t kind
+    uint8_t flags
+    uint16_t reserved16
+    uint32_t reserved32
+
+cdef packed struct Command:     # 16 bytes, then key, value, expected
+    uint8_t op
+    uint8_t flags               # CAS: HAS_EXPECTED, else "expected absent"
+    uint16_t key_length
+    uint32_t value_length
+    uint32_t expected_length
+    uint32_t reserved
+
+cdef packed struct FrameHeader:  # 16 bytes
+    uint32_t length             # of the whole frame
+    uint32_t crc                # CRC32C of bytes 8..end (APPEND: see append_crc)
+    uint8_t type
+    uint8_t flags
+    uint16_t reserved16
+    uint32_t reserved32
+
+cdef packed struct Message:     # 72 bytes: every frame between members; APPEND adds records
+    FrameHeader header
+    uint32_t sender
+    uint32_t receiver
+    uint64_t term
+    uint64_t index
+    uint64_t log_term
+    uint64_t commit
+    uint64_t round
+    uint32_t count
+    uint32_t reserved
+
+cdef packed struct Request:     # 40 bytes, then a Command with its key, value, expected
+    FrameHeader header
+    uint64_t request
+    uint64_t client
+    uint64_t sequence
+
+cdef packed struct Response:    # 56 bytes, then the value
+    FrameHeader header
+    uint64_t request
+    uint64_t rindex
+    uint64_t epoch
+    uint64_t term
+    uint8_t status
+    uint8_t flags
+    uint16_t node
+    uint32_t value_length
+
+cdef enum:
+    RECORD_SIZE = 72
+    COMMAND_SIZE = 16
+    HEADER_SIZE = 16
+    MESSAGE_SIZE = 72
+    REQUEST_SIZE = 40
+    RESPONSE_SIZE = 56
+    PREFIX_SIZE = 24            # length, crc, index, term: what a frame's own check covers
+    MAX_FRAME_BYTES = 1 << 25   # more than a full batch and the largest value
+
+cdef enum:                      # Record.kind
+    KIND_NOOP = 0
+    KIND_COMMAND = 1
+    KIND_OPEN_SESSION = 2
+
+cdef enum:                      # frame types
+    VOTE = 1
+    VOTE_REPLY = 2
+    APPEND = 3
+    APPEND_REPLY = 4
+    HEARTBEAT = 5
+    HEARTBEAT_REPLY = 6
+    REQUEST = 32
+    RESPONSE = 33
+
+cdef enum:                      # Command.op
+    OP_READ = 1
+    OP_WRITE = 2
+    OP_CAS = 3
+    OP_APPEND = 4
+    OP_DELETE = 5
+    OP_OPEN_SESSION = 16
+    OP_PING = 32
+    OP_STATUS = 33
+
+cdef enum:                      # Response.status
+    STATUS_OK = 0
+    STATUS_CAS_MISMATCH = 1
+    STATUS_NOT_LEADER = 2
+    STATUS_SESSION_LOST = 3
+    STATUS_BAD_REQUEST = 4
+    STATUS_TOO_LARGE = 5
+    STATUS_BUSY = 6
+    STATUS_UNKNOWN = 7
+
+cdef enum:
+    HAS_VALUE = 1               # Response.flags
+    HAS_EXPECTED = 1            # Command.flags
+    REJECTED = 1                # Message.flags of an APPEND_REPLY
+    GRANTED = 1                 # Message.flags of a VOTE_REPLY
+
+cdef uint32_t record_crc(const Record* r) noexcept nogil
+cdef uint32_t plain_crc(const char* frame) noexcept nogil
+cdef uint32_t append_crc(const char* frame, size_t fixed) noexcept nogil
+cdef size_t records_fit(const char* data, size_t size, uint32_t* count) noexcept nogil
+cdef size_t command_size(const Command* c) noexcept nogil
+cdef Py_ssize_t next_frame(const char* data, size_t size) except -1 nogil

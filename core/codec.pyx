@@ -1,0 +1,262 @@
+"""Frames and records: the byte layouts, their checks, and the Python-level encoders.
+
+One record format serves wire, WAL and memory, so that appending, relaying and recovering
+copy bytes and never re-encode (layouts: codec.pxd). Two checks divide the work:
+
+* a record's own ``crc`` covers everything that stays the same wherever it travels (root
+  coordinates, session, payload). It is computed once, by the leader that first appends
+  the record, and verified by everybody else.
+* a frame's ``crc`` covers the frame's fixed part. For APPEND (and for a group write in the
+  WAL) it also covers the first 24 bytes of every record it carries: length, crc and the
+  local coordinates, which another domain's leader would assign anew. Thus every byte is
+  under exactly one check, and payloads are summed once.
+
+Every length is validated before it is used; a frame that lies raises ProtocolError.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stddef cimport size_t
+from libc.string cimport memcpy, memset
+
+from seatrial.core.crc cimport crc32c
+
+from seatrial.core.errors import ProtocolError
+
+OPS = {
+    "read": OP_READ, "write": OP_WRITE, "cas": OP_CAS, "append": OP_APPEND,
+    "delete": OP_DELETE, "open-session": OP_OPEN_SESSION, "ping": OP_PING, "status": OP_STATUS,
+}
+STATUSES = (
+    "ok", "cas-mismatch", "not-leader", "session-lost", "bad-request", "too-large", "busy",
+    "unknown",
+)
+KINDS = ("no-op", "command", "open-session")
+
+assert sizeof(Record) == RECORD_SIZE and sizeof(Command) == COMMAND_SIZE
+assert sizeof(FrameHeader) == HEADER_SIZE and sizeof(Message) == MESSAGE_SIZE
+assert sizeof(Request) == REQUEST_SIZE and sizeof(Response) == RESPONSE_SIZE
+
+
+cdef uint32_t record_crc(const Record* r) noexcept nogil:
+    """The check of a record whose length is already known to be sound."""
+    return crc32c(0, <const char*>r + PREFIX_SIZE, r.length - PREFIX_SIZE)
+
+
+cdef uint32_t plain_crc(const char* frame) noexcept nogil:
+    """The check of a frame that carries no records."""
+    return crc32c(0, frame + 8, (<const FrameHeader*>frame).length - 8)
+
+
+cdef uint32_t append_crc(const char* frame, size_t fixed) noexcept nogil:
+    """The check of a frame with records: its fixed part, then each record's first 24 bytes."""
+    cdef uint32_t crc = crc32c(0, frame + 8, fixed - 8)
+    cdef size_t at = fixed
+    cdef size_t end = (<const FrameHeader*>frame).length
+    while at < end:
+        crc = crc32c(crc, frame + at, PREFIX_SIZE)
+        at += (<const Record*>(frame + at)).length
+    return crc
+
+
+cdef size_t records_fit(const char* data, size_t size, uint32_t* count) noexcept nogil:
+    """Walk concatenated records; return the bytes of whole, plausible ones and their count."""
+    cdef size_t at = 0
+    cdef uint32_t length
+    count[0] = 0
+    while size - at >= RECORD_SIZE:
+        length = (<const Record*>(data + at)).length
+        if length < RECORD_SIZE or length > size - at:
+            break
+        at += length
+        count[0] += 1
+    return at
+
+
+cdef size_t command_size(const Command* c) noexcept nogil:
+    return <size_t>COMMAND_SIZE + c.key_length + c.value_length + c.expected_length
+
+
+cdef Py_ssize_t next_frame(const char* data, size_t size) except -1 nogil:
+    """Return the length of the whole frame at ``data``, 0 while it is incomplete.
+
+    Raises ProtocolError for a length out of bounds.
+    """
+    cdef uint32_t length
+    if size < HEADER_SIZE:
+        return 0
+    length = (<const FrameHeader*>data).length
+    if length < HEADER_SIZE or length > MAX_FRAME_BYTES:
+        with gil:
+            raise ProtocolError(f"frame of {length} bytes: expected 16 to {MAX_FRAME_BYTES}")
+    return length if length <= size else 0
+
+
+def encode_request(request: int, client: int, sequence: int, op: int, bytes key=b"",
+                   bytes value=b"", expected: bytes | None = None) -> bytes:
+    """Return a REQUEST frame. ``expected`` None with op cas means: expect the key absent."""
+    cdef bytes wanted = b"" if expected is None else expected
+    cdef size_t size = REQUEST_SIZE + COMMAND_SIZE + len(key) + len(value) + len(wanted)
+    if len(key) > 0xFFFF or size > MAX_FRAME_BYTES:
+        raise ValueError(f"request of {size} bytes with a key of {len(key)} is too large")
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, size)
+    cdef char* p = PyBytes_AS_STRING(frame)
+    cdef Request* r = <Request*>p
+    cdef Command* c = <Command*>(p + REQUEST_SIZE)
+    memset(p, 0, REQUEST_SIZE + COMMAND_SIZE)
+    r.header.length = <uint32_t>size
+    r.header.type = REQUEST
+    r.request = request
+    r.client = client
+    r.sequence = sequence
+    c.op = op
+    c.flags = HAS_EXPECTED if expected is not None else 0
+    c.key_length = <uint16_t>len(key)
+    c.value_length = <uint32_t>len(value)
+    c.expected_length = <uint32_t>len(wanted)
+    p += REQUEST_SIZE + COMMAND_SIZE
+    memcpy(p, PyBytes_AS_STRING(key), len(key))
+    memcpy(p + len(key), PyBytes_AS_STRING(value), len(value))
+    memcpy(p + len(key) + len(value), PyBytes_AS_STRING(wanted), len(wanted))
+    r.header.crc = plain_crc(<char*>r)
+    return frame
+
+
+def decode_request(bytes frame) -> tuple:
+    """Return (request, client, sequence, op, key, value, expected or None) of a REQUEST frame."""
+    cdef const Request* r = <const Request*>checked(frame, REQUEST, REQUEST_SIZE + COMMAND_SIZE)
+    cdef const Command* c = <const Command*>(<const char*>r + REQUEST_SIZE)
+    cdef const char* p = <const char*>c + COMMAND_SIZE
+    if REQUEST_SIZE + command_size(c) != r.header.length:
+        raise ProtocolError("request's parts do not add up to its length")
+    key = p[:c.key_length]
+    value = p[c.key_length:c.key_length + c.value_length]
+    p += c.key_length + c.value_length
+    expected = p[:c.expected_length] if c.flags & HAS_EXPECTED else None
+    return r.request, r.client, r.sequence, c.op, key, value, expected
+
+
+def encode_response(request: int, status: int, value: bytes | None = None, node: int = 0,
+                    rindex: int = 0, epoch: int = 0, term: int = 0) -> bytes:
+    """Return a RESPONSE frame (tests and scripted servers; the node writes them in C)."""
+    cdef bytes body = b"" if value is None else value
+    cdef size_t size = RESPONSE_SIZE + len(body)
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, size)
+    cdef char* p = PyBytes_AS_STRING(frame)
+    cdef Response* r = <Response*>p
+    memset(p, 0, RESPONSE_SIZE)
+    r.header.length = <uint32_t>size
+    r.header.type = RESPONSE
+    r.request, r.rindex, r.epoch, r.term = request, rindex, epoch, term
+    r.status, r.node = status, node
+    r.flags = HAS_VALUE if value is not None else 0
+    r.value_length = <uint32_t>len(body)
+    memcpy(p + RESPONSE_SIZE, PyBytes_AS_STRING(body), len(body))
+    r.header.crc = plain_crc(p)
+    return frame
+
+
+def decode_response(bytes frame) -> tuple:
+    """Return (request, status, value or None, node, rindex, epoch, term) of a RESPONSE frame."""
+    cdef const Response* r = <const Response*>checked(frame, RESPONSE, RESPONSE_SIZE)
+    if <size_t>RESPONSE_SIZE + r.value_length != r.header.length:
+        raise ProtocolError("response's parts do not add up to its length")
+    value = None
+    if r.flags & HAS_VALUE:
+        value = (<const char*>r)[RESPONSE_SIZE:r.header.length]
+    return r.request, r.status, value, r.node, r.rindex, r.epoch, r.term
+
+
+cdef const char* checked(bytes frame, uint8_t type, size_t least) except NULL:
+    """Return the frame's bytes after its length, type and check were verified."""
+    cdef const char* p = PyBytes_AS_STRING(frame)
+    cdef const FrameHeader* h = <const FrameHeader*>p
+    if <size_t>len(frame) < least or h.length != <size_t>len(frame):
+        raise ProtocolError(f"frame of {len(frame)} bytes: expected at least {least}")
+    if h.type != type:
+        raise ProtocolError(f"frame type {h.type}: expected {type}")
+    if plain_crc(p) != h.crc:
+        raise ProtocolError("frame check failed: bytes were altered on the way")
+    return p
+
+
+def frame_type(bytes frame) -> int:
+    """Return the type byte of a whole frame."""
+    if len(frame) < HEADER_SIZE:
+        raise ProtocolError(f"frame of {len(frame)} bytes: expected at least {HEADER_SIZE}")
+    return (<const FrameHeader*>PyBytes_AS_STRING(frame)).type
+
+
+def split_frames(bytearray data) -> list:
+    """Take the whole frames off the front of ``data``; an incomplete one stays."""
+    cdef list out = []
+    cdef size_t at = 0
+    cdef Py_ssize_t n
+    cdef const char* p = data
+    cdef size_t size = len(data)
+    while True:
+        n = next_frame(p + at, size - at)
+        if n == 0:
+            break
+        out.append(PyBytes_FromStringAndSize(p + at, n))
+        at += n
+    if at:
+        del data[:at]
+    return out
+
+
+def encode_record(index: int, term: int, kind: int, bytes payload=b"", *, client: int = 0,
+                  sequence: int = 0, rindex: int = 0, epoch: int = 0, rterm: int = 0) -> bytes:
+    """Return a record with its check (tools and tests; the leader writes them in place)."""
+    cdef size_t size = RECORD_SIZE + len(payload)
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, size)
+    cdef Record* r = <Record*>PyBytes_AS_STRING(out)
+    memset(r, 0, RECORD_SIZE)
+    r.length = <uint32_t>size
+    r.index, r.term, r.kind = index, term, kind
+    r.rindex, r.epoch, r.rterm = rindex, epoch, rterm
+    r.client, r.sequence = client, sequence
+    memcpy(<char*>r + RECORD_SIZE, PyBytes_AS_STRING(payload), len(payload))
+    r.crc = record_crc(r)
+    return out
+
+
+def split_records(bytes data) -> list:
+    """Return the records concatenated in ``data``, each verified.
+
+    Raises ProtocolError naming the offset of the first bad one.
+    """
+    cdef list out = []
+    cdef size_t at = 0, size = len(data)
+    cdef const char* p = PyBytes_AS_STRING(data)
+    cdef const Record* r
+    while at < size:
+        r = <const Record*>(p + at)
+        if size - at < RECORD_SIZE or r.length < RECORD_SIZE or r.length > size - at:
+            raise ProtocolError(f"record at byte {at}: not whole")
+        if record_crc(r) != r.crc:
+            raise ProtocolError(f"record at byte {at}: check failed")
+        out.append(PyBytes_FromStringAndSize(p + at, r.length))
+        at += r.length
+    return out
+
+
+def describe_record(bytes record) -> dict:
+    """Return a record's fields for people: names for kinds and ops, sizes, key and value."""
+    cdef const Record* r = <const Record*>PyBytes_AS_STRING(record)
+    cdef const Command* c
+    if len(record) < RECORD_SIZE or r.length != <size_t>len(record):
+        raise ProtocolError(f"record of {len(record)} bytes is not whole")
+    out = {
+        "index": r.index, "term": r.term, "rindex": r.rindex, "epoch": r.epoch, "rterm": r.rterm,
+        "client": r.client, "sequence": r.sequence, "length": r.length, "crc": r.crc,
+        "kind": KINDS[r.kind] if r.kind < len(KINDS) else f"kind-{r.kind}",
+    }
+    if r.kind == KIND_COMMAND and r.length >= RECORD_SIZE + COMMAND_SIZE:
+        c = <const Command*>(<const char*>r + RECORD_SIZE)
+        names = {number: name for name, number in OPS.items()}
+        body = record[RECORD_SIZE + COMMAND_SIZE:]
+        out["op"] = names.get(c.op, f"op-{c.op}")
+        out["key"] = body[:c.key_length]
+        out["value"] = body[c.key_length:c.key_length + c.value_length]
+        if c.flags & HAS_EXPECTED:
+            out["expected"] = body[c.key_length + c.value_length:]
+    return out
