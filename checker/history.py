@@ -30,9 +30,268 @@ Operations of the register, CAS and KV workloads, per key (values are ints or nu
 invoke ``[old, new]``, ok ``[old, new]``, fail ``[old, new, seen]``: a failed CAS says what it
 saw, so it is an observation, not a lost operation. ``append``: the element; reads then
 answer a list. ``delete``: null.
+
+The order of rows is the order in which things happened: who recorded event i before event j
+saw i first. Times are for people and plots; a verdict never depends on them.
 """
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from .errors import BadHistory
+
 VERSION = 1
+FILE_NAME = "history.arrow"
 INVOKE, OK, FAIL, INFO = 0, 1, 2, 3
+TYPE_NAMES = ("invoke", "ok", "fail", "info")
 NEMESIS = -1
+NONE = -1          # "no such row", "no such key"
+INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
+
+Ints = npt.NDArray[np.int64]
+
+SCHEMA = pa.schema([
+    ("index", pa.int64()),
+    ("time", pa.int64()),
+    ("process", pa.int32()),
+    ("type", pa.int8()),
+    ("f", pa.dictionary(pa.int16(), pa.string())),
+    ("key", pa.binary()),
+    ("value", pa.int64()),
+    ("value_ext", pa.binary()),
+    ("node", pa.int16()),
+    ("domain", pa.int16()),
+    ("rindex", pa.int64()),
+    ("epoch", pa.int64()),
+    ("term", pa.int64()),
+    ("error", pa.dictionary(pa.int16(), pa.string())),
+])
+DEFAULTS: dict[str, Any] = {"node": -1, "domain": 0, "time": -1}
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+def pack(value: Any) -> tuple[int | None, bytes | None]:
+    """Return the columns ``(value, value_ext)`` that hold a value."""
+    if value is None:
+        return None, None
+    if type(value) is int and INT64_MIN <= value <= INT64_MAX:
+        return value, None
+    return None, _encode(value)
+
+
+def unpack(value: int | None, value_ext: bytes | None) -> Any:
+    """Return the value that ``pack`` split into two columns (a tuple comes back as a list)."""
+    return value if value_ext is None else _decode(value_ext)
+
+
+def metadata(seed: int | None = None, test: Mapping[str, Any] | None = None) -> dict[bytes, bytes]:
+    """Return the schema metadata that a writer puts into the stream's header."""
+    return {
+        b"seatrial.version": str(VERSION).encode(),
+        b"seatrial.seed": json.dumps(seed).encode(),
+        b"seatrial.test": json.dumps(test, default=str).encode(),
+    }
+
+
+class History:
+    """A whole history in memory: numpy columns, and the values decoded on demand.
+
+    ``f``, ``key`` and ``error`` are codes into ``fs``, ``keys`` and ``errors``; NONE where
+    the column is null. ``complete`` is False when the stream has no end: its writer was
+    killed, and what follows the last whole batch is lost.
+    """
+
+    def __init__(self, table: pa.Table, *, complete: bool = True, where: str = "history") -> None:
+        self.where = where
+        self.complete = complete
+        self.metadata = _metadata(table.schema.metadata, where)
+        table = table.combine_chunks().unify_dictionaries()
+        self.index = _ints(table, "index")
+        self.time = _ints(table, "time")
+        self.process = _ints(table, "process")
+        self.type = _ints(table, "type")
+        self.node = _ints(table, "node")
+        self.domain = _ints(table, "domain")
+        self.f, self.fs = _codes(table, "f")
+        self.key, self.keys = _codes(table, "key")
+        self.error, self.errors = _codes(table, "error")
+        self._table = table
+        self._value = _column(table, "value")
+        self._value_ext = _column(table, "value_ext")
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @classmethod
+    def read(cls, path: Path | str) -> History:
+        """Read a history, up to its last whole batch."""
+        table, complete = _read_stream(Path(path))
+        return cls(table, complete=complete, where=str(path))
+
+    @classmethod
+    def from_rows(
+        cls, rows: Iterable[Mapping[str, Any]], *, where: str = "history",
+        meta: Mapping[bytes, bytes] | None = None,
+    ) -> History:
+        """Build a history from events as mappings: type, process, f, value, and what else is known.
+
+        ``type`` is a name or a number; ``value`` any msgpack-able value; a missing column
+        takes its default (index: the position).
+        """
+        columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+        for i, row in enumerate(rows):
+            value, ext = pack(row.get("value"))
+            kind = row["type"]
+            whole = DEFAULTS | dict(row) | {
+                "index": i, "value": value, "value_ext": ext,
+                "type": TYPE_NAMES.index(kind) if isinstance(kind, str) else kind,
+            }
+            for name, cells in columns.items():
+                cells.append(whole.get(name))
+        schema = SCHEMA.with_metadata(dict(meta) if meta else metadata())
+        return cls(pa.Table.from_pydict(columns, schema=schema), where=where)
+
+    @cached_property
+    def pairs(self) -> tuple[Ints, Ints]:
+        """Rows of the clients' invocations, and of their completions (NONE: never completed).
+
+        A process does one thing at a time, so an invocation's completion is the next event of
+        its process. The nemesis is left out.
+        """
+        rows = np.flatnonzero(self.process != NEMESIS)
+        rows = rows[np.argsort(self.process[rows], kind="stable")]
+        kind, process = self.type[rows], self.process[rows]
+        opens = kind == INVOKE
+        follows = np.zeros(len(rows), dtype=bool)     # same process as the event before
+        follows[1:] = process[1:] == process[:-1]
+        after_open = np.zeros(len(rows), dtype=bool)
+        after_open[1:] = opens[:-1]
+        after_open &= follows
+        self._refuse(rows[opens & after_open], "invokes again before its last operation ended")
+        self._refuse(rows[~opens & ~after_open], "completes an operation that it never invoked")
+        completion = np.full(len(rows), NONE, dtype=np.int64)
+        closes = np.flatnonzero(~opens)
+        completion[closes - 1] = rows[closes]
+        invocation, completion = rows[opens], completion[opens]
+        order = np.argsort(invocation, kind="stable")
+        return invocation[order], completion[order]
+
+    def _refuse(self, rows: Ints, what: str) -> None:
+        if len(rows):
+            first = int(rows.min())
+            raise BadHistory(f"process {self.process[first]} {what}",
+                             where=self.where, line=first + 1)
+
+    @cached_property
+    def _grouped(self) -> tuple[Ints, Ints]:
+        order = np.argsort(self.key, kind="stable")
+        bounds = np.searchsorted(self.key[order], np.arange(-1, len(self.keys) + 1))
+        return order, bounds
+
+    def rows_of(self, key: int) -> Ints:
+        """Return the rows of one key (a code; NONE: rows without a key), in order."""
+        order, bounds = self._grouped
+        return order[bounds[key + 1]:bounds[key + 2]]
+
+    def value(self, row: int) -> Any:
+        """Return the value of a row."""
+        return unpack(self._value[row].as_py(), self._value_ext[row].as_py())
+
+    @cached_property
+    def values(self) -> tuple[Ints, npt.NDArray[np.bool_], Mapping[int, Any]]:
+        """All values at once: the integers, where they are integers, and the rest by row.
+
+        Rows that are in neither are null.
+        """
+        ints = self._value.fill_null(0).to_numpy(zero_copy_only=False)
+        is_int = self._value.is_valid().to_numpy(zero_copy_only=False)
+        has_ext = np.flatnonzero(self._value_ext.is_valid().to_numpy(zero_copy_only=False))
+        cells = self._value_ext.take(pa.array(has_ext)).to_pylist()
+        return ints, is_int, dict(zip(has_ext.tolist(), map(_decode, cells), strict=True))
+
+    def optional(self, name: str) -> pa.Array:
+        """Return a nullable column (``rindex``, ``epoch``, ``term``) as an Arrow array."""
+        return _column(self._table, name)
+
+    def row(self, row: int) -> dict[str, Any]:
+        """Return one event as a mapping of all columns, with the value put together."""
+        event: dict[str, Any] = {
+            name: _column(self._table, name)[row].as_py() for name in SCHEMA.names
+        }
+        event["value"] = unpack(event["value"], event.pop("value_ext"))
+        event["type"] = TYPE_NAMES[event["type"]]
+        return event
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield all events as mappings: for small histories, tests and tools."""
+        return map(self.row, range(len(self)))
+
+
+def _read_stream(path: Path) -> tuple[pa.Table, bool]:
+    try:
+        source = pa.memory_map(str(path))
+    except OSError as error:
+        raise BadHistory(f"can't read it: {error.strerror or error}", where=str(path)) from error
+    with source:
+        try:
+            reader = pa.ipc.open_stream(source)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise BadHistory("not an Arrow stream, or cut before its header ended",
+                             where=str(path)) from error
+        if reader.schema.names != SCHEMA.names:
+            raise BadHistory(f"columns are {', '.join(reader.schema.names)}; expected "
+                             f"{', '.join(SCHEMA.names)}", where=str(path))
+        batches, complete = [], False
+        while True:
+            try:
+                batches.append(reader.read_next_batch())
+            except StopIteration:
+                complete = _has_end(source)
+                break
+            except (pa.ArrowInvalid, OSError):
+                break                                   # torn: the writer was killed here
+        return pa.Table.from_batches(batches, schema=reader.schema), complete
+
+
+def _has_end(source: pa.MemoryMappedFile) -> bool:
+    """Whether the stream's end marker is there (a file cut between two batches has none)."""
+    source.seek(max(0, source.size() - 8))
+    return bool(source.read(8) == b"\xff\xff\xff\xff\0\0\0\0")
+
+
+def _metadata(raw: Mapping[bytes, bytes] | None, where: str) -> dict[str, Any]:
+    raw = raw or {}
+    version = int(raw.get(b"seatrial.version", b"1"))
+    if version > VERSION:
+        raise BadHistory(f"format version {version}; this build reads up to {VERSION}", where=where)
+    return {name: json.loads(raw.get(f"seatrial.{name}".encode(), b"null"))
+            for name in ("seed", "test")} | {"version": version}
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    column = table.column(name)
+    return column.chunk(0) if column.num_chunks else pa.array([], type=column.type)
+
+
+def _ints(table: pa.Table, name: str) -> Ints:
+    cells = _column(table, name).fill_null(NONE).to_numpy(zero_copy_only=False)
+    return np.asarray(cells, dtype=np.int64)
+
+
+def _codes(table: pa.Table, name: str) -> tuple[Ints, Sequence[Any]]:
+    column = _column(table, name)
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    codes = column.indices.fill_null(NONE).to_numpy(zero_copy_only=False)
+    return np.asarray(codes, dtype=np.int64), column.dictionary.to_pylist()
