@@ -1,0 +1,170 @@
+"""results.json: what a run found, in a documented and stable format (docs/results.md).
+
+Scripts read this file, so fields are only ever added; ``schema`` counts the times that a
+meaning had to change. Times are ns since the start of the run. The most wanted fields come
+first, so that ``head`` shows them.
+"""
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from seatrial.checker import CheckResult, Verdict
+from seatrial.checker.result import worst
+
+from .errors import BadInput
+from .store import RunFolder
+
+SCHEMA = 1
+VERDICTS = {verdict.label: verdict for verdict in Verdict}
+
+
+class Operations(msgspec.Struct, frozen=True):
+    """How many client events of each type the history holds."""
+
+    invoke: int = 0
+    ok: int = 0
+    fail: int = 0
+    info: int = 0
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One check's answer. ``text`` is the readable counterexample, empty when there is none."""
+
+    verdict: str
+    summary: str = ""
+    evidence: dict[str, Any] = {}
+    text: str = ""
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One fault, with the four times of its life; null where it did not happen."""
+
+    name: str
+    failure_class: str = msgspec.field(name="class", default="")
+    targets: list[str] = []
+    requested_ns: int | None = None
+    effective_ns: int | None = None
+    ended_ns: int | None = None
+    recovered_ns: int | None = None
+    hit_leader: bool = False
+    id: str = ""
+
+
+class Reign(msgspec.Struct, frozen=True):
+    """A term and who led it, from when it was first seen. ``leader`` null: nobody could tell."""
+
+    term: int
+    leader: str | None
+    since_ns: int
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """Completed operations per second, and latencies of ok operations from their due time."""
+
+    ok_per_s: float = 0.0
+    completed_per_s: float = 0.0
+    latency_p50_ns: int | None = None
+    latency_p99_ns: int | None = None
+    latency_max_ns: int | None = None
+
+
+class Results(msgspec.Struct, kw_only=True):
+    """One run's results."""
+
+    verdict: str
+    test: str
+    world: str
+    seed: int
+    commit: str
+    operations: Operations
+    checks: dict[str, Check]
+    faults: list[Fault]
+    coverage: dict[str, Any]
+    error: str | None = None
+    summary: str = ""
+    started: str = ""
+    duration_ns: int = 0
+    nodes: list[str] = []
+    leader_changes: int = 0
+    leaders: list[Reign] = []
+    rates: Rates = Rates()
+    versions: dict[str, str] = {}
+    command: list[str] = []
+    schema: int = SCHEMA
+
+
+def judged(checks: Sequence[CheckResult], error: str | None = None) -> Verdict:
+    """Return a run's verdict: the worst of its checks, and a breakage of the run itself.
+
+    A violation stays one when the run broke later: what was seen can't be unseen.
+    """
+    broke = [Verdict.HARNESS_FAILURE] if error else []
+    return worst([check.verdict for check in checks] + broke)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that decide what a run did, for results and report."""
+    return {"seatrial": seatrial_version(), "python": platform.python_version(),
+            "kernel": platform.release()}
+
+
+def seatrial_version() -> str:
+    """Return the package's version; from a source tree that isn't installed, its VERSION file."""
+    try:
+        return metadata.version("seatrial")
+    except metadata.PackageNotFoundError:
+        return (_source_tree() / "VERSION").read_text(encoding="ascii").strip()
+
+
+def commit() -> str:
+    """Return the git commit of the source tree (``+dirty`` when changed), else the version."""
+    tree = _source_tree()
+    if not (tree / ".git").exists():
+        return seatrial_version()
+    try:
+        head = _git(tree, "rev-parse", "HEAD")
+        dirty = _git(tree, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return seatrial_version()
+    return f"{head}+dirty" if dirty else head
+
+
+def _source_tree() -> Path:
+    """Return the folder that would be the source tree's root if this is one."""
+    return Path(__file__).resolve().parent.parent
+
+
+def _git(tree: Path, *arguments: str) -> str:
+    """Return git's answer. safe.directory: the tree may belong to another user than root."""
+    return subprocess.run(
+        ["git", "-c", f"safe.directory={tree}", "-C", str(tree), *arguments],
+        check=True, capture_output=True, text=True, timeout=10,
+    ).stdout.strip()
+
+
+def write_results(folder: RunFolder, results: Results) -> Path:
+    """Write results.json, whole and without secrets."""
+    return folder.write_json(folder.results.name, results)
+
+
+def read_results(path: Path) -> Results:
+    """Read a results.json of this or an older release."""
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Results)
+    except OSError as error:
+        raise BadInput(f"{path}: can't read: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise BadInput(f"{path}: expected a run's results.json: {error}") from error
+    if found.schema > SCHEMA:
+        raise BadInput(f"{path}: schema {found.schema} is newer than {SCHEMA}, which this "
+                       "release reads")
+    if found.verdict not in VERDICTS:
+        raise BadInput(f"{path}: verdict {found.verdict!r}: expected one of {', '.join(VERDICTS)}")
+    return found
