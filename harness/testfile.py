@@ -1,0 +1,112 @@
+"""The test file: what a person writes to say what is tested, how, and when it counts.
+
+One test is one value; the same file runs in every world. Times are in seconds, rates in
+operations a second over all clients. Everything has a default but the workload's name, and
+nothing is guessed: unknown keys, wrong types and numbers out of range are refused before a
+host is made (yamlfile.py has the form of the complaint). The options of a system and of a
+workload belong to them and are validated by their own models (registry.py).
+"""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from .yamlfile import Document, Section
+
+Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+SEED_MAX = (1 << 63) - 1
+
+
+class Part(Section):
+    """A system or a workload: its registered name and its own options."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class Topology(Section):
+    """The hosts that a world is asked for."""
+
+    nodes: int = Field(5, ge=1, le=9)
+
+
+class Faults(Section):
+    """Which faults strike, for how long, and how much peace there is between them.
+
+    Each of the ``lanes`` draws its next fault from ``names`` so that all of them get their
+    turn; lanes overlap in time. ``settle`` is the peace after healing, before final reads.
+    """
+
+    names: list[str] = []
+    duration: Seconds = 4.0
+    gap: Seconds = 2.0
+    lanes: int = Field(1, ge=1, le=4)
+    settle: Annotated[float, Field(ge=0, le=600)] = 1.0
+
+
+class Requirements(Section):
+    """What must have happened for a pass to mean something; else the verdict is no-coverage.
+
+    Operations count when they ended ok. ``leader_hit`` asks for a fault whose targets held
+    the leader of that moment; ``min_ok_per_window`` for progress in each fault's time in
+    force, as long as a majority of the nodes could reach each other.
+    """
+
+    min_ok: int = Field(0, ge=0)
+    min_write_share: float = Field(0.0, ge=0.0, le=1.0)
+    min_clients: int = Field(0, ge=0)
+    min_faults: int = Field(0, ge=0)
+    min_fault_names: int = Field(0, ge=0)
+    min_partitions: int = Field(0, ge=0)
+    leader_hit: bool = False
+    min_leader_changes: int = Field(0, ge=0)
+    min_ok_per_window: int = Field(0, ge=0)
+    final_reads: bool = True
+
+
+class Checks(Section):
+    """Which engines judge, and what each may use before its verdict is inconclusive."""
+
+    engine: Literal["auto", "frontier", "porcupine", "both"] = "both"
+    time_limit: Seconds = 120.0
+    memory_mb: int = Field(2048, ge=64, le=1 << 20)
+
+
+class Spec(Section):
+    """A whole test file, validated."""
+
+    name: Name
+    system: Part = Part(name="node")
+    topology: Topology = Topology()
+    workload: Part
+    clients: int = Field(10, ge=1, le=1000)
+    rate: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    time_limit: Seconds = 60.0
+    op_timeout: Seconds = 5.0
+    faults: Faults = Faults()
+    coverage: Requirements = Requirements()
+    checks: Checks = Checks()
+    seed: int | None = Field(None, ge=0, le=SEED_MAX)
+
+    @model_validator(mode="after")
+    def _faults_can_be_required(self) -> Spec:
+        """Refuse requirements that no run of this file can meet."""
+        wanted, given = self.coverage.min_fault_names, len(set(self.faults.names))
+        if wanted > given:
+            raise ValueError(
+                f"coverage.min_fault_names is {wanted}, but faults.names has only {given}"
+            )
+        return self
+
+
+def load(path: Path) -> tuple[Document, Spec]:
+    """Read and validate a test file."""
+    return validated(Document.load(path))
+
+
+def validated(document: Document) -> tuple[Document, Spec]:
+    """Validate a document after overrides; returns it beside what it says."""
+    return document, document.validate(Spec, document.data)
