@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from .yamlfile import Document, Section
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
+Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 SEED_MAX = (1 << 63) - 1
 
@@ -24,13 +25,13 @@ class Part(Section):
     """A system or a workload: its registered name and its own options."""
 
     name: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class Topology(Section):
     """The hosts that a world is asked for."""
 
-    nodes: int = Field(5, ge=1, le=9)
+    nodes: Annotated[int, Field(ge=1, le=9)] = 5
 
 
 class Faults(Section):
@@ -40,10 +41,10 @@ class Faults(Section):
     turn; lanes overlap in time. ``settle`` is the peace after healing, before final reads.
     """
 
-    names: list[str] = []
+    names: list[str] = Field(default_factory=list)
     duration: Seconds = 4.0
     gap: Seconds = 2.0
-    lanes: int = Field(1, ge=1, le=4)
+    lanes: Annotated[int, Field(ge=1, le=4)] = 1
     settle: Annotated[float, Field(ge=0, le=600)] = 1.0
 
 
@@ -55,15 +56,15 @@ class Requirements(Section):
     force, as long as a majority of the nodes could reach each other.
     """
 
-    min_ok: int = Field(0, ge=0)
-    min_write_share: float = Field(0.0, ge=0.0, le=1.0)
-    min_clients: int = Field(0, ge=0)
-    min_faults: int = Field(0, ge=0)
-    min_fault_names: int = Field(0, ge=0)
-    min_partitions: int = Field(0, ge=0)
+    min_ok: Count = 0
+    min_write_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    min_clients: Count = 0
+    min_faults: Count = 0
+    min_fault_names: Count = 0
+    min_partitions: Count = 0
     leader_hit: bool = False
-    min_leader_changes: int = Field(0, ge=0)
-    min_ok_per_window: int = Field(0, ge=0)
+    min_leader_changes: Count = 0
+    min_ok_per_window: Count = 0
     final_reads: bool = True
 
 
@@ -72,7 +73,7 @@ class Checks(Section):
 
     engine: Literal["auto", "frontier", "porcupine", "both"] = "both"
     time_limit: Seconds = 120.0
-    memory_mb: int = Field(2048, ge=64, le=1 << 20)
+    memory_mb: Annotated[int, Field(ge=64, le=1 << 20)] = 2048
 
 
 class Spec(Section):
@@ -82,14 +83,14 @@ class Spec(Section):
     system: Part = Part(name="node")
     topology: Topology = Topology()
     workload: Part
-    clients: int = Field(10, ge=1, le=1000)
+    clients: Annotated[int, Field(ge=1, le=1000)] = 10
     rate: Annotated[float, Field(gt=0, le=1e6)] | None = None
     time_limit: Seconds = 60.0
     op_timeout: Seconds = 5.0
     faults: Faults = Faults()
     coverage: Requirements = Requirements()
     checks: Checks = Checks()
-    seed: int | None = Field(None, ge=0, le=SEED_MAX)
+    seed: Annotated[int, Field(ge=0, le=SEED_MAX)] | None = None
 
     @model_validator(mode="after")
     def _faults_can_be_required(self) -> Spec:

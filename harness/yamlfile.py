@@ -14,6 +14,7 @@ keys are strings (``on:`` is a boolean to YAML 1.1).
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -184,11 +185,16 @@ def _complaint(error: Any, model: type[BaseModel]) -> str:
     if kind == "value_error":
         return str(context["error"])
     if kind in EXPECTED:
-        shown = repr(error["input"])
-        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-        return f"expected {EXPECTED[kind].format(**context)}, got {shown}"
+        plain = {k: f"{v:g}" if isinstance(v, float) else v for k, v in context.items()}
+        return f"expected {EXPECTED[kind].format(**plain)}, got {_shown(error['input'])}"
     message = str(error["msg"])
     return message[:1].lower() + message[1:]
+
+
+def _shown(value: Any) -> str:
+    """Return a few words for a value that was not expected, however large it is."""
+    words = {list: "a list", dict: "a mapping", type(None): "nothing"}
+    return words.get(type(value)) or reprlib.repr(value)
 
 
 def _keys(model: type[BaseModel], at: At) -> list[str]:
