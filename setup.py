@@ -6,7 +6,8 @@ of wheel, built with SEATRIAL_MUTANTS=1, that carries the planted bugs.
 
 Environment: SEATRIAL_DEBUG=1 (bounds, overflow, line tracing), SEATRIAL_SANITIZE=1
 (ASan and UBSan), SEATRIAL_MUTANTS=1 (planted bugs; version says ``+mutants``),
-SEATRIAL_ANNOTATE=1 (Cython's HTML annotation beside the C).
+SEATRIAL_ANNOTATE=1 (Cython's HTML annotation beside the C), SEATRIAL_GO=none (do without
+Go, and so without porcupine, even where there is one).
 """
 from __future__ import annotations
 
@@ -47,6 +48,9 @@ if SANITIZE:
     CFLAGS += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     LDFLAGS += ["-fsanitize=address,undefined"]
 MACROS: list[tuple[str, str | None]] = [("SEATRIAL_MUTANTS", "1" if MUTANTS else "0")]
+# Objects compiled with different flags must never meet: each kind of build has its own folder.
+KIND = "-".join(name for name in ("debug", "sanitize", "mutants") if flag(name.upper()))
+BUILD = f"build/{KIND}" if KIND else "build"
 if DEBUG:  # without the last one 3.13+ reports no .pyx lines
     MACROS += [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1"),
                ("CYTHON_USE_SYS_MONITORING", "0")]
@@ -122,8 +126,8 @@ class BuildExt(build_ext):
         super().build_extensions()
 
     def _link_go_archive(self, ext: Extension) -> bool:
-        if shutil.which("go") is None:
-            self.warn("go not found: building WITHOUT the porcupine engine")
+        if os.environ.get("SEATRIAL_GO") == "none" or shutil.which("go") is None:
+            self.warn("no Go: building WITHOUT the porcupine engine")
             return False
         out = Path(self.build_temp).resolve() / "porcupine"
         out.mkdir(parents=True, exist_ok=True)
@@ -149,6 +153,7 @@ setup(
         f"{NAME}.ansible": ["**/*.yml", "**/*.j2"],
     },
     cmdclass={"build_ext": BuildExt},
+    options={"build": {"build_base": BUILD}},
     ext_modules=cythonize(
         extensions(),
         include_path=[link_tree()],

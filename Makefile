@@ -1,0 +1,53 @@
+# `make trial` and `make test` each work alone on a bare Debian 12 with git, make, python3 and
+# root (or sudo). PYTHON: hosts of the world `local` run the machine's own /usr/bin/python3,
+# so the wheels that are built here must be for that one.
+
+modern = $(shell $(1) -c 'import sys; sys.version_info >= (3, 11) and print("$(1)")' 2>/dev/null)
+PYTHON ?= $(firstword $(foreach p,/usr/bin/python3 python3,$(call modern,$p)))
+ifeq ($(call modern,$(PYTHON)),)
+  $(error seatrial needs Python 3.11 or newer, not '$(PYTHON)': make PYTHON=/path/to/python3)
+endif
+GO ?=#               none: do without Go, and so without the porcupine engine
+PYTEST ?=#           further arguments for pytest: make test PYTEST='-k wal'
+
+V := .venv/bin
+prepare := $(PYTHON) scripts/prepare.py --go=$(GO)
+as_root := $(PYTHON) scripts/as_root.py
+
+.PHONY: help trial test lint bench nightly clean
+.DEFAULT_GOAL := help
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@echo "variables: PYTHON=$(PYTHON)  GO=none (no porcupine engine)  PYTEST='-k wal'"
+
+trial: ## two fault campaigns on five local hosts: one that passes, one with a planted bug
+	@$(prepare) trial
+	@$(as_root) $(V)/python scripts/trial.py
+
+test: ## all tests, those on real hosts included; under 20 minutes on 2 cores
+	@$(prepare) test
+	@$(as_root) $(V)/python -m pytest $(PYTEST)
+
+lint: ## ruff, mypy --strict, cython-lint, import layering
+	@$(prepare) test
+	$(V)/ruff check .
+	$(V)/mypy
+	MYPYPATH=scripts $(V)/mypy scripts
+	$(V)/cython-lint core checker harness
+	$(V)/lint-imports --no-cache
+	$(V)/python -m pytest -q tests/source/test_layering.py
+
+bench: ## measure commits and the harness itself; results in bench/results/
+	@$(prepare) test
+	@$(as_root) $(V)/python scripts/bench.py
+
+nightly: ## the randomised tests twenty times longer, and every way to install the package
+	@$(prepare) test
+	@SEATRIAL_NIGHTLY=1 $(as_root) $(V)/python -m pytest --timeout=3600 $(PYTEST)
+	@$(V)/python scripts/verify_package.py
+
+clean: ## remove what was built; keeps store/ and .venv/
+	rm -rf build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find core harness workloads checker tests scripts \( -name '*.so' -o -name '*.c' \
+	  -o -name '*.cpp' -o -name __pycache__ \) -prune -exec rm -rf {} +

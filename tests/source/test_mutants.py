@@ -1,0 +1,30 @@
+"""The normal build holds no planted bug, not even its name: looked for in the binaries."""
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def names(root: Path) -> list[str]:
+    """The planted bugs, as the C header lists them for a +mutants build."""
+    header = (root / "core/mutant.h").read_text(encoding="ascii")
+    listed = re.search(r'SEATRIAL_MUTANT_NAMES \\\s*"([a-z,-]+)"', header)
+    assert listed, "core/mutant.h no longer lists the names where this test looks"
+    return listed[1].split(",")
+
+
+def test_the_binaries_hold_no_name_of_a_planted_bug(root: Path, names: list[str]) -> None:
+    assert len(names) >= 5
+    binaries = sorted((root / "core").glob("*.so"))
+    assert binaries, "nothing is built: call make test, or setup.py build_ext --inplace"
+    for binary in binaries:
+        content = binary.read_bytes()
+        assert [name for name in names if name.encode() in content] == [], binary.name
+
+
+def test_the_normal_build_knows_no_mutants() -> None:
+    from seatrial.core import mutants
+    assert mutants.NAMES == ()

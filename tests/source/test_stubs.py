@@ -1,0 +1,58 @@
+"""A .pyi says what its .pyx offers: mypy believes it, so nothing may be missing or invented."""
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+PUBLIC = re.compile(r"^( *)(?:cpdef[^(=:]*?|def|async def) ?(\w+)\s*\(|^cdef class (\w+)|"
+                    r"^class (\w+)", re.M)
+
+
+def offered(pyx: str) -> set[str]:
+    """Return what Python can call in a .pyx: functions, classes, ``Class.method``."""
+    names, owner = set(), ""
+    for indent, function, *classes in PUBLIC.findall(pyx):
+        if not function:
+            owner = "".join(classes)
+            name = owner
+        elif len(indent) == 4 and owner:
+            name = f"{owner}.{function}"
+        elif not indent:
+            owner, name = "", function
+        else:
+            continue   # a function in a function
+        if not any(part.startswith("_") for part in name.split(".")):
+            names.add(name)
+    # ``globals()["public"] = chosen``: one of several functions under one name
+    return names - set(re.findall(r'^globals\(\)\["\w+"\] = (\w+)', pyx, re.M))
+
+
+def declared(pyi: str) -> set[str]:
+    """Return the functions, classes and methods that a stub declares."""
+    names = set()
+    for node in ast.parse(pyi).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{item.name}" for item in node.body
+                      if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)
+                      and not any(isinstance(mark, ast.Name) and mark.id == "property"
+                                  for mark in item.decorator_list)}
+    return {name for name in names if not any(part.startswith("_") for part in name.split("."))}
+
+
+def test_every_stub_declares_what_its_module_offers(files: list[Path]) -> None:
+    modules = [path for path in files if path.suffix == ".pyx"]
+    assert modules
+    for pyx in modules:
+        stub = pyx.with_suffix(".pyi")
+        assert stub.exists(), f"{pyx.name} has no .pyi: mypy sees nothing of it"
+        names = offered(pyx.read_text(encoding="utf-8"))
+        text = pyx.read_text(encoding="utf-8")
+        listed = declared(stub.read_text(encoding="utf-8"))
+        assert sorted(names - listed) == [], f"{stub.name} lacks them"
+        # properties of a cdef class are written in several ways; a stub may declare them
+        invented = {name for name in listed - names if not re.search(
+            rf"\b{name.rpartition('.')[2]}\b", text)}
+        assert sorted(invented) == [], f"{pyx.name} has no such thing"
