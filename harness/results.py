@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from seatrial.checker import CheckResult, Verdict
+from seatrial.checker.history import NEMESIS, NONE, OK, TYPE_NAMES, History
 from seatrial.checker.result import worst
 
 from .errors import BadInput
+from .fault_windows import fault_windows, hits_leader
+from .leadership import leadership
 from .store import RunFolder
 
 SCHEMA = 1
@@ -57,7 +61,7 @@ class Fault(msgspec.Struct, frozen=True):
     id: str = ""
 
 
-class Reign(msgspec.Struct, frozen=True):
+class Leader(msgspec.Struct, frozen=True):
     """A term and who led it, from when it was first seen. ``leader`` null: nobody could tell."""
 
     term: int
@@ -93,7 +97,7 @@ class Results(msgspec.Struct, kw_only=True):
     duration_ns: int = 0
     nodes: list[str] = []
     leader_changes: int = 0
-    leaders: list[Reign] = []
+    leaders: list[Leader] = []
     rates: Rates = Rates()
     versions: dict[str, str] = {}
     command: list[str] = []
@@ -107,6 +111,81 @@ def judged(checks: Sequence[CheckResult], error: str | None = None) -> Verdict:
     """
     broke = [Verdict.HARNESS_FAILURE] if error else []
     return worst([check.verdict for check in checks] + broke)
+
+
+def build(
+    history: History | None, checks: Sequence[CheckResult], *, test: str, world: str, seed: int,
+    nodes: Sequence[str], started: str = "", command: Sequence[str] = (),
+    system_versions: Mapping[str, str] | None = None, error: str | None = None,
+) -> Results:
+    """Put a run's results together. ``history`` is None when the run broke before its first event.
+
+    started: ISO 8601, UTC. command: what runs this test again, word by word. error: the line
+    that says how the run itself broke.
+    """
+    verdict = judged(checks, error)
+    results = Results(
+        verdict=verdict.label, test=test, world=world, seed=seed, commit=commit(),
+        operations=Operations(), checks={check.name: _check(check) for check in checks},
+        faults=[], coverage=_coverage(checks), error=error, started=started,
+        summary=next((f"{check.name}: {check.summary}" for check in checks
+                      if check.verdict is verdict and verdict is not Verdict.PASS), error or ""),
+        nodes=list(nodes), versions=versions() | dict(system_versions or {}),
+        command=list(command),
+    )
+    if history is not None:
+        _describe(results, history, nodes)
+    return results
+
+
+def _check(check: CheckResult) -> Check:
+    return Check(check.verdict.label, check.summary, check.evidence, check.text)
+
+
+def _coverage(checks: Sequence[CheckResult]) -> dict[str, Any]:
+    """Return the table of the coverage check: requirement -> needed, got, met."""
+    tables = [check.evidence.get("requirements", {}) for check in checks
+              if check.name == "coverage"]
+    return dict(tables[0]) if tables else {}
+
+
+def _describe(results: Results, history: History, nodes: Sequence[str]) -> None:
+    """Fill in what the history tells."""
+    leaders = leadership(history, nodes)
+    client = history.process != NEMESIS
+    results.operations = Operations(*(
+        int((client & (history.type == kind)).sum()) for kind in range(len(TYPE_NAMES))))
+    results.duration_ns = int(history.time.max(initial=0))
+    results.leader_changes = leaders.changes
+    results.leaders = [Leader(reign.term, reign.leader, reign.since_ns)
+                       for reign in leaders.reigns]
+    results.faults = [
+        Fault(fault.name, fault.failure_class, list(fault.targets), fault.requested_ns,
+              fault.effective_ns, fault.ended_ns, fault.recovered_ns,
+              hits_leader(fault, leaders, nodes), fault.id)
+        for fault in fault_windows(history)
+    ]
+    results.rates = rates(history)
+
+
+def rates(history: History) -> Rates:
+    """Measure throughput over the time in which clients ran, and latency of ok operations."""
+    invoked, completed = history.pairs
+    ended = completed != NONE
+    invoked, completed = invoked[ended], completed[ended]
+    if not len(completed):
+        return Rates()
+    span_s = max(int(history.time[completed].max() - history.time[invoked].min()), 1) / 1e9
+    ok = history.type[completed] == OK
+    latency = (history.time[completed] - history.time[invoked])[ok]
+    cut = np.percentile(latency, [50, 99]).tolist() if len(latency) else [None, None]
+    return Rates(
+        ok_per_s=round(float(ok.sum() / span_s), 1),
+        completed_per_s=round(len(completed) / span_s, 1),
+        latency_p50_ns=None if cut[0] is None else int(cut[0]),
+        latency_p99_ns=None if cut[1] is None else int(cut[1]),
+        latency_max_ns=int(latency.max()) if len(latency) else None,
+    )
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,134 @@
+"""The faults of a run, as the history tells them: when each held, whom it hit, what it left.
+
+The nemesis's lane has one event for each step in the life of a fault: ``f`` is its name and
+the value ``{"id", "phase", "targets", "class", "grudge"}``, phase being requested, effective,
+ended or recovered. A step that did not happen has no time: a fault without ``effective`` was
+asked for and never took hold, which is the difference between a pass and no coverage.
+
+What a set of faults leaves is judged the way Raft needs it: some living node must talk, both
+ways and directly, to a majority that it belongs to. (A connected component isn't enough,
+since nobody relays; and a ring where every node sees a majority passes.)
+"""
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from seatrial.checker.history import NEMESIS, History
+
+from .leadership import Leadership
+
+STOPS_A_NODE = frozenset({"kill", "pause", "freeze", "power-loss", "reboot"})
+PHASES = ("requested", "effective", "ended", "recovered")
+FOREVER = (1 << 63) - 1
+Grudge = Mapping[str, Collection[str]]   # node -> those whose packets it doesn't get
+
+
+@dataclass(slots=True)
+class FaultWindow:
+    """One fault and the four times of its life (ns since the start; None: did not happen)."""
+
+    id: str
+    name: str
+    failure_class: str = ""
+    targets: tuple[str, ...] = ()
+    grudge: Grudge = field(default_factory=dict)
+    times: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def requested_ns(self) -> int | None:
+        """When it was asked for."""
+        return self.times.get("requested")
+
+    @property
+    def effective_ns(self) -> int | None:
+        """When a probe saw it work."""
+        return self.times.get("effective")
+
+    @property
+    def ended_ns(self) -> int | None:
+        """When it was lifted."""
+        return self.times.get("ended")
+
+    @property
+    def recovered_ns(self) -> int | None:
+        """When a probe saw its last trace gone."""
+        return self.times.get("recovered")
+
+    @property
+    def is_partition(self) -> bool:
+        """Whether it cuts links between nodes."""
+        return self.name.startswith("partition-")
+
+    def holds_at(self, time_ns: int) -> bool:
+        """Whether nodes may still suffer from it at this moment."""
+        if self.effective_ns is None:
+            return False
+        gone = self.times.get("recovered", self.times.get("ended", FOREVER))
+        return self.effective_ns <= time_ns < gone
+
+
+def fault_windows(history: History) -> list[FaultWindow]:
+    """Return the faults of a history in the order they were asked for."""
+    found: dict[str, FaultWindow] = {}
+    for row in np.flatnonzero(history.process == NEMESIS).tolist():
+        value: Any = history.value(row)
+        if not isinstance(value, dict) or value.get("phase") not in PHASES:
+            continue
+        name = history.fs[history.f[row]]
+        id = str(value.get("id", row))
+        fault = found.setdefault(id, FaultWindow(id, name))
+        fault.failure_class = value.get("class") or fault.failure_class
+        fault.targets = tuple(value.get("targets") or fault.targets)
+        fault.grudge = value.get("grudge") or fault.grudge
+        fault.times.setdefault(value["phase"], int(history.time[row]))
+    return list(found.values())
+
+
+def reach(node: str, nodes: Collection[str], grudges: Sequence[Grudge]) -> int:
+    """Return how many nodes talk with ``node`` both ways, itself counted."""
+    return 1 + sum(
+        not any(other in grudge.get(node, ()) or node in grudge.get(other, ())
+                for grudge in grudges)
+        for other in nodes if other != node
+    )
+
+
+def majority_exists(nodes: Sequence[str], faults: Sequence[FaultWindow]) -> bool:
+    """Whether these faults together leave a living node that talks to a majority."""
+    down = {target for fault in faults if fault.name in STOPS_A_NODE for target in fault.targets}
+    alive = [node for node in nodes if node not in down]
+    grudges = [fault.grudge for fault in faults]
+    return any(reach(node, alive, grudges) > len(nodes) // 2 for node in alive)
+
+
+def majority_throughout(
+    fault: FaultWindow, faults: Sequence[FaultWindow], nodes: Sequence[str],
+) -> bool:
+    """Whether a majority exists all the time a fault holds, overlapping faults included."""
+    start, end = fault.effective_ns, fault.times.get("ended", FOREVER)
+    if start is None:
+        return False
+    moments = {start} | {other.effective_ns for other in faults
+                         if other.effective_ns is not None and start < other.effective_ns < end}
+    return all(majority_exists(nodes, [other for other in faults if other.holds_at(moment)])
+               for moment in moments)
+
+
+def hits_leader(fault: FaultWindow, leaders: Leadership, nodes: Sequence[str]) -> bool:
+    """Whether an effective fault struck the leader of the moment it was asked for.
+
+    A partition strikes a leader that can no longer talk to a majority; any other fault a
+    leader that is among its targets.
+    """
+    if fault.effective_ns is None:
+        return False
+    leader = leaders.at(fault.times.get("requested", fault.effective_ns))
+    if leader is None:
+        return False
+    if fault.grudge:
+        return reach(leader, nodes, [fault.grudge]) <= len(nodes) // 2
+    return leader in fault.targets

@@ -1,0 +1,224 @@
+"""Coverage: each requirement is measured from events alone, and an unmet one is named."""
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from seatrial.checker import Verdict
+from seatrial.checker.history import History
+from seatrial.harness import coverage
+from seatrial.harness.errors import BadInput
+from seatrial.harness.fault_windows import FaultWindow, fault_windows, majority_exists
+from seatrial.harness.leadership import leadership
+
+from .fabricate import NODES, Campaign, Row, S, Strike, cut, leader_row, strike_rows, voyage
+
+TRIAL = {
+    "min_ok": 10_000, "min_write_share": 0.3, "min_clients": 10, "max_keys_at_a_time": 20,
+    "min_faults": 10, "min_fault_names": 4, "min_partitions": 2, "leader_hit": True,
+    "min_leader_changes": 3, "min_ok_per_window": 100, "final_reads": True,
+}
+
+
+@pytest.fixture(scope="module")
+def history() -> History:
+    return voyage().history()
+
+
+def measured(history: History) -> dict[str, Any]:
+    table = coverage.check(history, {}, NODES).evidence["requirements"]
+    return {name: entry["got"] for name, entry in table.items()}
+
+
+def op(process: int, f: str, type: str, key: bytes = b"k", at: float = 0.0) -> Row:
+    return {"process": process, "f": f, "type": type, "key": key, "time": int(at * S)}
+
+
+def done(process: int, f: str, key: bytes = b"k", at: float = 0.0) -> list[Row]:
+    return [op(process, f, "invoke", key, at), op(process, f, "ok", key, at + 0.001)]
+
+
+def test_a_full_campaign_meets_all_that_the_trial_asks(history: History) -> None:
+    found = coverage.check(history, TRIAL, NODES)
+    assert (found.verdict, found.summary) == (Verdict.PASS, "all 11 requirements met")
+    assert all(entry["met"] for entry in found.evidence["requirements"].values())
+
+
+@pytest.mark.parametrize(("requirement", "needed", "said"), [
+    ("min_ok", 10**6, "ok operations: 14,"),
+    ("min_write_share", 0.9, "share of writes among ok operations: 0.6"),
+    ("min_clients", 13, "clients at once: 12, needed 13"),
+    ("max_keys_at_a_time", 3, "keys at a time: 4, at most 3"),
+    ("min_faults", 12, "effective faults: 11, needed 12"),
+    ("min_faults_by_name", {"kill": 4, "pause": 3}, "kill 4, partition-halves 1"),
+    ("min_fault_names", 8, "different fault names: 7, needed 8"),
+    ("min_partitions", 6, "different kinds of partition: 5, needed 6"),
+    ("min_leader_changes", 5, "leader changes: 4, needed 5"),
+    ("min_ok_per_window", 500, "fault window with a majority: 4"),
+])
+def test_each_unmet_requirement_is_named_with_its_numbers(
+    history: History, requirement: str, needed: Any, said: str,
+) -> None:
+    found = coverage.check(history, {requirement: needed}, NODES)
+    assert found.verdict is Verdict.NO_COVERAGE
+    assert said in found.summary
+    assert not found.evidence["requirements"][requirement]["met"]
+
+
+def test_an_empty_history_covers_nothing() -> None:
+    found = coverage.check(History.from_rows([]), TRIAL, NODES)
+    assert found.verdict is Verdict.NO_COVERAGE
+    unmet = [name for name, entry in found.evidence["requirements"].items() if not entry["met"]]
+    assert set(unmet) == set(TRIAL) - {"max_keys_at_a_time"}
+
+
+def test_an_unknown_requirement_is_refused_with_those_there_are() -> None:
+    with pytest.raises(BadInput, match=r"coverage\.min_okk: unknown requirement; .*min_ok,"):
+        coverage.check(History.from_rows([]), {"min_okk": 1}, NODES)
+
+
+def test_a_fault_that_never_took_effect_does_not_count() -> None:
+    lane = strike_rows([Strike("kill", ("n1",), 1, 2, effective=False),
+                        Strike("pause", ("n1",), 3, 4)])
+    found = measured(History.from_rows(lane))
+    assert (found["min_faults"], found["min_faults_by_name"]) == (1, {"pause": 1})
+
+
+def test_a_worker_that_goes_on_under_a_new_process_is_still_one_client() -> None:
+    rows = [op(1, "write", "invoke"), op(2, "read", "invoke"), op(1, "write", "info"),
+            op(11, "read", "invoke"), op(11, "read", "ok"), op(2, "read", "ok")]
+    assert measured(History.from_rows(rows))["min_clients"] == 2
+
+
+def test_keys_used_one_after_the_other_are_one_at_a_time() -> None:
+    rows = [row for key in (b"a", b"b", b"c") for row in (*done(1, "write", key),
+                                                           *done(2, "write", key))]
+    assert measured(History.from_rows(rows))["max_keys_at_a_time"] == 1
+
+
+def test_keys_used_in_turn_are_in_use_together_but_final_reads_do_not_count() -> None:
+    rows = [row for key in (b"a", b"b", b"a") for row in done(1, "write", key)]
+    rows += [row for key in (b"a", b"b", b"a", b"b") for row in done(1, "read", key)]
+    assert measured(History.from_rows(rows))["max_keys_at_a_time"] == 2
+    assert measured(History.from_rows(done(1, "write", b"a") + rows[-8:]))[
+        "max_keys_at_a_time"] == 1
+
+
+@pytest.mark.parametrize(("late", "read"), [
+    (done(1, "read", b"a", 9), 1),
+    (done(1, "read", b"a", 9) + done(1, "read", b"b", 9), 2),
+    ([op(1, "read", "invoke", b"a"), op(1, "read", "fail", b"a")], 0),
+    (done(1, "read", b"a", 9) + done(1, "write", b"b", 10), 0),
+])
+def test_final_reads_are_answered_and_begin_after_the_last_change(
+    late: list[Row], read: int,
+) -> None:
+    rows = done(1, "write", b"a") + done(1, "write", b"b") + late
+    assert measured(History.from_rows(rows))["final_reads"] == read
+    found = coverage.check(History.from_rows(rows), {"final_reads": True}, NODES)
+    assert (found.verdict is Verdict.PASS) == (read == 2)
+
+
+def test_reads_under_the_last_fault_are_no_final_reads() -> None:
+    lane = list(strike_rows([Strike("kill", ("n1",), 1, 5)]))
+    rows = [*done(1, "write"), *lane[:2], *done(1, "read"), *lane[2:]]
+    assert measured(History.from_rows(rows))["final_reads"] == 0
+    assert measured(History.from_rows(rows + done(1, "read")))["final_reads"] == 1
+
+
+@pytest.mark.parametrize(("strike", "alive"), [
+    (Strike("kill", ("n1", "n2"), 0, 1), True),
+    (Strike("kill", ("n1", "n2", "n3"), 0, 1), False),
+    (Strike("pause", NODES, 0, 1), False),
+    (Strike("partition-halves", (), 0, 1, cut(["n1", "n2"], ["n3", "n4", "n5"])), True),
+    (Strike("partition-halves", (), 0, 1, cut(["n1"], ["n2", "n3"], ["n4", "n5"])), False),
+    (Strike("partition-one-way", (), 0, 1, {n: ["n1"] for n in NODES[1:]}), True),
+    (Strike("partition-one-way", (), 0, 1, {n: ["n1", "n2", "n3"] for n in NODES}), False),
+    (Strike("delay", NODES, 0, 1), True),
+])
+def test_a_majority_needs_a_living_node_that_talks_both_ways_to_enough(
+    strike: Strike, alive: bool,
+) -> None:
+    faults = fault_windows(History.from_rows(strike_rows([strike])))
+    assert majority_exists(NODES, faults) is alive
+
+
+def test_a_ring_in_which_each_node_sees_a_majority_has_one() -> None:
+    ring = {node: [NODES[(i + 2) % 5], NODES[(i + 3) % 5]] for i, node in enumerate(NODES)}
+    assert majority_exists(NODES, [FaultWindow("1", "partition-majorities-ring", grudge=ring)])
+    assert not majority_exists(NODES, [
+        FaultWindow("1", "partition-majorities-ring", grudge=ring),
+        FaultWindow("2", "kill", targets=("n1", "n3")),
+    ])
+
+
+def test_two_faults_that_leave_no_majority_together_excuse_both_windows() -> None:
+    strikes = [Strike("kill", ("n1", "n2"), 1, 9), Strike("pause", ("n3",), 4, 5),
+               Strike("kill", ("n4",), 20, 21)]
+    rows = sorted(strike_rows(strikes), key=lambda row: int(row["time"]))
+    found = coverage.effective_windows(History.from_rows(rows), NODES)
+    assert [window.majority for window in found] == [False, False, True]
+
+
+def test_a_killed_node_counts_as_down_until_it_has_recovered() -> None:
+    strikes = [Strike("kill", ("n1", "n2"), 1, 2), Strike("pause", ("n3",), 2.1, 3)]
+    rows = sorted(strike_rows(strikes), key=lambda row: int(row["time"]))
+    found = coverage.effective_windows(History.from_rows(rows), NODES)
+    assert [window.majority for window in found] == [True, False]
+
+
+def test_operations_count_for_the_window_they_completed_in() -> None:
+    rows = [*done(1, "write", at=1), *strike_rows([Strike("kill", ("n5",), 2, 4)])]
+    rows += [*done(1, "write", at=3), *done(2, "read", at=3.5), *done(1, "read", at=5)]
+    (window,) = coverage.effective_windows(History.from_rows(rows), NODES)
+    assert window.ok == 2
+
+
+@pytest.mark.parametrize(("strike", "hit"), [
+    (Strike("kill", ("n1",), 2, 3), False),
+    (Strike("kill", ("n2", "n4"), 2, 3), True),
+    (Strike("kill", ("n2",), 2, 3, effective=False), False),
+    (Strike("partition-one", NODES, 2, 3, cut(["n2"], ["n1", "n3", "n4", "n5"])), True),
+    (Strike("partition-one", NODES, 2, 3, cut(["n1"], ["n2", "n3", "n4", "n5"])), False),
+    (Strike("partition-one-way", (), 2, 3, {"n2": ["n1", "n3", "n4"]}), True),
+])
+def test_the_leader_is_hit_when_it_is_a_target_or_loses_its_majority(
+    strike: Strike, hit: bool,
+) -> None:
+    rows = [leader_row(0, "n1", 1), leader_row(1, "n2", 2), *strike_rows([strike]),
+            leader_row(2.5, "n1", 3)]
+    assert measured(History.from_rows(rows))["leader_hit"] == int(hit)
+
+
+def answer(at: float, node: int, term: int) -> list[Row]:
+    row = {"process": 1, "f": "read", "key": b"k", "node": node}
+    return [row | {"type": "invoke", "time": int(at * S)},
+            row | {"type": "ok", "time": int(at * S) + 1, "term": term}]
+
+
+def test_terms_in_answers_tell_the_leader_when_one_node_gave_them_all() -> None:
+    rows = answer(1, 0, 1) + answer(2, 1, 2) + answer(3, 1, 2) + answer(4, 2, 3) + answer(5, 3, 3)
+    found = leadership(History.from_rows(rows), NODES)
+    assert [(reign.term, reign.leader) for reign in found.reigns] == [
+        (1, "n1"), (2, "n2"), (3, None)]
+    assert (found.at(0), found.at(1 * S + 1), found.at(3 * S)) == (None, "n1", "n2")
+
+
+def test_the_lane_names_the_leader_and_the_first_witness_gives_the_time() -> None:
+    rows = answer(1, 0, 4) + answer(2, 3, 4) + [leader_row(3, "n3", 4), leader_row(9, "n5", 7)]
+    found = leadership(History.from_rows(rows), NODES)
+    assert [(reign.term, reign.leader, reign.since_ns) for reign in found.reigns] == [
+        (4, "n3", 1 * S + 1), (7, "n5", 9 * S)]
+
+
+def test_a_leader_that_follows_itself_is_no_leader_change() -> None:
+    rows = [leader_row(at, leader, term) for at, leader, term in
+            ((1, "n1", 1), (2, "n1", 2), (3, "n2", 3), (4, "n1", 6))]
+    assert leadership(History.from_rows(rows), NODES).changes == 2
+
+
+def test_coverage_of_a_made_up_campaign_does_not_depend_on_its_seed() -> None:
+    for seed in (2, 3):
+        campaign = Campaign(seconds=5, clients=4, seed=seed)
+        assert measured(campaign.history())["min_clients"] == 4
