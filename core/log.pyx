@@ -1,0 +1,155 @@
+"""The in-memory log: record bytes back to back, and one small slot an entry beside them.
+
+Entries [first, last] are contiguous both as indexes and as bytes, so that a batch for the
+disk or for a follower is one run of bytes. A slot also remembers which connection waits for
+the entry's answer: commit walks the range once and needs no future per request.
+
+Invariants: slot k is entry first + k; terms never decrease; the arena holds exactly the
+records of the slots. Truncation and appending keep them; there is no other change.
+"""
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy, memmove
+
+from seatrial.core.buffer cimport buffer_append, buffer_free, buffer_init, buffer_reserve
+from seatrial.core.invariant cimport must
+
+
+cdef class Log:
+    def __cinit__(self):
+        buffer_init(&self.arena)
+        self.slots = NULL
+        self.head = self.count = self.capacity = 0
+        self.arena_offset = 0
+        self.first = 1
+        self.base_term = 0
+
+    def __dealloc__(self):
+        buffer_free(&self.arena)
+        free(self.slots)
+
+    cdef uint64_t last(self) noexcept nogil:
+        return self.first + self.count - 1
+
+    cdef uint64_t last_term(self) noexcept nogil:
+        return self.term_at(self.last())
+
+    cdef bint holds(self, uint64_t index) noexcept nogil:
+        return index >= self.first and index - self.first < self.count
+
+    cdef Slot* slot(self, uint64_t index) noexcept nogil:
+        return self.slots + self.head + (index - self.first)
+
+    cdef uint64_t term_at(self, uint64_t index) noexcept nogil:
+        """The term of an entry, of the base before the first, or 0 where nothing is known."""
+        if self.holds(index):
+            return self.slot(index).term
+        return self.base_term if index == self.first - 1 else 0
+
+    cdef Record* record(self, uint64_t index) noexcept nogil:
+        return <Record*>(self.arena.data + self.arena.start
+                         + (self.slot(index).offset - self.arena_offset))
+
+    cdef uint64_t offset_of(self, uint64_t index) noexcept nogil:
+        """The byte position of an entry's start; of last() + 1: of the log's end."""
+        if self.holds(index):
+            return self.slot(index).offset
+        if index < self.first:
+            return self.arena_offset
+        return self.arena_offset + (self.arena.end - self.arena.start)
+
+    cdef Record* reserve(self, size_t length) except NULL nogil:
+        """Add an entry of ``length`` bytes and return its record, which the caller fills in.
+
+        Only ``length``, the next ``index`` and the slot are set; ``term`` must be written to
+        the record and to the slot by the caller before anything else happens.
+        """
+        cdef Slot* moved
+        cdef size_t want
+        cdef Slot* s
+        cdef Record* r
+        cdef uint64_t offset = self.arena_offset + (self.arena.end - self.arena.start)
+        if self.head + self.count == self.capacity:
+            if self.head > self.capacity // 2:
+                memmove(self.slots, self.slots + self.head, self.count * sizeof(Slot))
+                self.head = 0
+            else:
+                want = self.capacity * 2 if self.capacity else 64
+                moved = <Slot*>realloc(self.slots, want * sizeof(Slot))
+                if moved is NULL:
+                    with gil:
+                        raise MemoryError(f"no memory for {want} log entries")
+                self.slots = moved
+                self.capacity = want
+        r = <Record*>buffer_reserve(&self.arena, length)
+        self.arena.end += length
+        s = self.slots + self.head + self.count
+        s.offset = offset
+        s.length = <uint32_t>length
+        s.connection = 0
+        s.request = 0
+        s.term = 0
+        self.count += 1
+        r.length = <uint32_t>length
+        r.index = self.last()
+        return r
+
+    cdef Record* append(self, const Record* record) except NULL nogil:
+        """Add a copy of a record, whose index must be the next and whose term not go back."""
+        cdef Record* r
+        must(record.index == self.last() + 1, b"log: appended index is not the next",
+             record.index, self.last())
+        must(record.term >= self.last_term(), b"log: term goes back", record.index,
+             record.term, self.last_term())
+        r = self.reserve(record.length)
+        memcpy(r, record, record.length)
+        self.slot(r.index).term = r.term
+        return r
+
+    cdef int truncate(self, uint64_t index) except -1 nogil:
+        """Drop the entries from ``index`` on."""
+        must(self.holds(index), b"log: truncation outside of the log", index, self.first,
+             self.last())
+        self.arena.end = self.arena.start + (self.slot(index).offset - self.arena_offset)
+        self.count = index - self.first
+        return 0
+
+    cdef uint64_t range_end(self, uint64_t begin, size_t max_bytes) noexcept nogil:
+        """Return the largest end such that entries [begin, end) fit max_bytes, at least one."""
+        cdef uint64_t low = begin + 1, high = self.last() + 1, middle
+        cdef uint64_t limit = self.slot(begin).offset + max_bytes
+        while low < high:
+            middle = low + (high - low + 1) // 2
+            if self.offset_of(middle) <= limit:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    cdef const char* range_bytes(self, uint64_t begin, uint64_t end, size_t* n) noexcept nogil:
+        """Return the bytes of entries [begin, end), which must be held and not empty."""
+        cdef uint64_t offset = self.slot(begin).offset
+        n[0] = self.offset_of(end) - offset
+        return self.arena.data + self.arena.start + (offset - self.arena_offset)
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def first_index(self) -> int:
+        """Index of the first entry held."""
+        return self.first
+
+    @property
+    def last_index(self) -> int:
+        """Index of the last entry, first_index - 1 when empty."""
+        return self.last()
+
+    def term(self, index: int) -> int:
+        """Return the term of an entry (0 where nothing is known)."""
+        return self.term_at(index)
+
+    def bytes_of(self, index: int) -> bytes:
+        """Return an entry's record. Raises IndexError outside of the log."""
+        if not self.holds(index):
+            raise IndexError(f"entry {index}: the log holds {self.first} to {self.last()}")
+        return (<char*>self.record(index))[:self.slot(index).length]

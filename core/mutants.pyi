@@ -1,0 +1,3 @@
+NAMES: tuple[str, ...]
+
+def activate(name: str | None) -> None: ...

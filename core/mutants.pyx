@@ -1,0 +1,22 @@
+"""The planted bugs of a +mutants build: their names, and switching one on.
+
+A normal build has ``NAMES == ()`` and can activate nothing. Only modules that contain a bug
+are armed, each through its own ``arm`` function (mutant.h keeps one variable a module).
+"""
+from seatrial.core.mutant cimport SEATRIAL_MUTANT_NAMES
+from seatrial.core import kv, raft, replica
+
+NAMES = tuple(SEATRIAL_MUTANT_NAMES.decode().split(",")) if SEATRIAL_MUTANT_NAMES[0] else ()
+
+
+def activate(name: str | None) -> None:
+    """Switch on the planted bug ``name``, or all off with None.
+
+    Raises ValueError when this build holds no bug of that name.
+    """
+    if name is not None and name not in NAMES:
+        known = ", ".join(NAMES) or "this build has none"
+        raise ValueError(f"unknown mutant {name!r}: expected one of: {known}")
+    number = 0 if name is None else NAMES.index(name) + 1
+    for module in (raft, kv, replica):
+        module._arm(number)

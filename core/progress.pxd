@@ -1,0 +1,27 @@
+"""What the leader knows of one member (Raft's next_index and match_index, and a window).
+
+PROBE: the match point is not known; one APPEND at a time. STREAM: it is; APPENDs are
+pipelined while the bytes sent beyond match_index stay within the window.
+"""
+from libc.stdint cimport uint32_t, uint64_t
+
+from seatrial.core.buffer cimport Buffer
+
+cdef enum:
+    PROBE = 0
+    STREAM = 1
+
+cdef struct Progress:
+    uint32_t node
+    bint connected          # our connection to it is up
+    int state
+    bint probing            # PROBE: an APPEND is out and unanswered ...
+    uint64_t probe_ns       # ... since then
+    uint64_t next_index
+    uint64_t match_index
+    uint64_t round          # newest leadership round that it confirmed
+    uint64_t contact_ns     # when it last answered in this term
+    bint voted              # it answered our RequestVote
+    bint granted
+    Buffer out              # frames ready to leave
+    Buffer held             # frames that must wait until term and vote are durable

@@ -1,0 +1,103 @@
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from seatrial.core.buffer cimport Buffer
+from seatrial.core.codec cimport Message
+from seatrial.core.log cimport Log
+from seatrial.core.progress cimport Progress
+
+cdef enum:
+    FOLLOWER = 0
+    CANDIDATE = 1
+    LEADER = 2
+
+cdef enum:
+    MAX_MEMBERS = 64
+
+cdef struct Orphan:             # somebody waited for an entry that this node no longer leads
+    uint32_t connection
+    uint64_t request
+
+cdef class Raft:
+    # identity and settings
+    cdef readonly uint32_t node
+    cdef int members            # how many, this node included
+    cdef int me                 # our own place among them
+    cdef Progress[64] peers
+    cdef uint64_t heartbeat_ns
+    cdef uint64_t election_ns
+    cdef size_t max_batch_bytes
+    cdef size_t max_inflight_bytes
+    cdef uint64_t random_state
+    # what must be durable
+    cdef readonly uint64_t term
+    cdef readonly uint32_t vote
+    cdef readonly Log log
+    # volatile state
+    cdef readonly int role
+    cdef readonly uint32_t leader
+    cdef readonly uint64_t commit
+    cdef uint64_t verified      # follower: entries up to here are known to be the leader's
+    cdef uint64_t acked         # follower: what it told the leader last
+    cdef bint ack_owed
+    cdef uint64_t election_deadline_ns
+    cdef uint64_t heartbeat_deadline_ns
+    cdef uint64_t term_start    # leader: index of the no-op of its term
+    cdef uint64_t round_sent    # leader: leadership rounds (reads)
+    cdef uint64_t round_wanted
+    cdef uint64_t round_confirmed
+    # durability
+    cdef uint64_t state_version     # counts changes of (term, vote)
+    cdef uint64_t durable_version
+    cdef readonly uint64_t durable_index
+    cdef uint64_t next_persist      # first entry not handed out for writing
+    cdef uint64_t write_seq         # of the newest group write handed out
+    cdef bint writing
+    cdef uint64_t writing_last
+    cdef uint64_t writing_version
+    # entries whose waiting clients must be told "unknown"
+    cdef Buffer orphans
+    # counters
+    cdef readonly uint64_t elections
+    cdef readonly uint64_t conflicts
+
+    cdef int _peer(self, uint32_t node) noexcept nogil
+    cdef uint64_t _random(self) noexcept nogil
+    cdef void _reset_election_timer(self, uint64_t now_ns) noexcept nogil
+    cdef int _emit(self, Progress* p, Message* m) except -1 nogil
+    cdef int _become_follower(self, uint64_t term, uint32_t leader, uint64_t now_ns) except -1 nogil
+    cdef int _become_leader(self, uint64_t now_ns) except -1 nogil
+    cdef int _campaign(self, uint64_t now_ns) except -1 nogil
+    cdef int _ask_vote(self, Progress* p) except -1 nogil
+    cdef int _count_votes(self, uint64_t now_ns) except -1 nogil
+    cdef int _orphan_waiters(self) except -1 nogil
+    cdef int _send_heartbeat(self, Progress* p) except -1 nogil
+    cdef int _broadcast_heartbeat(self, uint64_t now_ns) except -1 nogil
+    cdef int _send_appends(self, Progress* p, uint64_t now_ns) except -1 nogil
+    cdef int _send_append(self, Progress* p, uint64_t end) except -1 nogil
+    cdef int _advance_commit(self) except -1 nogil
+    cdef int _matched(self, Progress* p, uint64_t index) except -1 nogil
+    cdef uint64_t _sure(self) noexcept nogil
+    cdef int _flush_ack(self) except -1 nogil
+    cdef int _truncate(self, uint64_t index) except -1 nogil
+    cdef int _reply_append(self, const Message* m, bint rejected, uint64_t index,
+                           uint64_t log_term) except -1 nogil
+    cdef int _on_vote(self, const Message* m, uint64_t now_ns) except -1 nogil
+    cdef int _on_append(self, const Message* m, uint64_t now_ns) except -1 nogil
+    cdef int _on_append_reply(self, Progress* p, const Message* m, uint64_t now_ns) except -1 nogil
+    cdef int _on_heartbeat(self, const Message* m, uint64_t now_ns) except -1 nogil
+    cdef int _on_heartbeat_reply(self, Progress* p, const Message* m,
+                                 uint64_t now_ns) except -1 nogil
+    cdef int _follow(self, const Message* m, uint64_t now_ns) except -1 nogil
+    cdef uint64_t _guess_match(self, uint64_t index, uint64_t term) noexcept nogil
+
+    cdef int step(self, uint32_t sender, const char* frame, uint64_t now_ns) except -1 nogil
+    cdef int tick(self, uint64_t now_ns) except -1 nogil
+    cdef int pump(self, uint64_t now_ns) except -1 nogil
+    cdef int propose(self, uint8_t kind, uint64_t client, uint64_t sequence, const char* payload,
+                     size_t size, uint32_t connection, uint64_t request) except -1 nogil
+    cdef uint64_t want_round(self) noexcept nogil
+    cdef uint64_t read_floor(self) noexcept nogil
+    cdef int persisted(self, uint64_t seq, uint64_t now_ns) except -1 nogil
+    cdef int peer_up(self, uint32_t node, uint64_t now_ns) except -1 nogil
+    cdef int peer_down(self, uint32_t node) except -1 nogil
+    cdef uint64_t deadline_ns(self) noexcept nogil

@@ -1,0 +1,733 @@
+"""The consensus machine of one domain: Raft's election, replication and commit, and no more.
+
+Pure: no I/O, clock or random inside. ``step`` takes a frame from another member, ``tick`` the
+time, ``persisted`` the disk's word; ``pump`` (once a loop iteration) turns new entries, wanted
+leadership rounds and durable progress into frames. Effects are the frames in each member's
+``out`` buffer and the next group write (Replica.take_persist). Names and figures are those of
+Ongaro and Ousterhout, "In search of an understandable consensus algorithm" (extended version),
+and Ongaro's thesis (2014).
+
+What the shell must do, and nothing else:
+
+1. Write each group write and sync it, then call ``persisted``. Never reorder them.
+2. Deliver each member's frames in order on its connection, and say when that connection
+   came up or went away.
+3. Call ``tick`` no later than ``deadline_ns``.
+
+Rules that are easy to get wrong, and where they stand:
+
+* Term and vote are durable before anything is said in that term (``_emit`` holds frames).
+* An APPEND_REPLY counts what the follower's own disk holds *and* what was verified against
+  this leader (``_flush_ack``); the leader's own disk counts as one member's, in parallel.
+* Only entries of the current term commit by counting (``_advance_commit``; paper, 5.4.2).
+* A log is cut only at a real conflict, never by a short or late message (``_on_append``).
+* A leader answers reads after a majority confirmed it in a round that began after the read
+  came, at an index no smaller than its term's first entry (thesis, 6.4).
+* A leader that hears from no majority for two election timeouts steps down (thesis, 6.2), so
+  that its clients look elsewhere.
+"""
+from libc.string cimport memcpy, memset
+
+from seatrial.core.buffer cimport (
+    buffer_append,
+    buffer_consume,
+    buffer_free,
+    buffer_init,
+    buffer_reserve,
+    buffer_size,
+)
+from seatrial.core.codec cimport (
+    APPEND,
+    APPEND_REPLY,
+    FrameHeader,
+    GRANTED,
+    HEARTBEAT,
+    HEARTBEAT_REPLY,
+    KIND_NOOP,
+    MESSAGE_SIZE,
+    PREFIX_SIZE,
+    RECORD_SIZE,
+    REJECTED,
+    Record,
+    VOTE,
+    VOTE_REPLY,
+    append_crc,
+    plain_crc,
+    record_crc,
+    records_fit,
+)
+from seatrial.core.invariant cimport must
+from seatrial.core.log cimport Slot
+from seatrial.core.mutant cimport (
+    MUTANT,
+    TRUNCATE_WITHOUT_CONFLICT,
+    VOTE_NOT_PERSISTED,
+    seatrial_arm,
+)
+from seatrial.core.progress cimport PROBE, STREAM
+from seatrial.core.quorum cimport majority
+
+from seatrial.core.errors import ProtocolError
+
+ROLES = ("follower", "candidate", "leader")
+
+
+def _arm(int mutant) -> None:
+    seatrial_arm(mutant)
+
+
+cdef class Raft:
+    def __cinit__(self, node, members, uint64_t seed, uint64_t now_ns, uint64_t heartbeat_ns,
+                  uint64_t election_ns, size_t max_batch_bytes, size_t max_inflight_bytes):
+        cdef int i
+        memset(self.peers, 0, sizeof(self.peers))
+        buffer_init(&self.orphans)
+        self.members = 0
+        ordered = sorted(members)
+        if len(ordered) > MAX_MEMBERS or len(set(ordered)) != len(ordered) or node not in ordered:
+            raise ValueError(f"members {ordered}: expected up to {MAX_MEMBERS} different ids, "
+                             f"{node} among them")
+        if not 0 < heartbeat_ns < election_ns:
+            raise ValueError("the heartbeat interval must be shorter than the election timeout")
+        self.members = len(ordered)
+        for i in range(self.members):
+            self.peers[i].node = ordered[i]
+            buffer_init(&self.peers[i].out)
+            buffer_init(&self.peers[i].held)
+            if ordered[i] == node:
+                self.me = i
+        self.node = node
+        self.heartbeat_ns = heartbeat_ns
+        self.election_ns = election_ns
+        self.max_batch_bytes = max_batch_bytes
+        self.max_inflight_bytes = max_inflight_bytes
+        self.random_state = seed
+        self.log = Log()
+        self.role = FOLLOWER
+        self.next_persist = 1
+        self._reset_election_timer(now_ns)
+
+    def __dealloc__(self):
+        cdef int i
+        for i in range(self.members):
+            buffer_free(&self.peers[i].out)
+            buffer_free(&self.peers[i].held)
+        buffer_free(&self.orphans)
+
+    def restore(self, uint64_t term, uint32_t vote, bytes records) -> None:
+        """Take what the disk held, once, before anything else. Raises ProtocolError."""
+        cdef const char* p = records
+        cdef uint32_t count, i
+        cdef const Record* r
+        must(self.term == 0 and self.log.count == 0, b"restore: the machine is not new")
+        if records_fit(p, len(records), &count) != <size_t>len(records):
+            raise ProtocolError("restored records are not whole")
+        for i in range(count):
+            r = <const Record*>p
+            if record_crc(r) != r.crc:
+                raise ProtocolError(f"restored record {r.index}: check failed")
+            self.log.append(r)
+            p += r.length
+        must(self.log.last_term() <= term, b"restore: an entry of a later term than the node's",
+             self.log.last_term(), term)
+        self.term = term
+        self.vote = vote
+        self.durable_index = self.log.last()
+        self.next_persist = self.log.last() + 1
+
+    # ---- small things ------------------------------------------------------------------
+
+    cdef int _peer(self, uint32_t node) noexcept nogil:
+        """The place of a member, -1 for a stranger."""
+        cdef int i
+        for i in range(self.members):
+            if self.peers[i].node == node:
+                return i
+        return -1
+
+    cdef uint64_t _random(self) noexcept nogil:
+        """splitmix64 (Steele, Lea, Flood 2014)."""
+        cdef uint64_t z
+        self.random_state += <uint64_t>0x9E3779B97F4A7C15
+        z = self.random_state
+        z = (z ^ (z >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
+        z = (z ^ (z >> 27)) * <uint64_t>0x94D049BB133111EB
+        return z ^ (z >> 31)
+
+    cdef void _reset_election_timer(self, uint64_t now_ns) noexcept nogil:
+        """Wait for one to two election timeouts from now (paper, 5.2)."""
+        self.election_deadline_ns = now_ns + self.election_ns + self._random() % self.election_ns
+
+    cdef int _emit(self, Progress* p, Message* m) except -1 nogil:
+        """Send a frame without records; hold it until the term it speaks in is durable."""
+        cdef Buffer* to
+        if not p.connected:
+            return 0
+        m.header.length = MESSAGE_SIZE
+        m.sender = self.node
+        m.receiver = p.node
+        m.term = self.term
+        m.header.crc = plain_crc(<const char*>m)
+        to = &p.out if self.durable_version == self.state_version else &p.held
+        if MUTANT(VOTE_NOT_PERSISTED) and m.header.type == VOTE_REPLY:
+            to = &p.out
+        return buffer_append(to, m, MESSAGE_SIZE)
+
+    cdef uint64_t deadline_ns(self) noexcept nogil:
+        return self.heartbeat_deadline_ns if self.role == LEADER else self.election_deadline_ns
+
+    # ---- roles -------------------------------------------------------------------------
+
+    cdef int _orphan_waiters(self) except -1 nogil:
+        """Nobody here can promise the entries beyond the commit index any more."""
+        cdef uint64_t i
+        cdef Slot* s
+        cdef Orphan orphan
+        for i in range(self.commit + 1, self.log.last() + 1):
+            s = self.log.slot(i)
+            if s.connection:
+                orphan.connection = s.connection
+                orphan.request = s.request
+                buffer_append(&self.orphans, &orphan, sizeof(Orphan))
+                s.connection = 0
+        return 0
+
+    cdef int _become_follower(self, uint64_t term, uint32_t leader,
+                              uint64_t now_ns) except -1 nogil:
+        cdef int i
+        must(term >= self.term, b"term goes back", term, self.term)
+        if self.role == LEADER:
+            self._orphan_waiters()
+        if term > self.term:
+            self.term = term
+            self.vote = 0
+            self.state_version += 1
+            for i in range(self.members):  # what it said in older terms is void
+                buffer_consume(&self.peers[i].held, buffer_size(&self.peers[i].held))
+        self.role = FOLLOWER
+        self.leader = leader
+        self.verified = 0
+        self.acked = 0
+        self.ack_owed = False
+        self._reset_election_timer(now_ns)
+        return 0
+
+    cdef int _campaign(self, uint64_t now_ns) except -1 nogil:
+        """Ask for votes in the next term; our own counts once it is durable."""
+        cdef int i
+        self._become_follower(self.term + 1, 0, now_ns)
+        self.role = CANDIDATE
+        self.vote = self.node
+        self.elections += 1
+        for i in range(self.members):
+            self.peers[i].voted = i == self.me
+            self.peers[i].granted = i == self.me
+            if i != self.me:
+                self._ask_vote(&self.peers[i])
+        return 0
+
+    cdef int _ask_vote(self, Progress* p) except -1 nogil:
+        cdef Message m
+        memset(&m, 0, sizeof(m))
+        m.header.type = VOTE
+        m.index = self.log.last()
+        m.log_term = self.log.last_term()
+        return self._emit(p, &m)
+
+    cdef int _count_votes(self, uint64_t now_ns) except -1 nogil:
+        """Lead with the votes of a majority, our own durable vote among them."""
+        cdef int i, granted = 0
+        if self.role != CANDIDATE or self.durable_version != self.state_version:
+            return 0
+        for i in range(self.members):
+            if self.peers[i].granted:
+                granted += 1
+        if granted > self.members // 2:
+            self._become_leader(now_ns)
+        return 0
+
+    cdef int _become_leader(self, uint64_t now_ns) except -1 nogil:
+        cdef int i
+        cdef Progress* p
+        must(self.role == CANDIDATE and self.vote == self.node, b"leads without an election",
+             self.role, self.vote, self.term)
+        self.role = LEADER
+        self.leader = self.node
+        self.round_sent = self.round_wanted = self.round_confirmed = 0
+        for i in range(self.members):
+            p = &self.peers[i]
+            p.state = PROBE
+            p.probing = False
+            p.next_index = self.log.last() + 1
+            p.match_index = 0
+            p.round = 0
+            p.contact_ns = now_ns
+        self.term_start = self.log.last() + 1
+        self.propose(KIND_NOOP, 0, 0, NULL, 0, 0, 0)
+        return self._broadcast_heartbeat(now_ns)
+
+    # ---- time --------------------------------------------------------------------------
+
+    cdef int tick(self, uint64_t now_ns) except -1 nogil:
+        """Let time pass: heartbeats and loss of the quorum for a leader, elections for others."""
+        cdef uint64_t[64] contact
+        cdef int i
+        if self.role != LEADER:
+            if now_ns >= self.election_deadline_ns:
+                self._campaign(now_ns)
+                self._count_votes(now_ns)
+            return 0
+        if now_ns < self.heartbeat_deadline_ns:
+            return 0
+        for i in range(self.members):
+            contact[i] = now_ns if i == self.me else self.peers[i].contact_ns
+        if majority(contact, self.members) + 2 * self.election_ns < now_ns:
+            return self._become_follower(self.term, 0, now_ns)
+        return self._broadcast_heartbeat(now_ns)
+
+    cdef int _broadcast_heartbeat(self, uint64_t now_ns) except -1 nogil:
+        cdef int i
+        self.heartbeat_deadline_ns = now_ns + self.heartbeat_ns
+        for i in range(self.members):
+            if i != self.me:
+                self._send_heartbeat(&self.peers[i])
+        return 0
+
+    cdef int _send_heartbeat(self, Progress* p) except -1 nogil:
+        cdef Message m
+        memset(&m, 0, sizeof(m))
+        m.header.type = HEARTBEAT
+        m.index = p.next_index - 1      # what it should hold by now, if nothing was lost
+        m.commit = self.commit
+        m.round = self.round_sent
+        return self._emit(p, &m)
+
+    # ---- the leader's side of replication ------------------------------------------------
+
+    cdef int propose(self, uint8_t kind, uint64_t client, uint64_t sequence, const char* payload,
+                     size_t size, uint32_t connection, uint64_t request) except -1 nogil:
+        """Append an entry of our own term; only a leader may. Sent and written by ``pump``."""
+        cdef uint64_t rindex
+        cdef Record* r
+        cdef Slot* s
+        must(self.role == LEADER, b"proposes without leading", self.role, self.term)
+        must(self.term >= self.log.last_term(), b"log of a later term than ours", self.term,
+             self.log.last_term())
+        rindex = self.log.record(self.log.last()).rindex + 1 if self.log.count else 1
+        r = self.log.reserve(RECORD_SIZE + size)
+        r.term = self.term
+        r.rindex = rindex               # one domain: it is the root, it assigns coordinates
+        r.epoch = 1 << 16
+        r.rterm = self.term
+        r.client = client
+        r.sequence = sequence
+        r.kind = kind
+        r.flags = 0
+        r.reserved16 = 0
+        r.reserved32 = 0
+        if size:
+            memcpy(<char*>r + RECORD_SIZE, payload, size)
+        r.crc = record_crc(r)
+        s = self.log.slot(r.index)
+        s.term = self.term
+        s.connection = connection
+        s.request = request
+        return 0
+
+    cdef int _send_append(self, Progress* p, uint64_t end) except -1 nogil:
+        """Send entries [next_index, end) with what precedes them; ``end`` may add nothing."""
+        cdef size_t size = 0
+        cdef const char* records = NULL
+        cdef Message* m
+        cdef Buffer* to
+        must(self.durable_version == self.state_version, b"leads in a term that is not durable")
+        if end > p.next_index:
+            records = self.log.range_bytes(p.next_index, end, &size)
+        to = &p.out
+        m = <Message*>buffer_reserve(to, MESSAGE_SIZE + size)
+        memset(m, 0, MESSAGE_SIZE)
+        if size:
+            memcpy(<char*>m + MESSAGE_SIZE, records, size)
+        m.header.length = MESSAGE_SIZE + <uint32_t>size
+        m.header.type = APPEND
+        m.sender = self.node
+        m.receiver = p.node
+        m.term = self.term
+        m.index = p.next_index - 1
+        m.log_term = self.log.term_at(p.next_index - 1)
+        m.commit = self.commit
+        m.count = <uint32_t>(end - p.next_index)
+        m.header.crc = append_crc(<const char*>m, MESSAGE_SIZE)
+        to.end += m.header.length
+        return 0
+
+    cdef int _send_appends(self, Progress* p, uint64_t now_ns) except -1 nogil:
+        """Send what the member's state and window allow."""
+        cdef uint64_t end, unacked
+        if not p.connected:
+            return 0
+        if p.state == PROBE:
+            if p.probing and now_ns < p.probe_ns + self.election_ns:
+                return 0
+            p.probing = True
+            p.probe_ns = now_ns
+            end = p.next_index
+            if p.next_index <= self.log.last():
+                end = self.log.range_end(p.next_index, self.max_batch_bytes)
+            return self._send_append(p, end)
+        while p.next_index <= self.log.last():
+            unacked = self.log.offset_of(p.next_index) - self.log.offset_of(p.match_index + 1)
+            if unacked >= self.max_inflight_bytes:
+                break
+            end = self.log.range_end(p.next_index, self.max_batch_bytes)
+            self._send_append(p, end)
+            p.next_index = end
+        return 0
+
+    cdef int pump(self, uint64_t now_ns) except -1 nogil:
+        """Once per round of inputs: acknowledge (follower), or replicate and confirm (leader)."""
+        cdef int i
+        if self.role != LEADER:
+            return self._flush_ack()
+        if self.round_wanted > self.round_sent and self.round_confirmed == self.round_sent:
+            self.round_sent = self.round_wanted
+            if self.members == 1:
+                self.round_confirmed = self.round_sent
+            for i in range(self.members):
+                if i != self.me:
+                    self._send_heartbeat(&self.peers[i])
+        for i in range(self.members):
+            if i != self.me:
+                self._send_appends(&self.peers[i], now_ns)
+        return 0
+
+    cdef uint64_t want_round(self) noexcept nogil:
+        """Ask for a confirmation of leadership that begins now; return its number."""
+        self.round_wanted = self.round_sent + 1
+        return self.round_wanted
+
+    cdef uint64_t read_floor(self) noexcept nogil:
+        """The index a linearizable read must see applied (thesis, 6.4, steps 1 and 2)."""
+        return self.commit if self.commit > self.term_start else self.term_start
+
+    cdef int _advance_commit(self) except -1 nogil:
+        """Commit what a majority's disks hold, if it is of this term (paper, 5.4.2)."""
+        cdef uint64_t[64] match
+        cdef uint64_t reached
+        cdef int i
+        if self.role != LEADER:
+            return 0
+        for i in range(self.members):
+            match[i] = self.durable_index if i == self.me else self.peers[i].match_index
+        reached = majority(match, self.members)
+        if reached > self.commit and self.log.term_at(reached) == self.term:
+            must(reached <= self.log.last(), b"commits beyond the log", reached, self.log.last())
+            self.commit = reached
+        return 0
+
+    # ---- the follower's side -------------------------------------------------------------
+
+    cdef uint64_t _sure(self) noexcept nogil:
+        """What this member may acknowledge: verified against the leader, and on our disk."""
+        return self.verified if self.verified < self.durable_index else self.durable_index
+
+    cdef int _flush_ack(self) except -1 nogil:
+        """Acknowledge what is verified and on our own disk, once for all that came together."""
+        cdef Message m
+        cdef uint64_t sure
+        cdef int i
+        if not self.ack_owed or self.leader == 0:
+            return 0
+        sure = self._sure()
+        if sure <= self.acked and self.durable_index < self.verified:
+            return 0
+        i = self._peer(self.leader)
+        memset(&m, 0, sizeof(m))
+        m.header.type = APPEND_REPLY
+        m.index = sure
+        self._emit(&self.peers[i], &m)
+        self.acked = sure
+        self.ack_owed = self.durable_index < self.verified
+        return 0
+
+    cdef int _truncate(self, uint64_t index) except -1 nogil:
+        """Cut a conflicting suffix, which can't be committed, out of log and write queue."""
+        if not MUTANT(TRUNCATE_WITHOUT_CONFLICT):
+            must(index > self.commit, b"cuts a committed entry", index, self.commit, self.term)
+        self.log.truncate(index)
+        if self.durable_index >= index:
+            self.durable_index = index - 1
+        if self.writing and self.writing_last >= index:
+            self.writing_last = index - 1
+        if self.next_persist > index:
+            self.next_persist = index
+        self.conflicts += 1
+        return 0
+
+    cdef int _reply_append(self, const Message* m, bint rejected, uint64_t index,
+                           uint64_t log_term) except -1 nogil:
+        cdef Message r
+        memset(&r, 0, sizeof(r))
+        r.header.type = APPEND_REPLY
+        r.header.flags = REJECTED if rejected else 0
+        r.index = index
+        r.log_term = log_term
+        r.commit = m.index              # which question this answers
+        return self._emit(&self.peers[self._peer(m.sender)], &r)
+
+    cdef uint64_t _guess_match(self, uint64_t index, uint64_t term) noexcept nogil:
+        """The largest index <= ``index`` whose term is <= ``term``: skips whole terms of
+        conflict (paper, end of 5.3)."""
+        if index > self.log.last():
+            index = self.log.last()
+        while index >= self.log.first and self.log.term_at(index) > term:
+            index -= 1
+        return index
+
+    cdef int _follow(self, const Message* m, uint64_t now_ns) except -1 nogil:
+        """A leader of our term spoke: follow it."""
+        if self.role != FOLLOWER or self.leader != m.sender:
+            must(self.leader == 0 or self.leader == m.sender or MUTANT(VOTE_NOT_PERSISTED),
+                 b"two leaders in one term", self.term, self.leader, m.sender)
+            self._become_follower(self.term, m.sender, now_ns)
+        self._reset_election_timer(now_ns)
+        return 0
+
+    cdef int _on_append(self, const Message* m, uint64_t now_ns) except -1 nogil:
+        cdef const char* p = <const char*>m + MESSAGE_SIZE
+        cdef const Record* r
+        cdef uint64_t index, end = m.index + m.count
+        cdef uint32_t i
+        self._follow(m, now_ns)
+        if m.index < self.log.first - 1:
+            must(False, b"leader sends what was compacted away", m.index, self.log.first)
+        if m.index > self.log.last() or self.log.term_at(m.index) != m.log_term:
+            index = self._guess_match(m.index, m.log_term)
+            return self._reply_append(m, True, index, self.log.term_at(index))
+        if MUTANT(TRUNCATE_WITHOUT_CONFLICT) and end < self.log.last():
+            self._truncate(end + 1)
+            if self.verified > end:
+                self.verified = end
+        for i in range(m.count):
+            r = <const Record*>p
+            index = m.index + 1 + i
+            if r.index != index:
+                with gil:
+                    raise ProtocolError(f"APPEND holds entry {r.index}: expected {index}")
+            if self.log.holds(index) and self.log.term_at(index) != r.term:
+                must(index > self.verified, b"leader contradicts itself", index, self.verified,
+                     self.term)
+                self._truncate(index)
+            if not self.log.holds(index):
+                self.log.append(r)
+            p += r.length
+        if end > self.verified:
+            self.verified = end
+        self.ack_owed = True
+        if m.commit > self.commit:      # never beyond what is known to be the leader's
+            index = m.commit if m.commit < self.verified else self.verified
+            if index > self.commit:
+                self.commit = index
+        return 0
+
+    cdef int _on_heartbeat(self, const Message* m, uint64_t now_ns) except -1 nogil:
+        cdef Message r
+        cdef uint64_t index
+        self._follow(m, now_ns)
+        index = m.commit if m.commit < self.verified else self.verified
+        if index > self.commit:
+            self.commit = index
+        memset(&r, 0, sizeof(r))
+        r.header.type = HEARTBEAT_REPLY
+        r.index = self.verified
+        r.log_term = self._sure()       # an acknowledgement may have been lost
+        r.commit = m.index
+        r.round = m.round
+        return self._emit(&self.peers[self._peer(m.sender)], &r)
+
+    # ---- answers to the leader -----------------------------------------------------------
+
+    cdef int _on_append_reply(self, Progress* p, const Message* m, uint64_t now_ns) except -1 nogil:
+        if self.role != LEADER:
+            return 0
+        p.contact_ns = now_ns
+        if m.header.flags & REJECTED:
+            if p.state == STREAM:
+                if m.commit <= p.match_index:
+                    return 0            # an old refusal: it has matched beyond since
+            elif m.commit != p.next_index - 1:
+                return 0
+            p.next_index = self._guess_match(m.index, m.log_term) + 1
+            if p.next_index <= p.match_index:
+                p.next_index = p.match_index + 1
+            p.state = PROBE
+            p.probing = False
+            return 0
+        return self._matched(p, m.index)
+
+    cdef int _matched(self, Progress* p, uint64_t index) except -1 nogil:
+        """A member's disk holds our entries up to ``index``."""
+        must(index <= self.log.last(), b"member acknowledges what was never sent", index,
+             self.log.last(), p.node)
+        if index > p.match_index:
+            p.match_index = index
+        if p.state == PROBE:
+            p.state = STREAM
+            p.probing = False
+            p.next_index = p.match_index + 1
+        elif p.next_index <= p.match_index:
+            p.next_index = p.match_index + 1
+        return self._advance_commit()
+
+    cdef int _on_heartbeat_reply(self, Progress* p, const Message* m,
+                                 uint64_t now_ns) except -1 nogil:
+        cdef uint64_t[64] rounds
+        cdef int i
+        if self.role != LEADER:
+            return 0
+        p.contact_ns = now_ns
+        if p.state == STREAM and m.index < m.commit and p.match_index < m.commit:
+            p.state = PROBE             # an APPEND before this heartbeat was lost
+            p.probing = False
+            p.next_index = p.match_index + 1
+        if m.log_term > p.match_index:
+            self._matched(p, m.log_term)
+        if m.round > p.round:
+            must(m.round <= self.round_sent, b"confirms a round that was never sent", m.round,
+                 self.round_sent, p.node)
+            p.round = m.round
+            for i in range(self.members):
+                rounds[i] = self.round_sent if i == self.me else self.peers[i].round
+            self.round_confirmed = majority(rounds, self.members)
+        return 0
+
+    # ---- elections -----------------------------------------------------------------------
+
+    cdef int _on_vote(self, const Message* m, uint64_t now_ns) except -1 nogil:
+        """Vote once a term, and only for a log at least as up to date as ours (paper, 5.4.1)."""
+        cdef Message r
+        cdef bint newer = (m.log_term > self.log.last_term()
+                           or (m.log_term == self.log.last_term() and m.index >= self.log.last()))
+        cdef bint grant = (newer and (self.vote == 0 or self.vote == m.sender)
+                           and self.role == FOLLOWER)
+        memset(&r, 0, sizeof(r))
+        if grant:
+            if self.vote == 0:
+                self.vote = m.sender
+                self.state_version += 1
+            self._reset_election_timer(now_ns)
+        r.header.type = VOTE_REPLY
+        r.header.flags = GRANTED if grant else 0
+        return self._emit(&self.peers[self._peer(m.sender)], &r)
+
+    # ---- the doors -----------------------------------------------------------------------
+
+    cdef int step(self, uint32_t sender, const char* frame, uint64_t now_ns) except -1 nogil:
+        """Take one whole frame from a member. Raises ProtocolError for what it may not send."""
+        cdef const Message* m = <const Message*>frame
+        cdef const FrameHeader* h = &m.header
+        cdef const Record* r
+        cdef Message stale
+        cdef uint32_t count, i
+        cdef size_t at
+        cdef int place = self._peer(sender)
+        cdef Progress* p
+        if (h.length < MESSAGE_SIZE or place < 0 or place == self.me or m.sender != sender
+                or m.receiver != self.node):
+            with gil:
+                raise ProtocolError(f"frame of {h.length} bytes from node {m.sender} to node "
+                                    f"{m.receiver} on node {sender}'s connection")
+        if h.type == APPEND:
+            at = records_fit(frame + MESSAGE_SIZE, h.length - MESSAGE_SIZE, &count)
+            if (at != h.length - MESSAGE_SIZE or count != m.count
+                    or append_crc(frame, MESSAGE_SIZE) != h.crc):
+                with gil:
+                    raise ProtocolError("APPEND: check failed: bytes were altered on the way")
+            at = MESSAGE_SIZE
+            for i in range(count):
+                r = <const Record*>(frame + at)
+                if record_crc(r) != r.crc:
+                    with gil:
+                        raise ProtocolError(f"APPEND: entry {r.index}: check failed")
+                at += r.length
+        elif h.length != MESSAGE_SIZE or plain_crc(frame) != h.crc:
+            with gil:
+                raise ProtocolError("member's frame: check failed: bytes were altered on the way")
+        p = &self.peers[place]
+        if m.term > self.term:
+            self._become_follower(m.term, 0, now_ns)
+        elif m.term < self.term:
+            if h.type == VOTE or h.type == APPEND or h.type == HEARTBEAT:
+                memset(&stale, 0, sizeof(stale))  # our term is the answer: it steps down
+                stale.header.type = h.type + 1
+                stale.header.flags = REJECTED if h.type == APPEND else 0
+                self._emit(p, &stale)
+            return 0
+        if h.type == VOTE:
+            self._on_vote(m, now_ns)
+        elif h.type == VOTE_REPLY:
+            if self.role == CANDIDATE:
+                p.voted = True
+                p.granted = h.flags & GRANTED
+                self._count_votes(now_ns)
+        elif h.type == APPEND:
+            self._on_append(m, now_ns)
+        elif h.type == APPEND_REPLY:
+            self._on_append_reply(p, m, now_ns)
+        elif h.type == HEARTBEAT:
+            self._on_heartbeat(m, now_ns)
+        elif h.type == HEARTBEAT_REPLY:
+            self._on_heartbeat_reply(p, m, now_ns)
+        else:
+            with gil:
+                raise ProtocolError(f"frame type {h.type}: not one that members exchange")
+        return 0
+
+    cdef int persisted(self, uint64_t seq, uint64_t now_ns) except -1 nogil:
+        """The group write ``seq`` is durable: release what waited for it."""
+        cdef int i
+        cdef Progress* p
+        must(self.writing and seq == self.write_seq, b"persisted: not the write in flight", seq,
+             self.write_seq, self.writing)
+        self.writing = False
+        if self.writing_last > self.durable_index:
+            self.durable_index = self.writing_last
+        must(self.durable_index <= self.log.last(), b"more is durable than there is",
+             self.durable_index, self.log.last())
+        self.durable_version = self.writing_version
+        if self.durable_version == self.state_version:
+            for i in range(self.members):
+                p = &self.peers[i]
+                buffer_append(&p.out, p.held.data + p.held.start, buffer_size(&p.held))
+                buffer_consume(&p.held, buffer_size(&p.held))
+            self._count_votes(now_ns)
+        self._advance_commit()
+        return 0
+
+    cdef int peer_up(self, uint32_t node, uint64_t now_ns) except -1 nogil:
+        """Our connection to a member came up: nothing sent earlier can be relied on."""
+        cdef int place = self._peer(node)
+        cdef Progress* p
+        must(place >= 0 and place != self.me, b"connection to a stranger", node)
+        self.peer_down(node)
+        p = &self.peers[place]
+        p.connected = True
+        if self.role == LEADER:
+            self._send_heartbeat(p)
+        elif self.role == CANDIDATE and not p.voted:
+            self._ask_vote(p)
+        return 0
+
+    cdef int peer_down(self, uint32_t node) except -1 nogil:
+        cdef int place = self._peer(node)
+        cdef Progress* p
+        must(place >= 0 and place != self.me, b"connection to a stranger", node)
+        p = &self.peers[place]
+        p.connected = False
+        buffer_consume(&p.out, buffer_size(&p.out))
+        buffer_consume(&p.held, buffer_size(&p.held))
+        p.state = PROBE
+        p.probing = False
+        if p.next_index > p.match_index + 1 and p.match_index:
+            p.next_index = p.match_index + 1
+        return 0

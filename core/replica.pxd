@@ -1,0 +1,49 @@
+# distutils: language = c++
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libcpp.deque cimport deque
+from libcpp.string cimport string
+from libcpp.unordered_map cimport unordered_map
+from libcpp.vector cimport vector
+
+from seatrial.core.buffer cimport Buffer
+from seatrial.core.codec cimport Request
+from seatrial.core.kv cimport KeyValue, Outcome
+from seatrial.core.raft cimport Raft
+
+cdef struct Connection:
+    uint32_t id
+    bint dirty              # has output that was not taken
+    Buffer input
+    Buffer output
+
+cdef cppclass Read:         # a linearizable read on its way
+    uint32_t connection
+    uint64_t request
+    uint64_t term           # the leader's when it came
+    uint64_t round          # leadership must be confirmed in this round or a later one
+    uint64_t index          # and this must be applied
+    string key
+
+cdef class Replica:
+    cdef readonly Raft raft
+    cdef readonly KeyValue kv
+    cdef Buffer[64] inputs  # bytes of incomplete frames, by member
+    cdef unordered_map[uint32_t, Connection*] connections
+    cdef vector[uint32_t] dirty
+    cdef deque[Read] reads
+    cdef list admin
+    cdef size_t max_value_bytes
+    cdef size_t max_key_bytes
+    cdef uint64_t max_uncommitted_bytes
+    cdef readonly uint64_t served_reads
+    cdef readonly uint64_t served_writes
+    cdef readonly uint64_t refused
+
+    cdef int _request(self, Connection* c, const Request* r) except -1 nogil
+    cdef int _respond(self, Connection* c, uint64_t request, uint8_t status, bint has_value,
+                      const char* value, size_t size, uint64_t rindex) except -1 nogil
+    cdef int _not_leader(self, Connection* c, uint64_t request) except -1 nogil
+    cdef Connection* _connection(self, uint32_t id) noexcept nogil
+    cdef int _apply(self) except -1 nogil
+    cdef int _serve_reads(self) except -1 nogil
+    cdef int _tell_orphans(self) except -1 nogil

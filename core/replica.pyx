@@ -1,0 +1,460 @@
+# distutils: language = c++
+"""One node's pure machine: consensus, state machine, and the requests of clients.
+
+Bytes and times go in, bytes and group writes come out; sockets, disk, clock and chance are
+the shell's (node.py) or the simulator's. One loop iteration feeds everything that arrived,
+then calls ``poll`` once: it replicates, applies what is committed and answers, so that
+batches come from load and never from timers. Python is entered once a batch, not once an
+entry.
+
+Outcomes that clients can build on: an answer "not-leader", "busy", "too-large" or
+"session-lost" means that the operation did not happen; "unknown" that it may yet happen.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cython.operator cimport dereference, preincrement
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from seatrial.core.buffer cimport (
+    buffer_append,
+    buffer_consume,
+    buffer_free,
+    buffer_init,
+    buffer_reserve,
+    buffer_size,
+)
+from seatrial.core.codec cimport (
+    COMMAND_SIZE,
+    Command,
+    FrameHeader,
+    HAS_VALUE,
+    KIND_COMMAND,
+    KIND_OPEN_SESSION,
+    OP_APPEND,
+    OP_CAS,
+    OP_DELETE,
+    OP_OPEN_SESSION,
+    OP_PING,
+    OP_READ,
+    OP_STATUS,
+    OP_WRITE,
+    REQUEST,
+    REQUEST_SIZE,
+    RESPONSE,
+    RESPONSE_SIZE,
+    Record,
+    Response,
+    STATUS_BAD_REQUEST,
+    STATUS_BUSY,
+    STATUS_NOT_LEADER,
+    STATUS_OK,
+    STATUS_TOO_LARGE,
+    STATUS_UNKNOWN,
+    command_size,
+    next_frame,
+    plain_crc,
+)
+from seatrial.core.invariant cimport must
+from seatrial.core.log cimport Log, Slot
+from seatrial.core.mutant cimport (
+    ANSWER_BEFORE_COMMIT,
+    MUTANT,
+    READ_UNCONFIRMED,
+    VOTE_NOT_PERSISTED,
+    seatrial_arm,
+)
+from seatrial.core.progress cimport STREAM
+from seatrial.core.raft cimport LEADER, MAX_MEMBERS, Orphan
+
+from seatrial.core.errors import ProtocolError
+from seatrial.core.raft import ROLES
+
+cdef enum:
+    PEER = 0
+    CLIENT = 1
+    GROUP_WRITE_BYTES = 1 << 20
+    ORDINARY_OUTPUT_BYTES = 1 << 20
+
+
+def _arm(int mutant) -> None:
+    seatrial_arm(mutant)
+
+
+cdef class Replica:
+    def __cinit__(self, node, members, *, uint64_t seed, uint64_t now_ns,
+                  uint64_t heartbeat_ns, uint64_t election_ns,
+                  size_t max_batch_bytes=256 * 1024, size_t max_inflight_bytes=4 << 20,
+                  size_t max_value_bytes=1 << 20, size_t max_key_bytes=4096,
+                  size_t max_sessions=100_000, uint64_t max_uncommitted_bytes=64 << 20):
+        cdef int i
+        for i in range(MAX_MEMBERS):
+            buffer_init(&self.inputs[i])
+        self.raft = Raft(node, members, seed, now_ns, heartbeat_ns, election_ns,
+                         max_batch_bytes, max_inflight_bytes)
+        self.kv = KeyValue(max_sessions)
+        self.admin = []
+        self.max_value_bytes = max_value_bytes
+        self.max_key_bytes = max_key_bytes
+        self.max_uncommitted_bytes = max_uncommitted_bytes
+
+    def __dealloc__(self):
+        cdef int i
+        cdef unordered_map[uint32_t, Connection*].iterator at = self.connections.begin()
+        while at != self.connections.end():
+            buffer_free(&dereference(at).second.input)
+            buffer_free(&dereference(at).second.output)
+            free(dereference(at).second)
+            preincrement(at)
+        for i in range(MAX_MEMBERS):
+            buffer_free(&self.inputs[i])
+
+    def restore(self, term: int, vote: int, records: bytes) -> None:
+        """Take what the disk held, once, before any input. Raises ProtocolError."""
+        self.raft.restore(term, vote, records)
+
+    # ---- inputs ------------------------------------------------------------------------
+
+    def peer_up(self, uint32_t peer, uint64_t now_ns) -> None:
+        """Our outgoing connection to a member came up."""
+        self.raft.peer_up(peer, now_ns)
+
+    def peer_down(self, uint32_t peer) -> None:
+        """Our outgoing connection to a member went away."""
+        self.raft.peer_down(peer)
+
+    def peer_reset(self, uint32_t peer) -> None:
+        """A member's connection to us was replaced: forget the incomplete frame on the old."""
+        cdef int place = self.raft._peer(peer)
+        must(place >= 0, b"reset of a stranger's connection", peer)
+        buffer_consume(&self.inputs[place], buffer_size(&self.inputs[place]))
+
+    def client_up(self, uint32_t connection) -> None:
+        """A client connected; the shell never uses a connection's number again."""
+        cdef Connection* c
+        must(connection != 0 and self._connection(connection) is NULL,
+             b"connection number used twice", connection)
+        c = <Connection*>calloc(1, sizeof(Connection))
+        if c is NULL:
+            raise MemoryError("no memory for a connection")
+        c.id = connection
+        self.connections[connection] = c
+
+    def client_down(self, uint32_t connection) -> None:
+        """A client's connection went away: its answers have nowhere to go."""
+        cdef Connection* c = self._connection(connection)
+        must(c is not NULL, b"unknown connection", connection)
+        self.connections.erase(connection)
+        buffer_free(&c.input)
+        buffer_free(&c.output)
+        free(c)
+
+    def receive_peer(self, uint32_t peer, bytes data, uint64_t now_ns) -> None:
+        """Take bytes of a member's connection. Raises ProtocolError: close that connection."""
+        cdef int place = self.raft._peer(peer)
+        cdef Buffer* b
+        cdef const char* p = PyBytes_AS_STRING(data)
+        cdef size_t size = len(data), at = 0
+        cdef Py_ssize_t n
+        must(place >= 0, b"bytes of a stranger", peer)
+        b = &self.inputs[place]
+        with nogil:
+            if buffer_size(b):
+                buffer_append(b, p, size)
+                p = b.data + b.start
+                size = buffer_size(b)
+            while True:
+                n = next_frame(p + at, size - at)
+                if n == 0:
+                    break
+                self.raft.step(peer, p + at, now_ns)
+                at += n
+            if buffer_size(b):
+                buffer_consume(b, at)
+            else:
+                buffer_append(b, p + at, size - at)
+
+    def receive_client(self, uint32_t connection, bytes data, uint64_t now_ns) -> None:
+        """Take bytes of a client's connection. Raises ProtocolError: close that connection."""
+        cdef Connection* c = self._connection(connection)
+        cdef const char* p = PyBytes_AS_STRING(data)
+        cdef size_t size = len(data), at = 0
+        cdef Py_ssize_t n
+        must(c is not NULL, b"unknown connection", connection)
+        with nogil:
+            if buffer_size(&c.input):
+                buffer_append(&c.input, p, size)
+                p = c.input.data + c.input.start
+                size = buffer_size(&c.input)
+            while True:
+                n = next_frame(p + at, size - at)
+                if n == 0:
+                    break
+                self._request(c, <const Request*>(p + at))
+                at += n
+            if buffer_size(&c.input):
+                buffer_consume(&c.input, at)
+            else:
+                buffer_append(&c.input, p + at, size - at)
+
+    def tick(self, uint64_t now_ns) -> None:
+        """Let time pass; to be called no later than ``deadline_ns()``."""
+        self.raft.tick(now_ns)
+
+    def persisted(self, uint64_t seq, uint64_t now_ns) -> None:
+        """The group write ``seq`` is durable."""
+        self.raft.persisted(seq, now_ns)
+
+    # ---- requests ----------------------------------------------------------------------
+
+    cdef Connection* _connection(self, uint32_t id) noexcept nogil:
+        cdef unordered_map[uint32_t, Connection*].iterator at = self.connections.find(id)
+        return NULL if at == self.connections.end() else dereference(at).second
+
+    cdef int _request(self, Connection* c, const Request* r) except -1 nogil:
+        """Take one whole frame of a client: propose it, queue it, or answer at once."""
+        cdef const Command* command = <const Command*>(<const char*>r + REQUEST_SIZE)
+        cdef const char* body = <const char*>command + COMMAND_SIZE
+        cdef size_t size = r.header.length
+        cdef Raft raft = self.raft
+        cdef Log log = raft.log
+        cdef Read read
+        cdef Outcome out
+        cdef uint8_t op
+        if (size < REQUEST_SIZE + COMMAND_SIZE or r.header.type != REQUEST
+                or REQUEST_SIZE + command_size(command) != size
+                or plain_crc(<const char*>r) != r.header.crc):
+            with gil:
+                raise ProtocolError(f"client's frame of {size} bytes, type {r.header.type}: "
+                                    "not a sound request")
+        op = command.op
+        if op == OP_PING:
+            return self._respond(c, r.request, STATUS_OK, False, NULL, 0, 0)
+        if op == OP_STATUS:
+            with gil:
+                self.admin.append((c.id, r.request, op, body[:command.key_length]))
+            return 0
+        if raft.role != LEADER:
+            return self._not_leader(c, r.request)
+        if command.key_length > self.max_key_bytes or command.value_length > self.max_value_bytes:
+            self.refused += 1
+            return self._respond(c, r.request, STATUS_TOO_LARGE, False, NULL, 0, 0)
+        if op == OP_READ:
+            if MUTANT(READ_UNCONFIRMED):
+                self.kv.read(body, command.key_length, &out)
+                return self._respond(c, r.request, out.status, out.has_value, out.value,
+                                     out.value_length, self.kv.applied)
+            read.connection = c.id
+            read.request = r.request
+            read.term = raft.term
+            read.round = raft.want_round()
+            read.index = raft.read_floor()
+            read.key.assign(body, command.key_length)
+            self.reads.push_back(read)
+            return 0
+        if (log.offset_of(log.last() + 1) - log.offset_of(raft.commit + 1)
+                > self.max_uncommitted_bytes):
+            self.refused += 1
+            return self._respond(c, r.request, STATUS_BUSY, False, NULL, 0, 0)
+        if op == OP_OPEN_SESSION:
+            return raft.propose(KIND_OPEN_SESSION, r.client, 0, NULL, 0, c.id, r.request)
+        if op == OP_WRITE or op == OP_CAS or op == OP_APPEND or op == OP_DELETE:
+            if MUTANT(ANSWER_BEFORE_COMMIT) and op != OP_CAS:
+                raft.propose(KIND_COMMAND, r.client, r.sequence, <const char*>command,
+                             size - REQUEST_SIZE, 0, 0)
+                return self._respond(c, r.request, STATUS_OK, False, NULL, 0, log.last())
+            return raft.propose(KIND_COMMAND, r.client, r.sequence, <const char*>command,
+                                size - REQUEST_SIZE, c.id, r.request)
+        self.refused += 1
+        return self._respond(c, r.request, STATUS_BAD_REQUEST, False, NULL, 0, 0)
+
+    cdef int _not_leader(self, Connection* c, uint64_t request) except -1 nogil:
+        cdef uint64_t leader = self.raft.leader if self.raft.role != LEADER else 0
+        self.refused += 1
+        return self._respond(c, request, STATUS_NOT_LEADER, True, <const char*>&leader,
+                             sizeof(leader), 0)
+
+    cdef int _respond(self, Connection* c, uint64_t request, uint8_t status, bint has_value,
+                      const char* value, size_t size, uint64_t rindex) except -1 nogil:
+        cdef Response* r
+        if not c.dirty:
+            c.dirty = True
+            self.dirty.push_back(c.id)
+        r = <Response*>buffer_reserve(&c.output, RESPONSE_SIZE + size)
+        memset(r, 0, RESPONSE_SIZE)
+        r.header.length = RESPONSE_SIZE + <uint32_t>size
+        r.header.type = RESPONSE
+        r.request = request
+        r.rindex = rindex
+        r.epoch = 1 << 16
+        r.term = self.raft.term
+        r.status = status
+        r.flags = HAS_VALUE if has_value else 0
+        r.node = self.raft.node
+        r.value_length = <uint32_t>size
+        if size:
+            memcpy(<char*>r + RESPONSE_SIZE, value, size)
+        r.header.crc = plain_crc(<const char*>r)
+        c.output.end += r.header.length
+        return 0
+
+    # ---- once a loop iteration -----------------------------------------------------------
+
+    def poll(self, uint64_t now_ns) -> None:
+        """Replicate, apply what is committed, answer: once after all inputs of an iteration."""
+        with nogil:
+            self.raft.pump(now_ns)
+            self._tell_orphans()
+            self._apply()
+            self._serve_reads()
+
+    cdef int _tell_orphans(self) except -1 nogil:
+        """Entries of ours whose fate another leader decides: their clients must ask again."""
+        cdef Buffer* b = &self.raft.orphans
+        cdef Orphan* orphan
+        cdef Connection* c
+        while buffer_size(b):
+            orphan = <Orphan*>(b.data + b.start)
+            c = self._connection(orphan.connection)
+            if c is not NULL:
+                self._respond(c, orphan.request, STATUS_UNKNOWN, False, NULL, 0, 0)
+            buffer_consume(b, sizeof(Orphan))
+        return 0
+
+    cdef int _apply(self) except -1 nogil:
+        cdef Log log = self.raft.log
+        cdef uint64_t i
+        cdef Slot* slot
+        cdef Record* record
+        cdef Connection* c
+        cdef Outcome out
+        must(self.raft.commit <= log.last(), b"commit index beyond the log", self.raft.commit,
+             log.last())
+        for i in range(self.kv.applied + 1, self.raft.commit + 1):
+            record = log.record(i)
+            self.kv.apply(record, &out)
+            slot = log.slot(i)
+            if slot.connection:
+                self.served_writes += 1
+                c = self._connection(slot.connection)
+                slot.connection = 0
+                if c is not NULL:
+                    self._respond(c, slot.request, out.status, out.has_value, out.value,
+                                  out.value_length, record.rindex)
+        return 0
+
+    cdef int _serve_reads(self) except -1 nogil:
+        """Answer the reads whose round is confirmed and whose index is applied."""
+        cdef Read* r
+        cdef Connection* c
+        cdef Outcome out
+        cdef bint lost
+        while not self.reads.empty():
+            r = &self.reads.front()
+            lost = self.raft.role != LEADER or self.raft.term != r.term
+            if not lost and (self.raft.round_confirmed < r.round or self.kv.applied < r.index):
+                break
+            c = self._connection(r.connection)
+            if c is not NULL:
+                if lost:
+                    self._not_leader(c, r.request)
+                else:
+                    self.kv.read(r.key.data(), r.key.size(), &out)
+                    self._respond(c, r.request, out.status, out.has_value, out.value,
+                                  out.value_length, self.kv.applied)
+                    self.served_reads += 1
+            self.reads.pop_front()
+        return 0
+
+    # ---- outputs -----------------------------------------------------------------------
+
+    def take_persist(self) -> tuple | None:
+        """Return the next group write (seq, term, vote, count, records), None for nothing.
+
+        At most one is in flight: the next is handed out after ``persisted``.
+        """
+        cdef Raft raft = self.raft
+        cdef uint64_t end = raft.next_persist
+        cdef const char* p
+        cdef size_t size
+        if raft.writing or (raft.durable_version == raft.state_version
+                            and raft.next_persist > raft.log.last()):
+            return None
+        records = b""
+        if raft.next_persist <= raft.log.last():
+            end = raft.log.range_end(raft.next_persist, GROUP_WRITE_BYTES)
+            p = raft.log.range_bytes(raft.next_persist, end, &size)
+            records = p[:size]
+        raft.writing = True
+        raft.write_seq += 1
+        raft.writing_last = end - 1
+        raft.writing_version = raft.state_version
+        count = end - raft.next_persist
+        raft.next_persist = end
+        vote = 0 if MUTANT(VOTE_NOT_PERSISTED) else raft.vote
+        return raft.write_seq, raft.term, vote, count, records
+
+    def take_output(self) -> list:
+        """Return and forget what is to be sent: (0, member, bytes) and (1, connection, bytes)."""
+        cdef list out = []
+        cdef int i
+        cdef uint32_t id
+        cdef Connection* c
+        for i in range(self.raft.members):
+            if buffer_size(&self.raft.peers[i].out):
+                out.append((PEER, self.raft.peers[i].node, taken(&self.raft.peers[i].out)))
+        for id in self.dirty:
+            c = self._connection(id)
+            if c is not NULL and c.dirty:
+                c.dirty = False
+                out.append((CLIENT, id, taken(&c.output)))
+        self.dirty.clear()
+        return out
+
+    def take_admin(self) -> list:
+        """Return and forget requests that the shell answers: (connection, request, op, bytes)."""
+        out = self.admin
+        self.admin = []
+        return out
+
+    def reply(self, uint32_t connection, uint64_t request, uint8_t status, bytes value) -> None:
+        """Answer an administrative request; nothing happens if the connection is gone."""
+        cdef Connection* c = self._connection(connection)
+        if c is not NULL:
+            self._respond(c, request, status, True, value, len(value), self.kv.applied)
+
+    def deadline_ns(self) -> int:
+        """When ``tick`` must be called at the latest."""
+        return self.raft.deadline_ns()
+
+    def status(self) -> dict:
+        """Return what this node knows of itself and of its members, for people and metrics."""
+        cdef Raft raft = self.raft
+        cdef int i
+        peers = {}
+        for i in range(raft.members):
+            if i != raft.me:
+                peers[raft.peers[i].node] = {
+                    "connected": bool(raft.peers[i].connected),
+                    "state": "stream" if raft.peers[i].state == STREAM else "probe",
+                    "next_index": raft.peers[i].next_index,
+                    "match_index": raft.peers[i].match_index,
+                }
+        return {
+            "node": raft.node, "role": ROLES[raft.role], "term": raft.term, "vote": raft.vote,
+            "leader": raft.leader, "commit": raft.commit, "applied": self.kv.applied,
+            "first_index": raft.log.first, "last_index": raft.log.last(),
+            "durable_index": raft.durable_index, "sessions": self.kv.session_count(),
+            "elections": raft.elections, "conflicts": raft.conflicts,
+            "duplicates": self.kv.duplicates, "served_reads": self.served_reads,
+            "served_writes": self.served_writes, "refused": self.refused,
+            "connections": self.connections.size(), "peers": peers,
+        }
+
+
+cdef bytes taken(Buffer* b):
+    """Move a buffer's content out; a buffer that grew beyond the ordinary is given back."""
+    cdef bytes out = PyBytes_FromStringAndSize(b.data + b.start, buffer_size(b))
+    buffer_consume(b, buffer_size(b))
+    if b.capacity > ORDINARY_OUTPUT_BYTES:
+        buffer_free(b)
+    return out
