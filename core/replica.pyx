@@ -55,7 +55,7 @@ from seatrial.core.codec cimport (
     plain_crc,
 )
 from seatrial.core.invariant cimport must
-from seatrial.core.log cimport Log, Slot
+from seatrial.core.log cimport Slot
 from seatrial.core.mutant cimport (
     ANSWER_BEFORE_COMMIT,
     MUTANT,
@@ -118,7 +118,7 @@ cdef class Replica:
         """Our outgoing connection to a member came up."""
         self.raft.peer_up(peer, now_ns)
 
-    def peer_down(self, uint32_t peer) -> None:
+    def peer_down(self, uint32_t peer, uint64_t now_ns) -> None:
         """Our outgoing connection to a member went away."""
         self.raft.peer_down(peer)
 
@@ -208,15 +208,15 @@ cdef class Replica:
 
     cdef Connection* _connection(self, uint32_t id) noexcept nogil:
         cdef unordered_map[uint32_t, Connection*].iterator at = self.connections.find(id)
-        return NULL if at == self.connections.end() else dereference(at).second
+        if at == self.connections.end():
+            return NULL
+        return dereference(at).second
 
     cdef int _request(self, Connection* c, const Request* r) except -1 nogil:
         """Take one whole frame of a client: propose it, queue it, or answer at once."""
         cdef const Command* command = <const Command*>(<const char*>r + REQUEST_SIZE)
         cdef const char* body = <const char*>command + COMMAND_SIZE
         cdef size_t size = r.header.length
-        cdef Raft raft = self.raft
-        cdef Log log = raft.log
         cdef Read read
         cdef Outcome out
         cdef uint8_t op
@@ -233,7 +233,7 @@ cdef class Replica:
             with gil:
                 self.admin.append((c.id, r.request, op, body[:command.key_length]))
             return 0
-        if raft.role != LEADER:
+        if self.raft.role != LEADER:
             return self._not_leader(c, r.request)
         if command.key_length > self.max_key_bytes or command.value_length > self.max_value_bytes:
             self.refused += 1
@@ -245,25 +245,27 @@ cdef class Replica:
                                      out.value_length, self.kv.applied)
             read.connection = c.id
             read.request = r.request
-            read.term = raft.term
-            read.round = raft.want_round()
-            read.index = raft.read_floor()
+            read.term = self.raft.term
+            read.round = self.raft.want_round()
+            read.index = self.raft.read_floor()
             read.key.assign(body, command.key_length)
             self.reads.push_back(read)
             return 0
-        if (log.offset_of(log.last() + 1) - log.offset_of(raft.commit + 1)
-                > self.max_uncommitted_bytes):
+        if self.raft.log.offset_of(self.raft.log.last() + 1) - self.raft.log.offset_of(
+                self.raft.commit + 1) > self.max_uncommitted_bytes:
             self.refused += 1
             return self._respond(c, r.request, STATUS_BUSY, False, NULL, 0, 0)
         if op == OP_OPEN_SESSION:
-            return raft.propose(KIND_OPEN_SESSION, r.client, 0, NULL, 0, c.id, r.request)
+            return self.raft.propose(KIND_OPEN_SESSION, r.client, 0, NULL, 0, c.id,
+                                     r.request)
         if op == OP_WRITE or op == OP_CAS or op == OP_APPEND or op == OP_DELETE:
             if MUTANT(ANSWER_BEFORE_COMMIT) and op != OP_CAS:
-                raft.propose(KIND_COMMAND, r.client, r.sequence, <const char*>command,
-                             size - REQUEST_SIZE, 0, 0)
-                return self._respond(c, r.request, STATUS_OK, False, NULL, 0, log.last())
-            return raft.propose(KIND_COMMAND, r.client, r.sequence, <const char*>command,
-                                size - REQUEST_SIZE, c.id, r.request)
+                self.raft.propose(KIND_COMMAND, r.client, r.sequence, <const char*>command,
+                                  size - REQUEST_SIZE, 0, 0)
+                return self._respond(c, r.request, STATUS_OK, False, NULL, 0,
+                                     self.raft.log.last())
+            return self.raft.propose(KIND_COMMAND, r.client, r.sequence, <const char*>command,
+                                     size - REQUEST_SIZE, c.id, r.request)
         self.refused += 1
         return self._respond(c, r.request, STATUS_BAD_REQUEST, False, NULL, 0, 0)
 
@@ -321,18 +323,17 @@ cdef class Replica:
         return 0
 
     cdef int _apply(self) except -1 nogil:
-        cdef Log log = self.raft.log
         cdef uint64_t i
         cdef Slot* slot
         cdef Record* record
         cdef Connection* c
         cdef Outcome out
-        must(self.raft.commit <= log.last(), b"commit index beyond the log", self.raft.commit,
-             log.last())
+        must(self.raft.commit <= self.raft.log.last(), b"commit index beyond the log", self.raft.commit,
+             self.raft.log.last())
         for i in range(self.kv.applied + 1, self.raft.commit + 1):
-            record = log.record(i)
+            record = self.raft.log.record(i)
             self.kv.apply(record, &out)
-            slot = log.slot(i)
+            slot = self.raft.log.slot(i)
             if slot.connection:
                 self.served_writes += 1
                 c = self._connection(slot.connection)
