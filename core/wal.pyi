@@ -1,0 +1,32 @@
+from pathlib import Path
+from typing import NamedTuple
+
+from seatrial.core.recovery import Recovered
+
+class WalStats(NamedTuple):
+    syncs: int
+    bytes: int
+    sync_ns: int
+    sync_us_log2: tuple[int, ...]
+    group_bytes_log2: tuple[int, ...]
+
+class Wal:
+    directory: Path
+    recovered: Recovered
+    repairs: list[str]
+    done_fd: int
+    durable: int
+    segment: int
+    @classmethod
+    def open(
+        cls, directory: str | Path, *, segment_bytes: int = ..., create: bool = True
+    ) -> Wal: ...
+    @property
+    def busy(self) -> bool: ...
+    def submit(
+        self, seq: int, term: int, vote: int, count: int, records: bytes, *, inline: bool = False
+    ) -> bool: ...
+    def completed(self) -> int: ...
+    def finish(self) -> int: ...
+    def stats(self) -> WalStats: ...
+    def close(self) -> None: ...
