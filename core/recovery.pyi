@@ -7,7 +7,7 @@ class Frame(NamedTuple):
     offset: int
     term: int
     vote: int
-    count: int
+    entries: int
     records: bytes
     seal: bool
 

@@ -48,7 +48,7 @@ class Frame(NamedTuple):
     offset: int
     term: int
     vote: int
-    count: int
+    entries: int
     records: bytes
     seal: bool
 
@@ -154,7 +154,7 @@ cdef class LiveLog:
         if self.count == 0:
             self.first = record.index
         if self.count == self.capacity:
-            self.capacity = max(1024, 2 * self.capacity)
+            self.capacity = 2 * self.capacity if self.capacity else 1024
             self.starts = <size_t*>realloc(self.starts, self.capacity * sizeof(size_t))
             if self.starts == NULL:
                 raise MemoryError

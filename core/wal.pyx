@@ -20,14 +20,13 @@ Layers: noexcept nogil kernels that write and sync; the class that owns descript
 checks preconditions; Python methods. ``writev`` is never partial for long: the kernel loop
 goes on where it stopped.
 """
-from libc.errno cimport EINTR, errno
+from libc.errno cimport EINTR, ENOSPC, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
-from libc.string cimport memcpy, memset, strerror
-from posix.fcntl cimport O_CLOEXEC, O_RDWR
+from libc.string cimport memcpy, strerror
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.types cimport off_t
-from posix.unistd cimport _exit, fdatasync, read, write
+from posix.unistd cimport _exit, close, fdatasync, read, write
 
 from seatrial.core.segment cimport (
     FRAME_HEADER,
@@ -39,15 +38,21 @@ from seatrial.core.segment cimport (
     padded,
 )
 
-import fcntl
 import os
+import select
 import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from seatrial.core.errors import DirectoryInUse, InvariantViolation, MissingSegment, NodeError
+from seatrial.core.errors import InvariantViolation, MissingSegment
 from seatrial.core.recovery import recover, segment_path
-from seatrial.core.segment import decode_segment_header, encode_segment_header
+from seatrial.core.segment_files import (
+    clear_leftovers,
+    lock_directory,
+    make_segment,
+    open_segment,
+    zero_tail,
+)
 
 cdef extern from "<sys/uio.h>" nogil:
     struct iovec:
@@ -62,8 +67,8 @@ cdef enum:
 
 DEFAULT_SEGMENT_BYTES = 16 << 20
 MIN_SEGMENT_BYTES = 4096
-ZEROS = bytes(1 << 20)
-PREPARING = "next.tmp"
+# Of a segment, what a frame's records can't use: its header, the frame's, and the seal.
+OVERHEAD = SEGMENT_HEADER + 2 * FRAME_HEADER + 8
 
 
 class WalStats(NamedTuple):
@@ -108,10 +113,10 @@ cdef void write_all(
     cdef size_t done
     while count:
         n = pwritev(fd, parts, count, offset)
-        if n < 0:
-            if errno == EINTR:
+        if n <= 0:
+            if n < 0 and errno == EINTR:
                 continue
-            die("write", path, errno)
+            die("write", path, errno if n < 0 else ENOSPC)
         offset += n
         done = n
         while count and done >= parts.iov_len:
@@ -192,8 +197,10 @@ cdef class Wal:
         cdef iovec[3] parts
         cdef uint64_t zeros = 0
         cdef size_t n = FRAME_HEADER + header.size
+        cdef uint32_t crc
         header.salt = self.current.salt
-        frame_crc(header, records, &header.crc)     # submit() has checked the structure
+        frame_crc(header, records, &crc)            # submit() has checked the structure
+        header.crc = crc
         parts[0].iov_base, parts[0].iov_len = header, FRAME_HEADER
         parts[1].iov_base, parts[1].iov_len = <void*>records, header.size
         parts[2].iov_base, parts[2].iov_len = &zeros, padded(n) - n
@@ -213,7 +220,7 @@ cdef class Wal:
         wait_on(self.ready_fd)
         seal.magic, seal.size, seal.count = SEAL_MAGIC, 0, 0
         self.write_frame(&seal, NULL)
-        close_fd(self.current.fd)
+        close(self.current.fd)
         self.current = self.next
         self.next.fd = -1
         signal(self.want_fd)
@@ -227,7 +234,7 @@ cdef class Wal:
         took = monotonic_ns() - start
         self.syncs += 1
         self.sync_ns += took
-        self.sync_buckets[bucket_of(took / 1000)] += 1
+        self.sync_buckets[bucket_of(took // 1000)] += 1
         self.bytes_buckets[bucket_of(self.group.header.size)] += 1
 
     cdef void serve_writes(self) noexcept nogil:
@@ -237,3 +244,185 @@ cdef class Wal:
                 return
             self.write_group()
             signal(self.done_fd)
+
+    cdef int adopt(self, OpenSegment* segment, object file, uint64_t offset) except -1:
+        """Take over a SegmentFile's descriptor."""
+        cdef bytes path = os.fsencode(file.path)
+        if len(path) >= NAME_BYTES:
+            raise ValueError(f"the path {file.path} is longer than {NAME_BYTES - 1} bytes")
+        memcpy(segment.path, <const char*>path, len(path) + 1)
+        segment.sequence, segment.salt, segment.size = file.sequence, file.salt, file.size
+        segment.offset = offset
+        segment.fd = file.fd
+        return 0
+
+    # -- opening ----------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, directory, *, segment_bytes=DEFAULT_SEGMENT_BYTES, create=True):
+        """Lock, read back, repair a torn tail, and be ready for ``submit``.
+
+        ``create=False`` says that there must be a log already: none is then a missing segment.
+        """
+        if segment_bytes < MIN_SEGMENT_BYTES:
+            raise ValueError(f"segment_bytes must be >= {MIN_SEGMENT_BYTES}, not {segment_bytes}")
+        cdef Wal wal = cls()
+        wal.directory = Path(directory)
+        wal.segment_bytes = segment_bytes
+        wal.lock_fd = lock_directory(wal.directory)
+        wal.closed = False
+        try:
+            wal._start(create)
+        except BaseException:
+            wal.close()
+            raise
+        return wal
+
+    def _start(self, create):
+        """Recover, take the current segment, get the next one, start the threads."""
+        clear_leftovers(self.directory)
+        found = recover(self.directory)
+        if not found.segments:
+            if not create:
+                raise MissingSegment(f"segment {segment_path(self.directory, 1)} is missing")
+            file = make_segment(self.directory, 1, self.segment_bytes)
+            found = found._replace(end_sequence=1, end_offset=SEGMENT_HEADER)
+        else:
+            file = open_segment(segment_path(self.directory, found.end_sequence))
+        self.adopt(&self.current, file, found.end_offset)
+        self.recovered = found
+        self.repairs = []
+        if found.torn:
+            zero_tail(file, found.end_offset, found.torn)
+            self.repairs.append(
+                f"cut {found.torn} bytes of an unfinished write from {file.path}"
+                f" at offset {found.end_offset}")
+        self.done_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.wake_fd = os.eventfd(0, os.EFD_CLOEXEC)
+        self.want_fd = os.eventfd(0, os.EFD_CLOEXEC)
+        self.ready_fd = os.eventfd(0, os.EFD_CLOEXEC)
+        self._take_prepared(found.prepared)
+        for target in (self._write_groups, self._prepare_segments):
+            thread = threading.Thread(target=target, name=f"wal{target.__name__}", daemon=True)
+            thread.start()
+            self.threads.append(thread)
+
+    def _take_prepared(self, sequence):
+        """Use the empty segment that an earlier run made ahead, or ask for one."""
+        if sequence:
+            file = open_segment(segment_path(self.directory, sequence))
+            if file.size == self.segment_bytes:
+                self.adopt(&self.next, file, SEGMENT_HEADER)
+                signal(self.ready_fd)
+                return
+            os.close(file.fd)       # made with another segment_bytes: make it anew
+            file.path.unlink()
+        signal(self.want_fd)
+
+    def _write_groups(self):
+        """Write the groups that ``submit`` hands over, until close()."""
+        with nogil:
+            self.serve_writes()
+
+    def _prepare_segments(self):
+        """Make the next segment whenever the writer took the last one, until close()."""
+        while True:
+            with nogil:
+                wait_on(self.want_fd)
+            if self.stopping:
+                return
+            sequence = self.current.sequence + 1
+            try:
+                file = make_segment(
+                    self.directory, sequence, self.segment_bytes, lambda: self.stopping)
+            except OSError as error:
+                path = os.fsencode(segment_path(self.directory, sequence))
+                die("prepare", path, error.errno or 0)
+            if file is None:
+                return
+            self.adopt(&self.next, file, SEGMENT_HEADER)
+            signal(self.ready_fd)
+
+    # -- group writes -----------------------------------------------------------------------
+
+    @property
+    def busy(self):
+        """Whether a group write is in flight."""
+        return self.in_flight
+
+    @property
+    def segment(self):
+        """The sequence number of the segment in use."""
+        return self.current.sequence
+
+    def submit(self, uint64_t seq, uint64_t term, uint64_t vote, uint32_t count,
+               bytes records not None, *, bint inline=False):
+        """Take one group write; return whether it is durable already.
+
+        False means that ``done_fd`` becomes readable when it is: then call ``completed``.
+        ``inline`` asks to write and sync here and now, which a change of segment overrules.
+        """
+        cdef uint32_t crc
+        if self.closed or self.in_flight:
+            raise InvariantViolation(
+                f"group write {seq} submitted while"
+                f" {'the log is closed' if self.closed else f'{self.group.seq} is in flight'}")
+        if seq <= self.durable:
+            raise InvariantViolation(f"group write {seq} comes after {self.durable}")
+        if len(records) > self.segment_bytes - OVERHEAD:
+            raise InvariantViolation(
+                f"group write of {len(records)} bytes in segments of {self.segment_bytes}")
+        self.group.seq = seq
+        self.group.header = FrameHeader(
+            FRAME_MAGIC, <uint32_t>len(records), 0, term, vote, count, 0)
+        self.group.records = <const uint8_t*>records
+        if not frame_crc(&self.group.header, self.group.records, &crc):
+            raise InvariantViolation(
+                f"group write {seq} is not {count} whole records: {len(records)} bytes")
+        if inline and self.fits(len(records)):
+            with nogil:
+                self.write_group()
+            self.durable = seq
+            return True
+        self.held = records
+        self.in_flight = True
+        signal(self.wake_fd)
+        return False
+
+    def completed(self):
+        """Take note of what the writer finished; return the newest durable group write."""
+        cdef uint64_t value = 0
+        if self.in_flight and read(self.done_fd, &value, 8) == 8:
+            self.in_flight = False
+            self.held = None
+            self.durable = self.group.seq
+        return self.durable
+
+    def finish(self):
+        """Wait for the group write in flight, if any; return the newest durable one."""
+        while self.in_flight:
+            select.select([self.done_fd], [], [])
+            self.completed()
+        return self.durable
+
+    def stats(self):
+        """Return counters and histograms since the start."""
+        return WalStats(self.syncs, self.written, self.sync_ns,
+                        tuple(self.sync_buckets), tuple(self.bytes_buckets))
+
+    def close(self):
+        """Finish the group write in flight, stop the threads, release the directory."""
+        if self.closed:
+            return
+        if self.threads:
+            self.finish()
+        self.closed = self.stopping = True
+        for fd in (self.wake_fd, self.want_fd):
+            if fd >= 0:
+                signal(fd)
+        for thread in self.threads:
+            thread.join()
+        for fd in (self.current.fd, self.next.fd, self.done_fd, self.wake_fd, self.want_fd,
+                   self.ready_fd, self.lock_fd):
+            if fd >= 0:
+                os.close(fd)
