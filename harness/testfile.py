@@ -59,7 +59,9 @@ class Requirements(Section):
     min_ok: Count = 0
     min_write_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     min_clients: Count = 0
+    max_keys_at_a_time: Count = 0  # 0: any number
     min_faults: Count = 0
+    min_faults_by_name: dict[str, Count] = Field(default_factory=dict)
     min_fault_names: Count = 0
     min_partitions: Count = 0
     leader_hit: bool = False

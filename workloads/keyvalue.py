@@ -1,0 +1,66 @@
+"""What workloads over single keys ask of a system: a register per key.
+
+A workload is written once and tests any system that can ``connect`` to such a store; the
+system's module translates its driver's errors into these three, because everything a checker
+concludes rests on that line being drawn right: did it certainly not happen, or may it have?
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from seatrial.harness.test import Test
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an operation answered, and where in the system's history it stands (if it says).
+
+    node: index of the node that answered, -1 unknown; rindex, epoch, term: as in op.Op.
+    """
+
+    value: bytes | None = None
+    node: int = -1
+    rindex: int | None = None
+    epoch: int | None = None
+    term: int | None = None
+
+
+class Mismatch(Exception):
+    """A compare-and-set found another value, and changed nothing."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(f"found {answer.value!r}")
+        self.answer = answer
+
+
+class DidNotHappen(Exception):
+    """The operation was refused: it certainly did not happen and never will."""
+
+
+class MayHaveHappened(Exception):
+    """Nobody can tell whether the operation happened, or still will."""
+
+
+class Connection(Protocol):
+    """One client's connection. All methods may raise DidNotHappen and MayHaveHappened."""
+
+    async def read(self, key: bytes) -> Answer:
+        """Return the value of a key, None when it has none."""
+
+    async def write(self, key: bytes, value: bytes) -> Answer:
+        """Set the value of a key."""
+
+    async def cas(self, key: bytes, expected: bytes | None, value: bytes) -> Answer:
+        """Set the value of a key that holds ``expected``, or raise Mismatch."""
+
+    async def close(self) -> None:
+        """Release everything."""
+
+
+@runtime_checkable
+class KeyValueSystem(Protocol):
+    """A system that single-key workloads can test."""
+
+    async def connect(self, test: Test, node: int, process: int) -> Connection:
+        """Return a connection that prefers the node with this index. May raise OSError."""
