@@ -6,7 +6,7 @@ namespace of its own, so that whatever it leaves behind dies with it. apt and pi
 configured as on this machine (their files are copied, PIP_* is handed through).
 
     bare_root.py make trial              in a throw-away root
-    bare_root.py --root DIR make test    DIR is made when it is missing, and kept
+    bare_root.py --root DIR make test    DIR and what was built in it are kept
     bare_root.py --user make test        as a plain user who may use sudo
 """
 from __future__ import annotations
@@ -78,6 +78,17 @@ def add_user(root: Path) -> None:
     (root / "etc/sudoers.d/sailor").write_text("sailor ALL=(ALL) NOPASSWD: ALL\n")
 
 
+def clone_into(folder: Path) -> None:
+    """Clone this checkout, or bring an earlier clone to its state, keeping what was built."""
+    git = ["git", "-c", "safe.directory=*"]
+    if not folder.exists():
+        subprocess.run([*git, "clone", "--quiet", "--no-hardlinks", str(SOURCE), str(folder)],
+                       check=True)
+    git += ["-C", str(folder)]
+    subprocess.run([*git, "fetch", "--quiet", str(SOURCE), "HEAD"], check=True)
+    subprocess.run([*git, "reset", "--quiet", "--hard", "FETCH_HEAD"], check=True)
+
+
 def main() -> int:
     """Make the root, clone into it, run the command, and return its exit code."""
     parser = argparse.ArgumentParser(description="Run a command in a bare Debian.")
@@ -96,9 +107,7 @@ def main() -> int:
         if args.user:
             add_user(root)
         clone = root / home[1:] / "seatrial"
-        if not clone.exists():
-            subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(SOURCE),
-                            str(clone)], check=True)
+        clone_into(clone)
         if args.user:
             subprocess.run(["chroot", str(root), "chown", "-R", "sailor:sailor",
                             f"{home}/seatrial"], check=True)
