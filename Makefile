@@ -34,7 +34,7 @@ lint: ## ruff, mypy --strict, cython-lint, import layering
 	$(V)/ruff check .
 	$(V)/mypy
 	MYPYPATH=scripts $(V)/mypy scripts
-	$(V)/cython-lint core checker harness
+	PATH=$(CURDIR)/$(V):$$PATH $(V)/cython-lint core checker harness
 	$(V)/lint-imports --no-cache
 	$(V)/python -m pytest -q tests/source/test_layering.py
 

@@ -42,7 +42,10 @@ def main() -> int:
     if len(sys.argv) < 2:
         sys.exit("usage: as_root.py COMMAND [ARGUMENT...]")
     try:
-        return subprocess.run(as_root(sys.argv[1:]), check=False).returncode
+        # su without a login leaves root without the folders that ip and iptables are in
+        path = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
+        return subprocess.run(as_root(sys.argv[1:]), env={**os.environ, "PATH": path},
+                              check=False).returncode
     finally:
         give_back()
 
