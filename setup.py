@@ -149,7 +149,7 @@ setup(
     packages=sorted(packages()),
     package_dir=packages(),
     package_data={
-        "": ["py.typed", "*.pyi", "*.pxd", "*.j2", "*.css", "*.js"],
+        "": ["py.typed", "*.pyi", "*.pxd", "*.h", "*.j2", "*.css", "*.js"],
         f"{NAME}.ansible": ["**/*.yml", "**/*.j2"],
     },
     cmdclass={"build_ext": BuildExt},
