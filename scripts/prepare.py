@@ -99,8 +99,9 @@ def system_packages(go: str) -> None:
     if not command("apt-get")():
         raise Stop(f"missing here: {names} (Debian's names), and there is no apt-get to "
                    "install them with: install their equivalents and call make again")
+    install = as_root([sys.executable, str(ROOT / "scripts" / "apt_install.py"), *missing])
     say(f"installing with apt-get (no service will be started): {names}")
-    logged("apt", as_root([sys.executable, str(ROOT / "scripts" / "apt_install.py"), *missing]),
+    logged("apt", install,
            "apt-get could not install them: is there a network, and do the sources in /etc/apt "
            "carry Debian 12 or newer?")
     left = [name for name in missing if not PACKAGES[name]()]
