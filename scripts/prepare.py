@@ -173,15 +173,19 @@ def sources() -> list[Path]:
     return found
 
 
+def compiled(pyx: Path) -> bool:
+    """Return whether a .pyx has a shared object beside it that is not older."""
+    return any(built.stat().st_mtime_ns >= pyx.stat().st_mtime_ns
+               for built in pyx.parent.glob(f"{pyx.stem}.*.so"))
+
+
 def extensions(note: dict[str, Any], go: str) -> None:
     """Compile the extensions in place and install the package into .venv, if anything changed."""
     go_there = go != "none" and shutil.which("go") is not None
     state = f"{digest(sources())} go={go_there}"
-    # one shared object at least is missing after `make clean` or a fresh checkout
-    built = all(list(pyx.parent.glob(f"{pyx.stem}.*.so"))
-                for folder in FOLDERS for pyx in (ROOT / folder).rglob("*.pyx")
+    stale = any(not compiled(pyx) for folder in FOLDERS for pyx in (ROOT / folder).rglob("*.pyx")
                 if go_there or pyx.stem != "_porcupine")
-    if note.get("built") != state or not built:
+    if note.get("built") != state or stale:
         say("compiling the extensions" + ("" if go_there else ", WITHOUT porcupine (no Go)"))
         jobs = str(len(os.sched_getaffinity(0)))
         logged("build", [str(VENV_PYTHON), "setup.py", "build_ext", "--inplace", "--parallel",

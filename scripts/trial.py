@@ -1,0 +1,93 @@
+"""``make trial``: one campaign that must pass, and one with a planted bug that must be caught.
+
+The second run is what gives the first its worth: the same faults, load and checkers, on a
+node that breaks one rule of Raft. A harness that finds nothing there proves nothing here.
+Exit code 0 only when the first run passes and the second ends as a violation.
+"""
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+STORE = ROOT / "store"
+SEATRIAL = ROOT / ".venv" / "bin" / "seatrial"
+PASS, VIOLATION = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """One of the two runs: its test file, why it is run, and the exit code it must end with."""
+
+    file: str
+    why: str
+    expected: int
+    meaning: str
+
+
+CAMPAIGNS = (
+    Campaign("examples/register.yml", "five nodes under partitions, kills and pauses", PASS,
+             "pass"),
+    Campaign("examples/planted-bug.yml", "the same, with a bug planted in the node", VIOLATION,
+             "violation"),
+)
+
+
+def runs() -> set[Path]:
+    """Return the folders of all runs in the store."""
+    return {path.parent for path in STORE.glob("*/*/results.json") if not path.parent.is_symlink()}
+
+
+def campaign(wanted: Campaign) -> tuple[int, Path | None]:
+    """Run one campaign; return its exit code and the folder it made in the store."""
+    before = runs()
+    print(f"\n=== {wanted.file}: {wanted.why} (must end as {wanted.meaning})", flush=True)
+    code = subprocess.run([str(SEATRIAL), "run", wanted.file, "--on", "local"], cwd=ROOT,
+                          check=False).returncode
+    made = sorted(runs() - before, key=lambda path: path.name)
+    return code, made[-1] if made else None
+
+
+def shown(folder: Path) -> list[str]:
+    """Return the lines that tell what a run showed."""
+    found: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    operations, faults = found["operations"], found["faults"]
+    effective = [fault for fault in faults if fault["effective_ns"] is not None]
+    names = sorted({fault["name"] for fault in effective})
+    lines = [
+        f"{found['test']}: {found['verdict']}",
+        f"  {operations['ok']} ok, {operations['fail']} fail, {operations['info']} info; "
+        f"{found['rates']['ok_per_s']} ok operations a second",
+        f"  {len(effective)} faults took effect ({', '.join(names)}); "
+        f"{found['leader_changes']} leader changes",
+    ]
+    if found["summary"]:
+        lines.append(f"  {found['summary']}")
+    lines.append(f"  report: {folder / 'report.html'}")
+    return lines
+
+
+def main() -> int:
+    """Run both campaigns, tell what each showed, and return 0 when both ended as they must."""
+    lines: list[str] = []
+    for wanted in CAMPAIGNS:
+        code, folder = campaign(wanted)
+        if folder is not None:
+            lines += shown(folder)
+        if code != wanted.expected or folder is None or not (folder / "report.html").exists():
+            where = f"see {folder}" if folder else "it left nothing in store/"
+            print("\n".join(["", *lines]), flush=True)
+            print(f"trial: {wanted.file} ended with exit code {code}, expected "
+                  f"{wanted.expected} ({wanted.meaning}); {where}", file=sys.stderr)
+            return 1
+    print("\n=== the trial is over: both campaigns ended as they must")
+    print("\n".join(lines), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
