@@ -29,16 +29,17 @@ def offered(pyx: str) -> set[str]:
 
 
 def declared(pyi: str) -> set[str]:
-    """Return the functions, classes and methods that a stub declares."""
+    """Return the functions, classes, methods and attributes that a stub declares."""
     names = set()
     for node in ast.parse(pyi).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         if isinstance(node, ast.ClassDef):
-            names |= {f"{node.name}.{item.name}" for item in node.body
-                      if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)
-                      and not any(isinstance(mark, ast.Name) and mark.id == "property"
-                                  for mark in item.decorator_list)}
+            for item in node.body:
+                if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
+                    names.add(f"{node.name}.{item.name}")
+                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+                    names.add(f"{node.name}.{item.target.id}")
     return {name for name in names if not any(part.startswith("_") for part in name.split("."))}
 
 
@@ -48,11 +49,13 @@ def test_every_stub_declares_what_its_module_offers(files: list[Path]) -> None:
     for pyx in modules:
         stub = pyx.with_suffix(".pyi")
         assert stub.exists(), f"{pyx.name} has no .pyi: mypy sees nothing of it"
-        names = offered(pyx.read_text(encoding="utf-8"))
         text = pyx.read_text(encoding="utf-8")
+        names = offered(text)
+        if pyx.with_suffix(".pxd").exists():
+            text += pyx.with_suffix(".pxd").read_text(encoding="utf-8")
         listed = declared(stub.read_text(encoding="utf-8"))
         assert sorted(names - listed) == [], f"{stub.name} lacks them"
-        # properties of a cdef class are written in several ways; a stub may declare them
+        # attributes come from ``cdef public`` lines here or in the .pxd
         invented = {name for name in listed - names if not re.search(
             rf"\b{name.rpartition('.')[2]}\b", text)}
         assert sorted(invented) == [], f"{pyx.name} has no such thing"
