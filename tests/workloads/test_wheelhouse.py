@@ -81,7 +81,7 @@ def test_a_module_older_than_its_source_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "raft.pyx").write_text("")
-    monkeypatch.setattr(wheels.seatrial.core, "__path__", [str(tmp_path)])
+    monkeypatch.setattr(wheels, "core_folder", lambda: tmp_path)
     with pytest.raises(HarnessFailure, match=r"raft\.pyx: newer than its compiled module"):
         wheels.node_files()
 
@@ -89,7 +89,7 @@ def test_a_module_older_than_its_source_is_refused(
 def test_planted_bugs_need_the_source_tree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wheels.seatrial.core, "__path__", [str(tmp_path / "core")])
+    monkeypatch.setattr(wheels, "core_folder", lambda: tmp_path / "core")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput, match="planted bugs need seatrial's source tree"):
         wheels.mutant_sources()

@@ -19,12 +19,12 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 
-import seatrial.core
 from seatrial.harness.errors import BadInput, HarnessFailure
 from seatrial.harness.results import seatrial_version
 
@@ -98,15 +98,21 @@ def _base_dependencies() -> Iterator[str]:
     if tree is None:
         yield from metadata.requires(NAME) or ()
         return
-    import tomllib
-
     project = tomllib.loads((tree / "pyproject.toml").read_text(encoding="utf-8"))
     yield from project["project"]["dependencies"]
 
 
+def core_folder() -> Path:
+    """Return the folder that ``seatrial.core`` is imported from."""
+    spec = util.find_spec(f"{NAME}.core")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]).resolve()
+
+
 def source_tree() -> Path | None:
     """Return the root of the source tree that runs here, or that is the current folder."""
-    for root in (Path(seatrial.core.__path__[0]).resolve().parent, Path.cwd()):
+    for root in (core_folder().parent, Path.cwd()):
         if all((root / file).is_file() for file in ("setup.py", "VERSION", "core/mutant.h")):
             return root
     return None
@@ -120,7 +126,7 @@ def platform_tag() -> str:
 
 def node_files() -> list[tuple[str, Path]]:
     """Return the files of ``seatrial.core`` as it is imported here: modules, no sources."""
-    root = Path(seatrial.core.__path__[0]).resolve()
+    root = core_folder()
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     for pyx in root.glob("*.pyx"):
         built = pyx.with_name(pyx.stem + suffix)
