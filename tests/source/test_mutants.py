@@ -21,7 +21,7 @@ def test_the_binaries_hold_no_name_of_a_planted_bug(root: Path, names: list[str]
     binaries = sorted((root / "core").glob("*.so"))
     assert binaries, "nothing is built: call make test, or setup.py build_ext --inplace"
     for binary in binaries:
-        content = binary.read_bytes()
+        content = binary.read_bytes().lower().replace(b"_", b"-")   # however it is spelled
         assert [name for name in names if name.encode() in content] == [], binary.name
 
 
