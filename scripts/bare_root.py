@@ -28,14 +28,19 @@ CONFIGURATION = ("etc/apt/sources.list", "etc/apt/sources.list.d/debian.sources"
                  "etc/ssl/certs/ca-certificates.crt")
 KEPT = ("PIP_", "SEATRIAL_", "SSL_CERT_", "GOPROXY", "GOFLAGS", "http_proxy", "https_proxy",
         "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-# $1 root, $2 folders to show inside at the same place, the rest: command
+# $1 root, $2 folders to show inside at the same place, $3 name of a control group, the rest:
+# command. Labs in there see a control group hierarchy that begins empty, not this machine's.
 ENTER = """
 set -eu
-root=$1; shown=$2; shift 2
+root=$1; shown=$2; group=$3; shift 3
 mount --make-rprivate /
+cgroups=$(awk '$3 == "cgroup2" || $3 == "cgroup" && $4 ~ /freezer/ { print $2 }' /proc/self/mounts)
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
+for at in $cgroups; do
+    mkdir "$at/$group"; mount --bind "$at/$group" "$root$at"
+done
 mount -t tmpfs -o mode=755 dev "$root/dev"
 for node in null zero full random urandom tty fuse net loop-control; do
     [ -e /dev/$node ] || continue
@@ -89,6 +94,15 @@ def clone_into(folder: Path) -> None:
     subprocess.run([*git, "reset", "--quiet", "--hard", "FETCH_HEAD"], check=True)
 
 
+def remove_group(name: str) -> None:
+    """Remove the control groups; their processes died with the pid namespace."""
+    for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines():
+        _, at, kind, *_ = line.split()
+        if kind.startswith("cgroup") and Path(at, name).is_dir():
+            for folder, _, _ in os.walk(Path(at, name), topdown=False):
+                Path(folder).rmdir()
+
+
 def main() -> int:
     """Make the root, clone into it, run the command, and return its exit code."""
     parser = argparse.ArgumentParser(description="Run a command in a bare Debian.")
@@ -114,13 +128,17 @@ def main() -> int:
         environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                        "HOME": home, "LANG": "C.UTF-8"}
         environment |= {k: v for k, v in os.environ.items() if k.startswith(KEPT)}
+        group = f"seatrial-bare-{os.getpid()}"
         shown = os.environ.get("PIP_FIND_LINKS", "")
         become = ["setpriv", "--reuid=sailor", "--regid=sailor", "--init-groups"]
         inside = ["unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child",
-                  "sh", "-c", ENTER, "sh", str(root), shown if Path(shown).is_dir() else "",
+                  "sh", "-c", ENTER, "sh", str(root), shown if Path(shown).is_dir() else "", group,
                   *(become if args.user else []),
                   "sh", "-c", f'cd {home}/seatrial && exec "$@"', "sh", *args.command]
-        return subprocess.run(inside, env=environment, check=False).returncode
+        try:
+            return subprocess.run(inside, env=environment, check=False).returncode
+        finally:
+            remove_group(group)
     finally:
         if args.root is None:
             shutil.rmtree(root, ignore_errors=True)
