@@ -101,8 +101,8 @@ def measure(history: History, windows: Sequence[Window], nodes: Sequence[str]) -
     """Return what the run did, for each requirement."""
     client = history.process != NEMESIS
     ok = client & (history.type == OK)
-    writes = ok & ~_is_read(history)
-    final = _final_phase(history)
+    writes = ok & ~is_read(history)
+    final = final_phase(history)
     names = Counter(window.fault.name for window in windows)
     return {
         "min_ok": int(ok.sum()),
@@ -146,14 +146,14 @@ def keys_at_a_time(history: History, final: int) -> int:
 def final_reads(history: History, final: int) -> tuple[int, int]:
     """Return how many keys had a final read, and how many keys there are."""
     invoked, completed = history.pairs
-    done = completed[(invoked >= final) & (completed != NONE) & _is_read(history)[invoked]]
+    done = completed[(invoked >= final) & (completed != NONE) & is_read(history)[invoked]]
     read = np.unique(history.key[done[history.type[done] == OK]])
     return len(read), len(np.unique(history.key[history.process != NEMESIS]))
 
 
-def _final_phase(history: History) -> int:
+def final_phase(history: History) -> int:
     """Return the row after the last change was invoked and the last fault was lifted."""
-    changes = ((history.process != NEMESIS) & (history.type == INVOKE) & ~_is_read(history))
+    changes = ((history.process != NEMESIS) & (history.type == INVOKE) & ~is_read(history))
     last = int(np.flatnonzero(changes).max(initial=NONE))
     for row in np.flatnonzero(history.process == NEMESIS).tolist():
         value = history.value(row)
@@ -162,7 +162,7 @@ def _final_phase(history: History) -> int:
     return last + 1
 
 
-def _is_read(history: History) -> npt.NDArray[np.bool_]:
+def is_read(history: History) -> npt.NDArray[np.bool_]:
     codes = [code for code, f in enumerate(history.fs) if f in READS]
     return np.isin(history.f, codes)
 

@@ -207,3 +207,25 @@ def voyage() -> Campaign:
         Strike("kill", ("n3",), 56, 58),
     )
     return Campaign(seconds=60, clients=12, keys=20, period_ms=40, strikes=strikes, leaders=leaders)
+
+
+def stale_read() -> list[Row]:
+    """Return a few events of one key in which a read gives a value that was overwritten."""
+    script = [
+        (3, "write", "invoke", 7, 10.000), (3, "write", "ok", 7, 10.002),
+        (5, "write", "invoke", 9, 10.0035), (4, "read", "invoke", None, 10.004),
+        (5, "write", "ok", 9, 10.0052), (4, "read", "ok", 9, 10.0061),
+        (8, "cas", "invoke", [9, 11], 10.0064), (6, "write", "invoke", 12, 10.0066),
+        (8, "cas", "info", [9, 11], 10.010), (7, "read", "invoke", None, 10.0105),
+        (7, "read", "ok", 7, 10.012),
+    ]
+    return [{"process": process, "f": f, "type": type, "value": value, "key": b"k3", "node": 1,
+             "time": int(at * S)} for process, f, type, value, at in script]
+
+
+STALE_EVIDENCE: dict[str, Any] = {
+    "counterexamples": [{
+        "key": "k3", "culprit": 9, "order": [0, 2, 3], "possible": [9, 11, 12],
+        "operations": [{"row": row} for row in (0, 2, 3, 6, 7, 9)],
+    }],
+}
