@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from ..errors import HarnessFailure
-from ..protocols import Result
+from ..protocols import Host, Result
 from . import sudo as by_sudo
 from .pool import Pool
 from .quoting import shorten
@@ -28,15 +28,17 @@ from .target import Target
 FILE_TIMEOUT_S = 600.0
 UPLOAD = """\
 umask 077
+trap 'rm -f -- "$2"' EXIT
 cat > "$2" || exit
 if [ "$(wc -c < "$2")" -ne "$3" ]; then
   echo "upload of $1 was cut short" >&2
   exit 1
 fi
-chmod "$4" "$2" && mv -f -- "$2" "$1"
+chmod -- "$4" "$2" && mv -fT -- "$2" "$1"
 """
 
-T = TypeVar("T")
+H = TypeVar("H", bound=Host)
+R = TypeVar("R")
 
 
 class SshHost:
@@ -141,19 +143,20 @@ class SshHost:
 
 
 async def on_nodes(
-    hosts: Sequence[T], body: Callable[[T], Awaitable[object]],
-) -> dict[str, object]:
-    """Call ``body`` on all hosts at once; return name -> result.
+    hosts: Sequence[H], body: Callable[[H], Awaitable[R]],
+) -> dict[str, R]:
+    """Call ``body`` on all hosts at once; return host name -> result.
 
     All are waited for, so that nothing runs on unseen after a failure; then the first failure
     is raised.
     """
-    results = await asyncio.gather(*(body(host) for host in hosts), return_exceptions=True)
-    for result in results:
+    results = await asyncio.gather(*map(body, hosts), return_exceptions=True)
+    found = {}
+    for host, result in zip(hosts, results, strict=True):
         if isinstance(result, BaseException):
             raise result
-    return {getattr(host, "name", str(host)): result
-            for host, result in zip(hosts, results, strict=True)}
+        found[host.name] = result
+    return found
 
 
 def _last_line(text: str) -> str:

@@ -93,5 +93,8 @@ class Pool:
                     return
             session = Session(self.target)
             with self._free:
+                if self._closed:
+                    session.close()
+                    return
                 self._sessions.append(session)
                 self._free.notify_all()

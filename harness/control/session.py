@@ -13,8 +13,8 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +28,9 @@ from .target import Target
 CHUNK = 1 << 16
 KEEPALIVE_S = 15
 RETRY_S = 0.02
+GRACE_S = 3.0
+KILLED = 128
+"""Exit code of a command that a signal ended: SSH tells which one, paramiko does not."""
 
 
 class Lost(HarnessFailure):
@@ -68,88 +71,95 @@ class Session:
         timeout_s: float,
     ) -> tuple[int, bytes]:
         """Run one command; its output goes to ``stdout``. Return exit code and stderr."""
-        deadline = time.monotonic() + timeout_s
         line = command_line(argv)
-        channel = self._open(timeout_s)
+        deadline = time.monotonic() + timeout_s
+        # paramiko waits without limit in places (exec's answer, a full socket). A host that
+        # stands still there costs the whole connection, a little after the command's time.
+        watchdog = threading.Timer(timeout_s + GRACE_S, self._transport.close)
+        watchdog.daemon = True
+        watchdog.start()
         try:
-            try:
-                channel.exec_command(line)
-            except (paramiko.SSHException, OSError, EOFError) as error:
-                raise Lost(f"{self.target.where}: refused to start a command: {error}",
-                           started=False) from error
-            return self._converse(channel, argv, stdin, stdout, deadline, timeout_s)
+            with _channel(self._transport, self.target, timeout_s) as channel:
+                try:
+                    channel.exec_command(line)
+                except (paramiko.SSHException, OSError, EOFError) as error:
+                    raise Lost(f"{self.target.where}: '{shorten(argv)}' was not started "
+                               f"({_reason(error)})", started=True) from error
+                with _fed(channel, stdin):
+                    stderr = _drain(channel, stdout, deadline)
+                    if stderr is None or not channel.status_event.wait(
+                            max(0.0, deadline - time.monotonic())):
+                        raise HarnessFailure(f"{self.target.where}: '{shorten(argv)}' did not "
+                                             f"end within {timeout_s:g} s")
+                    code = channel.recv_exit_status()
         finally:
-            channel.close()
+            watchdog.cancel()
+        if code < 0 and not self.usable:
+            raise Lost(f"{self.target.where}: connection lost during '{shorten(argv)}'",
+                       started=True)
+        return code if code >= 0 else KILLED, stderr
 
-    def _open(self, timeout_s: float) -> paramiko.Channel:
-        try:
-            channel = self._transport.open_session(timeout=min(timeout_s, 30.0))
-        except (paramiko.SSHException, OSError, EOFError) as error:
-            raise Lost(f"{self.target.where}: connection lost: {error or 'closed'}",
-                       started=False) from error
-        channel.settimeout(min(timeout_s, 30.0))
-        return channel
 
-    def _converse(
-        self, channel: paramiko.Channel, argv: Sequence[str], stdin: BinaryIO,
-        stdout: Callable[[bytes], object], deadline: float, timeout_s: float,
-    ) -> tuple[int, bytes]:
-        """Feed stdin, drain both outputs until the command ended or its time is over."""
-        feeder = threading.Thread(target=_feed, args=(channel, stdin), daemon=True)
-        first = stdin.read(CHUNK)
-        if len(first) < CHUNK:  # fits the window: no need for a thread
-            _send(channel, first)
-        else:
-            stdin.seek(0)
-            feeder.start()
-        stderr = bytearray()
-        poller = select.poll()
-        poller.register(channel.fileno(), select.POLLIN)
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise HarnessFailure(f"{self.target.where}: '{shorten(argv)}' did not end "
-                                     f"within {timeout_s:g} s")
-            if not poller.poll(left * 1000):
-                continue
-            while channel.recv_ready():
-                stdout(channel.recv(CHUNK))
-            while channel.recv_stderr_ready():
-                stderr += channel.recv_stderr(CHUNK)
-            if channel.eof_received or channel.closed:
-                break
-        # Nothing comes after EOF, but some may have come before we looked at the flag.
+@contextmanager
+def _channel(
+    transport: paramiko.Transport, target: Target, timeout_s: float,
+) -> Iterator[paramiko.Channel]:
+    """A channel for one command, closed at the end of the with block."""
+    try:
+        channel = transport.open_session(timeout=timeout_s)
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        raise Lost(f"{target.where}: no new channel ({_reason(error)})",
+                   started=False) from error
+    try:
+        yield channel
+    finally:
+        channel.close()
+
+
+@contextmanager
+def _fed(channel: paramiko.Channel, stdin: BinaryIO) -> Iterator[None]:
+    """Send stdin to the command; a long one by a thread, beside the with block that drains
+    the outputs, because either may block the other."""
+    first = stdin.read(CHUNK)
+    if len(first) < CHUNK:
+        _feed(channel, first, stdin)
+        yield
+        return
+    feeder = threading.Thread(target=_feed, args=(channel, first, stdin), daemon=True)
+    feeder.start()
+    try:
+        yield
+    finally:
+        channel.close()  # ends the feeder where the command ended without reading all
+        feeder.join()
+
+
+def _feed(channel: paramiko.Channel, data: bytes, rest: BinaryIO) -> None:
+    """Send all of stdin. That a command ends without reading it is its own business."""
+    with suppress(OSError, paramiko.SSHException):
+        while data:
+            channel.sendall(data)
+            data = rest.read(CHUNK)
+        channel.shutdown_write()
+
+
+def _drain(
+    channel: paramiko.Channel, stdout: Callable[[bytes], object], deadline: float,
+) -> bytes | None:
+    """Read both outputs to their end; return stderr, or None when time was over first."""
+    stderr = bytearray()
+    poller = select.poll()
+    poller.register(channel.fileno(), select.POLLIN)
+    ended = False
+    while not ended:
+        if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            return None
+        ended = bool(channel.eof_received or channel.closed)  # before reading: nothing comes after
         while channel.recv_ready():
             stdout(channel.recv(CHUNK))
         while channel.recv_stderr_ready():
             stderr += channel.recv_stderr(CHUNK)
-        if not channel.status_event.wait(max(0.0, deadline - time.monotonic())):
-            raise HarnessFailure(f"{self.target.where}: '{shorten(argv)}' closed its output but "
-                                 f"did not end within {timeout_s:g} s")
-        code = channel.recv_exit_status()
-        if code < 0:
-            if self.usable:  # sshd says "exit-signal", not a status
-                return 128, bytes(stderr)
-            raise Lost(f"{self.target.where}: connection lost during '{shorten(argv)}'",
-                       started=True)
-        return code, bytes(stderr)
-
-
-def _send(channel: paramiko.Channel, data: bytes) -> None:
-    """Send all of stdin. A command that ended without reading it is none of our business."""
-    with suppress(OSError, paramiko.SSHException):
-        if data:
-            channel.sendall(data)
-        channel.shutdown_write()
-
-
-def _feed(channel: paramiko.Channel, stdin: BinaryIO) -> None:
-    """Send a long stdin beside the loop that drains the outputs: either may block the other."""
-    channel.settimeout(None)
-    with suppress(OSError, paramiko.SSHException):
-        while data := stdin.read(CHUNK):
-            channel.sendall(data)
-        channel.shutdown_write()
+    return bytes(stderr)
 
 
 # Connecting

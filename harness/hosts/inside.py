@@ -11,9 +11,9 @@ starts a fresh interpreter that enters first and imports afterwards:
     ^C, SIGTERM, SIGHUP --SIGINT-->          KeyboardInterrupt, or asyncio's cancellation
     killed, even by -9  --SIGINT-->          the same (PR_SET_PDEATHSIG)
 
-The child is in a process group of its own, so a ^C at the terminal reaches it once, through
-the parent. So each ^C is one SIGINT in the child: the function decides what the first and the
-second mean. The function is named (``package.module:function``) rather than passed where its
+The child is in a process group of its own, so that a ^C at the terminal reaches it through the
+parent only: one SIGINT for each ^C, and the function decides what the first and the second
+mean. The function is named (``package.module:function``) rather than passed where its
 module is expensive to import: then only the child pays.
 
 The parent removes the lab after the child ended, whatever way it ended.
@@ -33,7 +33,8 @@ from types import FrameType
 from typing import Any
 
 from ..errors import BadInput, HarnessFailure, SeatrialError
-from . import kernel
+from . import kernel, state
+from .cgroup import Cgroup
 from .lab import Lab
 
 RELAYED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -50,7 +51,7 @@ def run_inside(lab: Lab, function: str | Callable[..., Any], *args: Any) -> Any:
     reply, reply_end = os.pipe()
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     child = subprocess.Popen(
-        [sys.executable, "-m", "seatrial.harness.hosts.inside", lab.control, str(os.getpid()),
+        [sys.executable, "-m", "seatrial.harness.hosts.inside", lab.name, str(os.getpid()),
          str(request_end), str(reply_end)],
         env=environment, stdin=subprocess.DEVNULL, process_group=0,
         pass_fds=(request_end, reply_end, lab.lock))
@@ -79,13 +80,14 @@ def run_inside(lab: Lab, function: str | Callable[..., Any], *args: Any) -> Any:
     return value
 
 
-def main(control: str, parent: int, request: int, reply: int) -> None:
-    """The child."""
+def main(lab: str, parent: int, request: int, reply: int) -> None:
+    """The child. It joins the lab's control group, so that ``down`` can end it too."""
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGINT)
     if os.getppid() != parent:
         sys.exit(1)  # it died before it could be watched
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    kernel.setns(control, kernel.CLONE_NEWNET)
+    Cgroup.of_lab(lab).child("inside").join()
+    kernel.setns(state.control(lab), kernel.CLONE_NEWNET)
     with os.fdopen(request, "rb") as pipe:
         function, args = pickle.load(pipe)
     try:

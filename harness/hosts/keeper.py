@@ -49,7 +49,7 @@ class Job(msgspec.Struct, frozen=True):
 class Made(msgspec.Struct, frozen=True):
     """The keeper's answer: each host's init as the machine sees it, or what went wrong."""
 
-    pids: dict[str, int] = {}
+    inits: dict[str, int] = {}
     error: str = ""
 
 
@@ -104,7 +104,6 @@ def main() -> None:
 
 def make_lab(job: Job) -> dict[str, int]:
     """Make everything; return host name -> pid of its init."""
-    os.setsid()
     os.chdir("/")
     os.umask(0o022)
     kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWNS)

@@ -1,67 +1,49 @@
-"""A lab: namespace hosts and their network under one name, alive or left over.
+"""A lab: namespace hosts and their network under one name, from claim to removal.
 
-Where its parts are follows from the name alone, so that whatever state a crash left it in,
-``destroy`` finds all of it:
+**Owner.** Whoever uses a lab holds a flock on its folder in /run; the kernel drops it however
+the owner ends, so ``down`` tells labs that are in use from those whose owner crashed. A new
+lab's folder is made under another name, locked, then renamed: nobody ever sees a young lab
+unlocked.
 
-    /run/seatrial/<lab>/        mode 0700: state.json, SSH keys, known_hosts
-    /var/lib/seatrial/<lab>/    the hosts' disks
-    <cgroup>/seatrial/<lab>/    every process
-    the keeper's namespaces     network and mounts; they end with the processes
-
-**Owner.** Whoever uses a lab holds a flock on its /run folder; the kernel drops it however the
-owner ends. A lab without owner is *dead*, unless ``up`` or ``--keep`` left it there on purpose
-(``kept``). The folder is made under another name, locked, then renamed: nobody ever sees a
-young lab unlocked.
+**Removal** starts from the name alone (state.py) and from the control group: kill everything
+in it, wait until it is empty, remove its folders and the disks. Mounts, links and namespaces
+exist only in the lab's processes and go with them. The folder in /run goes last, so that an
+interrupted removal can be taken up again.
 """
 from __future__ import annotations
 
 import fcntl
 import os
-import re
 import select
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from ..errors import BadInput, HarnessFailure
-from . import kernel
-from .cgroup import Cgroup, hierarchies, leftovers
+from ..errors import HarnessFailure
+from . import state
+from .cgroup import Cgroup, hierarchies
 from .keeper import ENVIRONMENT, Job, Made
 from .keys import write_keys
 from .plan import Plan
+from .state import DISK, RUN, Process, State
 
-RUN, DISK = Path("/run/seatrial"), Path("/var/lib/seatrial")
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
-SEARCH = ENVIRONMENT["PATH"]
 START_TIMEOUT_S = 60.0
 NEEDED = {"ip": "iproute2", "setpriv": "util-linux", "tini": "tini", "sshd": "openssh-server"}
 
 
-class State(msgspec.Struct):
-    """state.json. owner: pid that made or last attached it; keeper, started: its keeper's pid
-    and start time, 0 before it is up."""
-
-    plan: Plan
-    owner: int
-    kept: bool = False
-    keeper: int = 0
-    started: int = 0
-    pids: dict[str, int] = {}
-
-
 class Lab:
-    """One lab that this process owns (holds the lock of)."""
+    """One lab that this process owns. lock: descriptor whose flock says so."""
 
-    def __init__(self, name: str, lock: int, state: State | None) -> None:
+    def __init__(self, name: str, lock: int, known: State | None) -> None:
         self.name = name
         self.lock = lock
-        self._state = state
+        self._state = known
         self._keeper: subprocess.Popen[bytes] | None = None
 
     @property
@@ -82,155 +64,149 @@ class Lab:
         return self._state
 
     @property
-    def plan(self) -> Plan:
-        """Hosts, pools, addresses."""
-        return self.state.plan
-
-    @property
     def cgroup(self) -> Cgroup:
         """All its processes."""
         return Cgroup.of_lab(self.name)
 
-    # Coming to be
+    @property
+    def alive(self) -> bool:
+        """Whether its hosts are up."""
+        return self._state is not None and self._state.alive
+
+    @property
+    def control(self) -> str:
+        """Path that stands for its control network namespace."""
+        return state.control(self.name)
+
+    # Claiming
 
     @classmethod
     def create(cls, plan: Plan) -> Lab:
-        """Claim the name and write the lab's keys; no host runs yet."""
-        check_name(plan.lab)
-        require_root()
+        """Claim a new name and write the lab's keys; no host runs yet."""
+        state.check_name(plan.lab)
+        state.require_root()
         for tool, package in NEEDED.items():
-            if shutil.which(tool, path=SEARCH) is None:
+            if shutil.which(tool, path=ENVIRONMENT["PATH"]) is None:
                 raise HarnessFailure(
                     f"local hosts need {tool}: install it with 'apt-get install {package}'")
-        lab = cls(plan.lab, -1, State(plan, os.getpid()))
+        known = State(plan, Process.of(os.getpid()))
         young = RUN / f".{plan.lab}.{os.getpid()}"
         young.mkdir(mode=0o700, parents=True)
-        lab.lock = os.open(young, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        lab = cls(plan.lab, _open_folder(young), known)
         fcntl.flock(lab.lock, fcntl.LOCK_EX)
         try:
             if lab.disk.exists() or lab.cgroup.path.exists():
-                raise FileExistsError
+                raise FileExistsError(lab.name)
             write_keys(young, plan)
-            _write_state(young, lab.state)
+            state.write(young, known)
             young.rename(lab.folder)
         except OSError as error:
             shutil.rmtree(young)
-            os.close(lab.lock)
-            raise HarnessFailure(
-                f"lab {plan.lab}: exists already (seatrial down --lab {plan.lab})"
-                if isinstance(error, FileExistsError) or lab.folder.exists()
-                else f"lab {plan.lab}: {error}") from error
+            lab.release()
+            if plan.lab in state.names():
+                raise HarnessFailure(f"lab {plan.lab}: exists already "
+                                     f"(seatrial down --lab {plan.lab})") from error
+            raise HarnessFailure(f"lab {plan.lab}: {error}") from error
         return lab
 
-    def start(self, masked: Iterable[Path] = ()) -> None:
-        """Make the hosts; return when each runs its sshd (which may not listen yet)."""
-        for host in self.plan.hosts:
-            (self.disk / host.name).mkdir(parents=True)
-            self.cgroup.child("hosts", host.name).make()
-        self.cgroup.child("keeper").make()
-        job = Job(self.plan, str(self.cgroup.path), self.cgroup.version, str(self.disk),
-                  str(self.folder), tuple(str(path.resolve()) for path in masked))
-        with (self.folder / "keeper.log").open("wb") as log:
-            self._keeper = subprocess.Popen(
-                [sys.executable, "-m", "seatrial.harness.hosts.keeper"], env=_environment(),
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
-        self.state.keeper = self._keeper.pid
-        self.state.started = kernel.start_time(self._keeper.pid) or 0
-        self.state.pids = self._ask_keeper(msgspec.json.encode(job))
-        self.save()
-
-    def _ask_keeper(self, job: bytes) -> dict[str, int]:
-        """Hand the keeper its job; return the pids of the hosts' inits."""
-        assert self._keeper is not None
-        assert self._keeper.stdin is not None
-        assert self._keeper.stdout is not None
-        with self._keeper.stdin as stdin:
-            stdin.write(job)
-        with self._keeper.stdout as stdout:
-            if not select.select([stdout], [], [], START_TIMEOUT_S)[0]:
-                raise HarnessFailure(f"lab {self.name}: not made within {START_TIMEOUT_S:g} s")
-            answer = stdout.read()
-        if not answer:
-            log = (self.folder / "keeper.log").read_text("utf-8", "replace").strip()
-            raise HarnessFailure(f"lab {self.name}: its keeper ended: {log.splitlines()[-1:]}")
-        made = msgspec.json.decode(answer, type=Made)
-        if made.error:
-            raise HarnessFailure(f"lab {self.name}: {made.error}")
-        return made.pids
-
     @classmethod
-    def attach(cls, name: str, *, wait_s: float = 0.0) -> Lab:
-        """Become the owner of a lab that runs. wait_s: how long to wait for its owner to go."""
-        lab = cls.claim(name, wait_s=wait_s)
+    def attach(cls, name: str) -> Lab:
+        """Become the owner of a lab whose hosts are up."""
+        lab = cls.claim(name)
         if not lab.alive:
             lab.release()
             raise HarnessFailure(f"lab {name}: is dead (seatrial down --lab {name})")
-        lab.state.owner = os.getpid()
+        lab.state.owner = Process.of(os.getpid())
         lab.save()
         return lab
 
     @classmethod
     def claim(cls, name: str, *, wait_s: float = 0.0) -> Lab:
-        """Lock a lab in whatever state it is."""
-        check_name(name)
-        require_root()
+        """Lock a lab in whatever condition it is. wait_s: for its owner to let go."""
+        state.check_name(name)
+        state.require_root()
         deadline = time.monotonic() + wait_s
         while True:
-            try:
-                lock = os.open(RUN / name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                if name not in names():
-                    raise HarnessFailure(f"lab {name}: there is no such lab") from None
-                (RUN / name).mkdir(mode=0o700, parents=True)  # it lost its folder: to destroy it
-                continue
+            if name not in state.names():
+                raise HarnessFailure(f"lab {name}: there is no such lab")
+            (RUN / name).mkdir(mode=0o700, parents=True, exist_ok=True)  # where only pieces are
+            lock = _open_folder(RUN / name)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.path.samestat(os.fstat(lock), (RUN / name).stat()):
-                    return cls(name, lock, read_state(name))
-                os.close(lock)  # destroyed, and perhaps made anew, before we had the lock
+                    return cls(name, lock, state.read(name))
             except FileNotFoundError:
-                os.close(lock)
+                pass  # it was removed before we had the lock
             except BlockingIOError:
-                os.close(lock)
                 if time.monotonic() >= deadline:
-                    state = read_state(name)
-                    raise HarnessFailure(f"lab {name}: in use by process "
-                                         f"{state.owner if state else 'unknown'}") from None
+                    os.close(lock)
+                    raise HarnessFailure(f"lab {name}: in use by {_owner(name)}") from None
                 time.sleep(0.02)
+            os.close(lock)
 
-    # Being
-
-    @property
-    def alive(self) -> bool:
-        """Whether its keeper runs."""
-        return is_alive(self._state)
-
-    @property
-    def control(self) -> str:
-        """Path that stands for the control network namespace, for ``kernel.setns``."""
-        return control_path(self.name, self.state)
-
-    def entered(self) -> AbstractContextManager[None]:
-        """The calling thread is in the control namespace inside the with block."""
-        return kernel.entered(self.control)
-
-    def enter(self) -> None:
-        """Move the calling thread (and what it starts) to the control namespace for good."""
-        kernel.setns(self.control, kernel.CLONE_NEWNET)
-
-    def host_cgroup(self, host: str) -> Cgroup:
-        """All processes of one host."""
-        return self.cgroup.child("hosts", host)
+    @classmethod
+    def reclaim(cls, name: str, *, patience_s: float = 30.0) -> Lab:
+        """Lock a lab to remove it. A living owner keeps it; where only the process inside is
+        left over from a dead owner, it has ``patience_s`` to heal the hosts and end."""
+        if state.condition(name) is state.Condition.IN_USE and state.owner_died(name):
+            deadline = time.monotonic() + patience_s
+            while state.locked(RUN / name) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            Cgroup.of_lab(name).child("inside").kill()
+        return cls.claim(name, wait_s=1.0)
 
     def save(self) -> None:
         """Write state.json."""
-        _write_state(self.folder, self.state)
+        state.write(self.folder, self.state)
 
     def release(self) -> None:
         """Give up ownership; the lab stays as it is."""
         os.close(self.lock)
 
-    # Ceasing to be
+    # Making
+
+    def start(self, masked: Iterable[Path] = ()) -> None:
+        """Make the hosts; return when each runs its sshd (which may not listen yet).
+
+        masked: what of the machine's tree the hosts must not see.
+        """
+        plan = self.state.plan
+        for host in plan.hosts:
+            (self.disk / host.name).mkdir(parents=True)
+            self.cgroup.child("hosts", host.name).make()
+        for name in ("keeper", "inside"):
+            self.cgroup.child(name).make()
+        job = Job(plan, str(self.cgroup.path), self.cgroup.version, str(self.disk),
+                  str(self.folder), tuple(str(path.resolve()) for path in masked))
+        with (self.folder / "keeper.log").open("wb") as log:
+            self._keeper = subprocess.Popen(
+                [sys.executable, "-m", "seatrial.harness.hosts.keeper"], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=log, start_new_session=True,
+                env=ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
+        self.state.keeper = Process.of(self._keeper.pid)
+        self.state.inits = self._ask_keeper(self._keeper, msgspec.json.encode(job))
+        self.save()
+
+    def _ask_keeper(self, keeper: subprocess.Popen[bytes], job: bytes) -> dict[str, int]:
+        """Hand the keeper its job; return the pids of the hosts' inits."""
+        assert keeper.stdin is not None
+        assert keeper.stdout is not None
+        with suppress(BrokenPipeError), keeper.stdin as stdin:
+            stdin.write(job)
+        with keeper.stdout as stdout:
+            if not select.select([stdout], [], [], START_TIMEOUT_S)[0]:
+                raise HarnessFailure(f"lab {self.name}: not made within {START_TIMEOUT_S:g} s")
+            answer = stdout.read()
+        if not answer:
+            log = (self.folder / "keeper.log").read_text("utf-8", "replace").splitlines()
+            raise HarnessFailure(f"lab {self.name}: its keeper ended: "
+                                 f"{log[-1] if log else 'without a word'}")
+        made = msgspec.json.decode(answer, type=Made)
+        if made.error:
+            raise HarnessFailure(f"lab {self.name}: {made.error}")
+        return made.inits
+
+    # Removing
 
     def destroy(self) -> None:
         """Kill its processes, remove everything of it. Works on half-made and dead labs."""
@@ -239,90 +215,21 @@ class Lab:
             group = Cgroup.of_lab(self.name, where)
             group.child("hosts").kill()  # first, while the keeper still reaps the hosts' inits
             group.kill()
+            if self._keeper is not None:
+                self._keeper.wait()
             group.remove()
-        if self._keeper is not None:
-            self._keeper.wait()
         for folder in (self.disk, self.folder):
             if folder.exists():
                 shutil.rmtree(folder)
             with suppress(OSError):  # other labs are in there
                 folder.parent.rmdir()
-        os.close(self.lock)
+        self.release()
 
 
-def names() -> list[str]:
-    """Every lab there is, whole or in pieces."""
-    found = {path.name for top in (RUN, DISK) for path in top.glob("[a-z0-9]*") if path.is_dir()}
-    return sorted(found | set(leftovers()))
+def _open_folder(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def read_state(name: str) -> State | None:
-    """state.json of a lab, which may be anybody's; None where there is none."""
-    try:
-        return msgspec.json.decode((RUN / name / "state.json").read_bytes(), type=State)
-    except (OSError, msgspec.DecodeError):
-        return None
-
-
-def is_alive(state: State | None) -> bool:
-    """Whether the keeper that ``state`` names still runs."""
-    return state is not None and state.keeper > 0 \
-        and kernel.start_time(state.keeper) == state.started
-
-
-def in_use(name: str) -> bool:
-    """Whether some process owns the lab at this moment."""
-    try:
-        lock = os.open(RUN / name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
-
-
-def control_path(name: str, state: State | None) -> str:
-    """Path of a running lab's control namespace."""
-    if state is None or not is_alive(state):
-        raise HarnessFailure(f"lab {name}: does not run (seatrial up --lab {name})")
-    return f"/proc/{state.keeper}/ns/net"
-
-
-def remove_unborn() -> None:
-    """Remove the folders of labs whose maker died before it gave them their name."""
-    for young in RUN.glob(".*.*"):
-        if not in_use(young.name):
-            shutil.rmtree(young, ignore_errors=True)
-    with suppress(OSError):
-        RUN.rmdir()
-
-
-def check_name(name: str) -> None:
-    """Raise BadInput unless ``name`` can name a lab."""
-    if not NAME.fullmatch(name):
-        raise BadInput(f"lab {name!r}: expected a name of lower-case letters, digits and '-', "
-                       "at most 31 characters")
-
-
-def require_root() -> None:
-    """Raise HarnessFailure unless this process is root."""
-    if os.geteuid() != 0:
-        raise HarnessFailure("local hosts need root: run as root or with sudo "
-                             f"(this is user {os.geteuid()})")
-
-
-def _write_state(folder: Path, state: State) -> None:
-    """Write whole, then rename: a reader never sees half of it."""
-    young = folder / "state.json.new"
-    young.write_bytes(msgspec.json.encode(state) + b"\n")
-    young.rename(folder / "state.json")
-
-
-def _environment() -> dict[str, str]:
-    """The keeper's environment: the system's programs, this process's modules, no more."""
-    return {"PATH": SEARCH, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+def _owner(name: str) -> str:
+    known = state.read(name)
+    return f"process {known.owner.pid}" if known else "another process"

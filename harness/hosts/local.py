@@ -25,10 +25,12 @@ from pathlib import Path
 
 from ..control import SshHost, Target, on_nodes
 from ..errors import HarnessFailure
-from . import kernel
+from . import kernel, state
+from .cgroup import Cgroup
 from .keys import CLIENT_KEY, KNOWN_HOSTS
-from .lab import RUN, Lab, control_path, read_state
+from .lab import Lab
 from .plan import Address, Plan, plan
+from .state import RUN
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -62,15 +64,15 @@ class LocalWorld:
     def attach(cls, lab: str) -> LocalWorld:
         """Become the owner of a lab that ``up`` left running."""
         owned = Lab.attach(lab)
-        return cls(owned.plan, owned)
+        return cls(owned.state.plan, owned)
 
     @classmethod
     def view(cls, lab: str) -> LocalWorld:
         """Use a running lab that another process (usually our parent) owns."""
-        state = read_state(lab)
-        control_path(lab, state)  # says so when it doesn't run
-        assert state is not None
-        return cls(state.plan, None)
+        known = state.read(lab)
+        if known is None or not known.alive:
+            raise HarnessFailure(f"lab {lab}: is not up (seatrial up --lab {lab})")
+        return cls(known.plan, None)
 
     @property
     def lab(self) -> Lab:
@@ -98,7 +100,15 @@ class LocalWorld:
 
     def enter(self) -> None:
         """Move this process to the control namespace. It must have no other threads yet."""
-        kernel.setns(self._control(), kernel.CLONE_NEWNET)
+        kernel.setns(state.control(self.plan.lab), kernel.CLONE_NEWNET)
+
+    def freeze(self, host: str) -> None:
+        """Stop all processes of a host, sshd too; return when they stand still."""
+        self._cgroup(host).freeze()
+
+    def thaw(self, host: str) -> None:
+        """Let them go on."""
+        self._cgroup(host).thaw()
 
     def keep(self) -> None:
         """Leave the lab running without an owner."""
@@ -118,8 +128,8 @@ class LocalWorld:
             host.close()
         self._threads.shutdown()
 
-    def _control(self) -> str:
-        return control_path(self.plan.lab, read_state(self.plan.lab))
+    def _cgroup(self, host: str) -> Cgroup:
+        return Cgroup.of_lab(self.plan.lab).child("hosts", host)
 
     def _host(self, index: int, host: Address) -> SshHost:
         folder = RUN / self.plan.lab
@@ -132,6 +142,6 @@ class LocalWorld:
 
     def _dial(self, address: str, port: int, timeout_s: float) -> socket.socket:
         """Connect from the controller's address in the lab."""
-        with kernel.entered(self._control()):
+        with kernel.entered(state.control(self.plan.lab)):
             return socket.create_connection((address, port), timeout_s,
                                             (self.plan.controller.ipv4, 0))
