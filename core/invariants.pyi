@@ -1,0 +1,9 @@
+from .replica import Replica
+
+class ClusterInvariants:
+    checks: int
+    @property
+    def committed_count(self) -> int: ...
+    @property
+    def terms_led(self) -> int: ...
+    def check(self, replicas: list[Replica]) -> None: ...
