@@ -2,6 +2,7 @@ from typing import Any
 
 OPS: dict[str, int]
 STATUSES: tuple[str, ...]
+MESSAGE_TYPES: dict[int, str]
 KINDS: tuple[str, ...]
 
 def encode_request(
@@ -16,6 +17,11 @@ def encode_response(
     epoch: int = 0, term: int = 0,
 ) -> bytes: ...
 def decode_response(frame: bytes) -> tuple[int, int, bytes | None, int, int, int, int]: ...
+def encode_message(
+    type: int, sender: int, receiver: int, term: int, *, index: int = 0, log_term: int = 0,
+    commit: int = 0, round: int = 0, flags: int = 0, records: bytes = b"",
+) -> bytes: ...
+def decode_message(frame: bytes) -> dict[str, Any]: ...
 def frame_type(frame: bytes) -> int: ...
 def split_frames(data: bytearray) -> list[bytes]: ...
 def encode_record(

@@ -29,6 +29,10 @@ STATUSES = (
     "ok", "cas-mismatch", "not-leader", "session-lost", "bad-request", "too-large", "busy",
     "unknown",
 )
+MESSAGE_TYPES = {
+    VOTE: "vote", VOTE_REPLY: "vote-reply", APPEND: "append", APPEND_REPLY: "append-reply",
+    HEARTBEAT: "heartbeat", HEARTBEAT_REPLY: "heartbeat-reply",
+}
 KINDS = ("no-op", "command", "open-session")
 
 assert sizeof(Record) == RECORD_SIZE and sizeof(Command) == COMMAND_SIZE
@@ -176,6 +180,40 @@ cdef const char* checked(bytes frame, uint8_t type, size_t least) except NULL:
     if plain_crc(p) != h.crc:
         raise ProtocolError("frame check failed: bytes were altered on the way")
     return p
+
+
+def encode_message(type: int, sender: int, receiver: int, term: int, *, index: int = 0,
+                   log_term: int = 0, commit: int = 0, round: int = 0, flags: int = 0,
+                   bytes records=b"") -> bytes:
+    """Return a frame between members (tests; the machine writes them in place)."""
+    cdef uint32_t count
+    cdef size_t size = MESSAGE_SIZE + len(records)
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, size)
+    cdef char* p = PyBytes_AS_STRING(frame)
+    cdef Message* m = <Message*>p
+    if records_fit(PyBytes_AS_STRING(records), len(records), &count) != <size_t>len(records):
+        raise ValueError("the records are not whole")
+    memset(p, 0, MESSAGE_SIZE)
+    m.header.length = <uint32_t>size
+    m.header.type, m.header.flags = type, flags
+    m.sender, m.receiver, m.term = sender, receiver, term
+    m.index, m.log_term, m.commit, m.round, m.count = index, log_term, commit, round, count
+    memcpy(p + MESSAGE_SIZE, PyBytes_AS_STRING(records), len(records))
+    m.header.crc = append_crc(p, MESSAGE_SIZE)
+    return frame
+
+
+def decode_message(bytes frame) -> dict:
+    """Return the fields of a frame between members; ``records`` as bytes. Unverified."""
+    cdef const Message* m = <const Message*>PyBytes_AS_STRING(frame)
+    if <size_t>len(frame) < MESSAGE_SIZE or m.header.length != <size_t>len(frame):
+        raise ProtocolError(f"frame of {len(frame)} bytes is not a member's")
+    return {
+        "type": MESSAGE_TYPES.get(m.header.type, m.header.type), "flags": m.header.flags,
+        "sender": m.sender, "receiver": m.receiver, "term": m.term, "index": m.index,
+        "log_term": m.log_term, "commit": m.commit, "round": m.round, "count": m.count,
+        "records": frame[MESSAGE_SIZE:],
+    }
 
 
 def frame_type(bytes frame) -> int:

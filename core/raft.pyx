@@ -60,6 +60,7 @@ from seatrial.core.invariant cimport must
 from seatrial.core.log cimport Slot
 from seatrial.core.mutant cimport (
     MUTANT,
+    READ_UNCONFIRMED,
     TRUNCATE_WITHOUT_CONFLICT,
     VOTE_NOT_PERSISTED,
     seatrial_arm,
@@ -281,7 +282,8 @@ cdef class Raft:
             return 0
         for i in range(self.members):
             contact[i] = now_ns if i == self.me else self.peers[i].contact_ns
-        if majority(contact, self.members) + 2 * self.election_ns < now_ns:
+        if (majority(contact, self.members) + 2 * self.election_ns < now_ns
+                and not MUTANT(READ_UNCONFIRMED)):
             return self._become_follower(self.term, 0, now_ns)
         return self._broadcast_heartbeat(now_ns)
 

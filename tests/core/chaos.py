@@ -78,11 +78,11 @@ def chaos(seed: int, *, nodes: int = 3, clients: int = 4, virtual_ms: int = 6000
 
     def fault() -> None:
         draw = rng.below(6)
-        victim = rng.choice(cluster.ids) if draw != 1 else cluster.leader() or rng.choice(cluster.ids)
+        victim = (cluster.leader() if draw == 1 else 0) or rng.choice(cluster.ids)
         span = (20 + rng.below(400)) * MS
         if draw < 2:
             cluster.crash(victim)
-            cluster.at(cluster.now + span, lambda: cluster.replicas[victim] or cluster.start(victim))
+            cluster.at(cluster.now + span, lambda: cluster.restart(victim))
         elif draw < 5:
             side = set(rng.shuffled(cluster.ids)[:1 + rng.below(nodes - 1)])
             pairs = {(a, b) for a in cluster.ids for b in cluster.ids
@@ -108,8 +108,7 @@ def chaos(seed: int, *, nodes: int = 3, clients: int = 4, virtual_ms: int = 6000
     for client in crowd:
         client.stopped = True
     for node in cluster.ids:
-        if cluster.replicas[node] is None:
-            cluster.start(node)
+        cluster.restart(node)
     cluster.await_leader()
     states = [r.kv.items() for r in cluster.replicas.values() if r is not None]
     assert all(s == states[0] for s in states), f"seed {seed}: states differ after convergence"

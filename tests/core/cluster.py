@@ -81,6 +81,10 @@ class Cluster:
                 self.connect(other, node)
         self.wake(node)
 
+    def restart(self, node: int) -> None:
+        if self.replicas[node] is None:
+            self.start(node)
+
     def crash(self, node: int) -> None:
         if self.replicas[node] is None:
             return
@@ -248,9 +252,10 @@ class ChaosClient:
             self.sequence, self.opened = 0, False
         draw = self.rng.below(10)
         unique = b"%d.%d" % (self.number, self.stamp())
+        value: Any = None
+        args: tuple[int, bytes, bytes, bytes | None]
         if draw < 4:
             f, args = "read", (OPS["read"], b"x", b"", None)
-            value: Any = None
         elif draw < 7:
             f, args, value = "write", (OPS["write"], b"x", unique, None), unique
         else:
@@ -304,13 +309,9 @@ class ChaosClient:
             if name == "not-leader":
                 hint = int.from_bytes(value or b"", "little")
                 self.node = hint if hint else self.rng.choice(self.cluster.ids)
-                self.request += 1
-                again = self.request
-                self.cluster.at(self.cluster.now + 20 * MS, lambda again=again: self.retry_at(again))
+                self.again()
             elif name == "unknown":
-                self.request += 1
-                again = self.request
-                self.cluster.at(self.cluster.now + 20 * MS, lambda again=again: self.retry_at(again))
+                self.again()
             elif not self.opened:
                 assert name == "ok", name
                 self.opened = True
@@ -325,9 +326,15 @@ class ChaosClient:
             else:
                 raise AssertionError(f"unexpected answer {name}")
 
-    def retry_at(self, request: int) -> None:
-        if request == self.request:
-            self.send()
+    def again(self) -> None:
+        """Send the same operation once more, a little later."""
+        self.request += 1
+        request = self.request
+
+        def resend() -> None:
+            if request == self.request:
+                self.send()
+        self.cluster.at(self.cluster.now + 20 * MS, resend)
 
     def finish(self, result: str, seen: bytes | None) -> None:
         event = self.current

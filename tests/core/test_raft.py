@@ -1,0 +1,470 @@
+"""One node at a time, by meaning: each test is a paragraph of the paper or somebody's bug."""
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from seatrial.core import codec
+from seatrial.core.errors import InvariantViolation, ProtocolError
+from seatrial.core.replica import Replica
+
+MS = 1_000_000
+TYPES = {name: number for number, name in codec.MESSAGE_TYPES.items()}
+OPS = codec.OPS
+REJECTED = GRANTED = 1
+
+
+def entry(index: int, term: int, payload: bytes = b"", kind: int = 0) -> bytes:
+    return codec.encode_record(index, term, kind, payload, rindex=index, epoch=1 << 16, rterm=term)
+
+
+class Node:
+    """A replica whose peers, disk and clock are this test's own hands."""
+
+    def __init__(self, members: int = 3, *, term: int = 0, vote: int = 0,
+                 log: tuple[int, ...] = ()) -> None:
+        self.now = 0
+        self.replica = Replica(1, range(1, members + 1), seed=5, now_ns=0, heartbeat_ns=10 * MS,
+                               election_ns=100 * MS)
+        self.replica.restore(term, vote, b"".join(entry(i + 1, t) for i, t in enumerate(log)))
+        self.sent: list[tuple[int, dict[str, Any]]] = []
+        self.answers: list[tuple[int, str, bytes | None]] = []
+        self.written: list[tuple[int, int, int, bytes]] = []
+        self.unsynced = 0
+        for peer in range(2, members + 1):
+            self.replica.peer_up(peer, 0)
+        self.replica.client_up(1)
+        self.poll()
+
+    def poll(self, *, sync: bool = True) -> None:
+        """Run until nothing more is to be done; with ``sync`` the disk is immediate."""
+        while True:
+            self.replica.poll(self.now)
+            if self.unsynced and sync:
+                seq, self.unsynced = self.unsynced, 0
+                self.replica.persisted(seq, self.now)
+                continue
+            write = None if self.unsynced else self.replica.take_persist()
+            if write is not None:
+                self.unsynced = write[0]
+                self.written.append((write[1], write[2], write[3], write[4]))
+                continue
+            out = self.replica.take_output()
+            for kind, target, data in out:
+                for frame in codec.split_frames(bytearray(data)):
+                    if kind == 0:
+                        self.sent.append((target, codec.decode_message(frame)))
+                    else:
+                        request, status, value, *_ = codec.decode_response(frame)
+                        self.answers.append((request, codec.STATUSES[status], value))
+            if not out:
+                return
+
+    def receive(self, kind: str, sender: int, term: int, *, sync: bool = True,
+                **fields: Any) -> None:
+        self.replica.receive_peer(
+            sender, codec.encode_message(TYPES[kind], sender, 1, term, **fields), self.now)
+        self.poll(sync=sync)
+
+    def request(self, request: int, op: str, key: bytes = b"k", value: bytes = b"", *,
+                sequence: int = 0, client: int = 9, sync: bool = True,
+                expected: bytes | None = None) -> None:
+        self.replica.receive_client(1, codec.encode_request(
+            request, client, sequence, OPS[op], key, value, expected), self.now)
+        self.poll(sync=sync)
+
+    def time_out(self, *, sync: bool = True) -> None:
+        self.now = self.replica.deadline_ns()
+        self.replica.tick(self.now)
+        self.poll(sync=sync)
+
+    def lead(self) -> int:
+        """Win the next election with node 2's vote; return the term."""
+        self.time_out()
+        term = self.replica.raft.term
+        self.receive("vote-reply", 2, term, flags=GRANTED)
+        assert self.status["role"] == "leader"
+        self.sent.clear()
+        return term
+
+    def acknowledge(self, term: int, index: int, *, peer: int = 2) -> None:
+        self.receive("append-reply", peer, term, index=index)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return self.replica.status()
+
+    def last(self, kind: str) -> dict[str, Any]:
+        return [m for _, m in self.sent if m["type"] == kind][-1]
+
+    def count(self, kind: str) -> int:
+        return sum(m["type"] == kind for _, m in self.sent)
+
+
+def test_a_candidate_asks_only_after_its_own_vote_is_durable() -> None:
+    node = Node()
+    node.time_out(sync=False)
+    assert node.status["role"] == "candidate"
+    assert node.count("vote") == 0
+    assert node.written[-1][:2] == (1, 1)
+    node.poll()
+    assert node.count("vote") == 2
+
+
+def test_a_vote_is_answered_only_after_it_is_durable() -> None:
+    node = Node()
+    node.receive("vote", 2, 4, index=0, log_term=0, sync=False)
+    assert node.count("vote-reply") == 0
+    assert node.written[-1][:2] == (4, 2)
+    node.poll()
+    assert node.last("vote-reply")["flags"] == GRANTED
+
+
+def test_one_vote_a_term_and_a_repeated_question_gets_the_same_answer() -> None:
+    node = Node()
+    node.receive("vote", 2, 4)
+    node.receive("vote", 3, 4)
+    assert node.last("vote-reply")["flags"] == 0
+    node.receive("vote", 2, 4)
+    assert node.last("vote-reply")["flags"] == GRANTED
+
+
+def test_a_restarted_node_remembers_its_vote() -> None:
+    node = Node(term=4, vote=2)
+    node.receive("vote", 3, 4)
+    assert node.last("vote-reply")["flags"] == 0
+
+
+@pytest.mark.parametrize(("index", "log_term", "granted"), [
+    (2, 3, True), (3, 3, True), (1, 3, False), (9, 2, False), (1, 4, True)])
+def test_a_vote_goes_only_to_a_log_at_least_as_up_to_date(index: int, log_term: int,
+                                                          granted: bool) -> None:
+    """Raft paper, 5.4.1: the later last term wins, then the longer log."""
+    node = Node(term=3, log=(1, 3))
+    node.receive("vote", 2, 5, index=index, log_term=log_term)
+    assert node.last("vote-reply")["flags"] == int(granted)
+
+
+def test_an_old_terms_entry_never_commits_by_counting() -> None:
+    """Raft paper, 5.4.2 and figure 8: it commits only with an entry of the leader's term."""
+    node = Node(term=2, log=(1, 2))
+    term = node.lead()
+    node.acknowledge(term, 2)
+    assert node.status["commit"] == 0
+    node.acknowledge(term, 3)
+    assert node.status["commit"] == 3
+
+
+def test_a_short_late_append_truncates_nothing() -> None:
+    """A matching prefix says nothing of what follows it (found in PySyncObj)."""
+    node = Node(term=2, log=(1, 1, 1))
+    node.receive("append", 2, 2, index=0, log_term=0, records=entry(1, 1))
+    assert node.status["last_index"] == 3
+    node.receive("append", 2, 2, index=1, log_term=1)
+    assert node.status["last_index"] == 3
+
+
+def test_a_conflict_is_cut_and_replaced() -> None:
+    node = Node(term=2, log=(1, 1, 1))
+    node.receive("append", 2, 3, index=1, log_term=1, records=entry(2, 3))
+    assert node.status["last_index"] == 2
+    assert node.replica.raft.log.term(2) == 3
+    assert node.last("append-reply")["index"] == 2
+
+
+def test_a_committed_entry_is_never_cut() -> None:
+    node = Node(term=2, log=(1, 1))
+    node.receive("append", 2, 2, index=2, log_term=1, commit=2)
+    assert node.status["commit"] == 2
+    with pytest.raises(InvariantViolation, match="cuts a committed entry"):
+        node.receive("append", 3, 3, index=1, log_term=1, records=entry(2, 3))
+
+
+def test_a_follower_acknowledges_only_what_its_disk_holds() -> None:
+    node = Node()
+    node.receive("append", 2, 1)
+    node.sent.clear()
+    node.receive("append", 2, 1, records=entry(1, 1) + entry(2, 1), sync=False)
+    assert node.count("append-reply") == 0
+    node.poll()
+    assert node.last("append-reply")["index"] == 2
+
+
+def test_a_follower_commits_no_further_than_it_verified() -> None:
+    """Entries beyond the ones this leader sent may be somebody else's."""
+    node = Node(term=1, log=(1, 1, 1))
+    node.receive("heartbeat", 2, 2, commit=3)
+    assert node.status["commit"] == 0
+    node.receive("append", 2, 2, index=1, log_term=1, commit=3)
+    assert node.status["commit"] == 1
+
+
+def test_a_mismatch_is_answered_with_where_to_look_next() -> None:
+    """Raft paper, end of 5.3: the answer skips the whole conflicting term."""
+    node = Node(term=4, log=(1, 1, 4, 4, 4))
+    node.receive("append", 2, 5, index=5, log_term=3)
+    reply = node.last("append-reply")
+    assert reply["flags"] == REJECTED
+    assert (reply["index"], reply["log_term"]) == (2, 1)
+
+
+def test_the_leader_finds_the_match_point_and_then_streams() -> None:
+    node = Node(term=4, log=(1, 1, 4))
+    term = node.lead()
+    node.receive("append-reply", 2, term, flags=REJECTED, index=2, log_term=1, commit=3)
+    probe = node.last("append")
+    assert (probe["index"], probe["log_term"], probe["count"]) == (2, 1, 2)
+    node.acknowledge(term, 4)
+    assert node.status["peers"][2]["state"] == "stream"
+
+
+def test_a_refusal_from_before_the_match_is_ignored() -> None:
+    node = Node()
+    term = node.lead()
+    node.acknowledge(term, 1)
+    node.receive("append-reply", 2, term, flags=REJECTED, index=0, log_term=0, commit=0)
+    assert node.status["peers"][2]["state"] == "stream"
+
+
+def test_a_lost_acknowledgement_is_repaired_by_the_next_heartbeat() -> None:
+    node = Node()
+    term = node.lead()
+    node.receive("heartbeat-reply", 2, term, index=1, log_term=1, commit=0)
+    assert node.status["commit"] == 1
+
+
+def test_bytes_in_flight_are_bounded() -> None:
+    node = Node()
+    node.replica = Replica(1, [1, 2, 3], seed=5, now_ns=0, heartbeat_ns=10 * MS,
+                           election_ns=100 * MS, max_batch_bytes=1000, max_inflight_bytes=3000)
+    for peer in (2, 3):
+        node.replica.peer_up(peer, 0)
+    node.replica.client_up(1)
+    term = node.lead()
+    node.acknowledge(term, 1)
+    node.request(1, "open-session")
+    node.acknowledge(term, 2)
+    node.sent.clear()
+    for i in range(40):
+        node.request(i + 2, "write", value=b"v" * 400, sequence=i + 1)
+    sent = sum(len(m["records"]) for to, m in node.sent if to == 2)
+    assert 3000 <= sent <= 4000
+    before = sent
+    node.acknowledge(term, 5)
+    assert sum(len(m["records"]) for to, m in node.sent if to == 2) > before
+
+
+def test_a_read_waits_for_a_majority_to_confirm_the_leader() -> None:
+    """Raft thesis, 6.4: a deposed leader must not answer from its own old state."""
+    node = Node()
+    term = node.lead()
+    node.acknowledge(term, 1)
+    node.request(7, "read")
+    assert node.answers == []
+    round_ = node.last("heartbeat")["round"]
+    node.receive("heartbeat-reply", 2, term, round=round_ - 1)
+    assert node.answers == []
+    node.receive("heartbeat-reply", 2, term, round=round_)
+    assert node.answers == [(7, "ok", None)]
+
+
+def test_a_read_that_came_after_a_round_began_waits_for_the_next_round() -> None:
+    node = Node()
+    term = node.lead()
+    node.acknowledge(term, 1)
+    node.request(7, "read")
+    first = node.last("heartbeat")["round"]
+    node.request(8, "read")
+    node.receive("heartbeat-reply", 2, term, round=first)
+    assert [request for request, *_ in node.answers] == [7]
+    node.receive("heartbeat-reply", 2, term, round=node.last("heartbeat")["round"])
+    assert [request for request, *_ in node.answers] == [7, 8]
+
+
+def test_a_new_leader_answers_reads_only_after_its_terms_first_entry_is_applied() -> None:
+    node = Node(term=1, log=(1,))
+    term = node.lead()
+    node.request(7, "read")
+    node.receive("heartbeat-reply", 2, term, round=node.last("heartbeat")["round"])
+    assert node.answers == []
+    node.acknowledge(term, 2)
+    assert node.answers == [(7, "ok", None)]
+
+
+def test_a_deposed_leader_refuses_waiting_reads_and_cannot_tell_of_waiting_writes() -> None:
+    node = Node()
+    term = node.lead()
+    node.acknowledge(term, 1)
+    node.request(1, "open-session")
+    node.request(2, "read")
+    node.receive("heartbeat", 3, term + 1)
+    assert sorted((r, s) for r, s, _ in node.answers) == [(1, "unknown"), (2, "not-leader")]
+
+
+def test_a_leader_without_a_quorum_steps_down() -> None:
+    """Raft thesis, 6.2: its clients must look elsewhere."""
+    node = Node()
+    node.lead()
+    for _ in range(30):
+        node.time_out()
+    assert node.status["role"] != "leader"
+
+
+def test_a_leader_with_a_quorum_stays() -> None:
+    node = Node()
+    term = node.lead()
+    for _ in range(60):
+        node.time_out()
+        node.receive("heartbeat-reply", 3, term, round=0)
+    assert node.status["role"] == "leader"
+    assert node.status["term"] == term
+
+
+def test_a_stale_leader_is_told_the_newer_term() -> None:
+    node = Node(term=7)
+    node.receive("heartbeat", 2, 3)
+    assert node.last("heartbeat-reply")["term"] == 7
+    assert node.status["leader"] == 0
+
+
+def test_two_leaders_in_one_term_stop_the_node() -> None:
+    node = Node()
+    node.receive("heartbeat", 2, 3)
+    with pytest.raises(InvariantViolation, match="two leaders in one term"):
+        node.receive("heartbeat", 3, 3)
+
+
+def test_a_single_node_leads_alone_and_serves() -> None:
+    node = Node(members=1)
+    node.time_out()
+    assert node.status["role"] == "leader"
+    node.request(1, "open-session")
+    node.request(2, "write", value=b"v", sequence=1)
+    node.request(3, "read")
+    assert node.answers == [(1, "ok", None), (2, "ok", None), (3, "ok", b"v")]
+
+
+def alone() -> Node:
+    node = Node(members=1)
+    node.time_out()
+    node.request(1, "open-session")
+    node.answers.clear()
+    return node
+
+
+def test_a_retried_write_is_answered_again_and_applied_once() -> None:
+    node = alone()
+    node.request(2, "append", value=b"x", sequence=1)
+    node.request(3, "append", value=b"x", sequence=1)
+    node.request(4, "read")
+    assert node.answers[-1] == (4, "ok", b"x")
+    assert node.status["duplicates"] == 1
+
+
+def test_a_retried_failed_cas_gets_its_first_answer() -> None:
+    node = alone()
+    node.request(2, "write", value=b"a", sequence=1)
+    node.request(3, "cas", value=b"c", expected=b"b", sequence=2)
+    node.request(4, "write", value=b"b", sequence=1, client=9)
+    node.request(5, "cas", value=b"c", expected=b"b", sequence=2)
+    assert node.answers[1] == (3, "cas-mismatch", b"a")
+    assert node.answers[3] == (5, "cas-mismatch", b"a")
+
+
+def test_cas_compares_and_tells_what_it_saw() -> None:
+    node = alone()
+    node.request(2, "cas", value=b"a", sequence=1)
+    node.request(3, "cas", value=b"b", sequence=2)
+    node.request(4, "cas", value=b"b", expected=b"a", sequence=3)
+    node.request(5, "delete", sequence=4)
+    node.request(6, "cas", value=b"z", expected=b"b", sequence=5)
+    assert [(s, v) for _, s, v in node.answers] == [
+        ("ok", None), ("cas-mismatch", b"a"), ("ok", None), ("ok", None), ("cas-mismatch", None)]
+
+
+def test_an_unknown_session_is_not_served() -> None:
+    node = alone()
+    node.request(2, "write", value=b"v", sequence=1, client=1234)
+    assert node.answers == [(2, "session-lost", None)]
+
+
+def test_the_session_unused_for_longest_is_forgotten_first() -> None:
+    node = Node(members=1)
+    node.replica = Replica(1, [1], seed=5, now_ns=0, heartbeat_ns=10 * MS, election_ns=100 * MS,
+                           max_sessions=2)
+    node.replica.client_up(1)
+    node.time_out()
+    node.request(1, "open-session", client=1)
+    node.request(2, "open-session", client=2)
+    node.request(3, "write", client=1, sequence=1)
+    node.request(4, "open-session", client=3)
+    node.request(5, "write", client=2, sequence=1)
+    node.request(6, "write", client=1, sequence=2)
+    assert [s for _, s, _ in node.answers] == ["ok"] * 4 + ["session-lost", "ok"]
+
+
+def test_a_follower_names_the_leader_it_follows() -> None:
+    node = Node()
+    node.receive("heartbeat", 3, 1)
+    node.request(2, "read")
+    request, status, value = node.answers[-1]
+    assert (request, status) == (2, "not-leader")
+    assert int.from_bytes(value or b"", "little") == 3
+
+
+def test_oversized_keys_and_values_are_refused_before_the_log() -> None:
+    node = alone()
+    before = node.status["last_index"]
+    node.request(2, "write", value=b"v" * ((1 << 20) + 1), sequence=1)
+    node.request(3, "write", key=b"k" * 5000, sequence=1)
+    assert [s for _, s, _ in node.answers] == ["too-large", "too-large"]
+    assert node.status["last_index"] == before
+
+
+def test_altered_frames_close_the_connection() -> None:
+    node = alone()
+    frame = bytearray(codec.encode_request(1, 9, 1, OPS["write"], b"k", b"v"))
+    frame[-1] ^= 1
+    with pytest.raises(ProtocolError, match="not a sound request"):
+        node.replica.receive_client(1, bytes(frame), 0)
+    two = Node()
+    message = bytearray(codec.encode_message(TYPES["append"], 2, 1, 3, records=entry(1, 1)))
+    for at in range(8, len(message)):
+        bad = bytes(message[:at]) + bytes([message[at] ^ 4]) + bytes(message[at + 1:])
+        with pytest.raises(ProtocolError):
+            two.replica.receive_peer(2, bad, 0)
+        two.replica.peer_reset(2)
+    assert two.status["last_index"] == 0
+
+
+def test_frames_may_arrive_in_any_pieces() -> None:
+    node = Node()
+    frames = (codec.encode_message(TYPES["append"], 2, 1, 1, records=entry(1, 1))
+              + codec.encode_message(TYPES["append"], 2, 1, 1, index=1, log_term=1,
+                                     records=entry(2, 1) + entry(3, 1)))
+    for at in range(0, len(frames), 7):
+        node.replica.receive_peer(2, frames[at:at + 7], 0)
+    node.poll()
+    assert node.status["last_index"] == 3
+
+
+def test_a_truncation_during_a_write_takes_back_its_durability() -> None:
+    node = Node()
+    node.receive("append", 2, 1, records=entry(1, 1) + entry(2, 1), sync=False)
+    node.receive("append", 3, 2, index=0, records=entry(1, 2), sync=False)
+    assert node.status["durable_index"] == 0
+    node.replica.persisted(1, 0)
+    assert node.status["durable_index"] == 0
+    node.unsynced = 0
+    node.poll()
+    assert node.status["durable_index"] == 1
+    assert node.last("append-reply")["index"] == 1
+
+
+def test_a_leader_that_contradicts_itself_stops_the_node() -> None:
+    node = Node()
+    node.receive("append", 2, 1, records=entry(1, 1))
+    node.receive("append", 2, 2, index=0, records=entry(1, 2))
+    with pytest.raises(InvariantViolation, match="leader contradicts itself"):
+        node.receive("append", 2, 2, index=0, records=entry(1, 1))
