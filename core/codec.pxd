@@ -123,5 +123,6 @@ cdef uint32_t record_crc(const Record* r) noexcept nogil
 cdef uint32_t plain_crc(const char* frame) noexcept nogil
 cdef uint32_t append_crc(const char* frame, size_t fixed) noexcept nogil
 cdef size_t records_fit(const char* data, size_t size, uint32_t* count) noexcept nogil
+cdef size_t records_sound(const char* data, size_t size, uint32_t* count) noexcept nogil
 cdef size_t command_size(const Command* c) noexcept nogil
 cdef Py_ssize_t next_frame(const char* data, size_t size) except -1 nogil

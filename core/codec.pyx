@@ -75,6 +75,16 @@ cdef size_t records_fit(const char* data, size_t size, uint32_t* count) noexcept
     return at
 
 
+cdef size_t records_sound(const char* data, size_t size, uint32_t* count) noexcept nogil:
+    """As records_fit, and stop at the first record whose own check fails."""
+    cdef size_t at = 0, end = records_fit(data, size, count)
+    count[0] = 0
+    while at < end and record_crc(<const Record*>(data + at)) == (<const Record*>(data + at)).crc:
+        at += (<const Record*>(data + at)).length
+        count[0] += 1
+    return at
+
+
 cdef size_t command_size(const Command* c) noexcept nogil:
     return <size_t>COMMAND_SIZE + c.key_length + c.value_length + c.expected_length
 

@@ -91,7 +91,7 @@ cdef class ClusterInvariants:
                     or self.committed[i - 1].crc != entry.crc):
                 raise InvariantViolation(
                     f"state machine safety: node {raft.node} commits entry {i} of term "
-                    f"{entry.term}, another node committed one of term {self.committed[i - 1].term}")
+                    f"{entry.term}, another node one of term {self.committed[i - 1].term}")
         self.known[raft.node] = (replica, raft.commit)
 
     cdef _leader_completeness(self, Replica replica):

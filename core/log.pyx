@@ -10,7 +10,7 @@ records of the slots. Truncation and appending keep them; there is no other chan
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove
 
-from seatrial.core.buffer cimport buffer_append, buffer_free, buffer_init, buffer_reserve
+from seatrial.core.buffer cimport buffer_free, buffer_init, buffer_reserve
 from seatrial.core.invariant cimport must
 
 

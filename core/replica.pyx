@@ -26,7 +26,6 @@ from seatrial.core.buffer cimport (
 from seatrial.core.codec cimport (
     COMMAND_SIZE,
     Command,
-    FrameHeader,
     HAS_VALUE,
     KIND_COMMAND,
     KIND_OPEN_SESSION,
@@ -328,8 +327,8 @@ cdef class Replica:
         cdef Record* record
         cdef Connection* c
         cdef Outcome out
-        must(self.raft.commit <= self.raft.log.last(), b"commit index beyond the log", self.raft.commit,
-             self.raft.log.last())
+        must(self.raft.commit <= self.raft.log.last(), b"commits beyond the log",
+             self.raft.commit, self.raft.log.last())
         for i in range(self.kv.applied + 1, self.raft.commit + 1):
             record = self.raft.log.record(i)
             self.kv.apply(record, &out)
