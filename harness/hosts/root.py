@@ -24,6 +24,7 @@ from .network import hosts_file
 from .plan import Address, Plan
 
 DATA = Path("/data")
+REAL_DISK = Path("/var/lib")  # where the folders of all labs are made
 FRESH = ("/run", "/tmp", "/root", "/home", "/etc/ssh", "/var/lib/seatrial")
 NEVER_MASKED = ("/", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/var", "/opt", "/tmp")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")

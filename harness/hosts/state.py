@@ -101,9 +101,9 @@ def condition(name: str) -> Condition:
 
 
 def owner_died(name: str) -> bool:
-    """Whether the process that owned the lab is gone."""
+    """Whether the process that owned the lab is known to be gone."""
     state = read(name)
-    return state is None or not state.owner.alive
+    return state is not None and not state.owner.alive
 
 
 def control(name: str) -> str:

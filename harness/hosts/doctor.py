@@ -1,0 +1,161 @@
+"""What this machine can do for a world, found out by trying, in namespaces that end with the try.
+
+Each check answers in a few words; one that fails says which feature is lost and what to do.
+Nothing is installed or changed.
+"""
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ..errors import HarnessFailure
+from .cgroup import hierarchy
+from .keeper import ENVIRONMENT
+from .lab import NEEDED
+from .root import REAL_DISK
+
+PROBE_TIMEOUT_S = 20.0
+MIN_FREE_BYTES = 2 << 30
+MIN_PYTHON = (3, 11)
+FAULT_TOOLS = {"iptables": "iptables", "ip6tables": "iptables"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One row of the table. ok: False only where ``feature`` is lost; remedy: what to do."""
+
+    what: str
+    ok: bool
+    found: str
+    feature: str
+    remedy: str = ""
+
+
+class Missing(Exception):
+    """What a probe found missing, and how to get it."""
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(found)
+        self.found, self.remedy = found, remedy
+
+
+def examine_local() -> Iterator[Finding]:
+    """Try everything that ``--on local`` needs."""
+    yield _finding("root", "hosts", _root)
+    yield _finding("namespaces", "hosts", _namespaces)
+    yield _finding("control groups", "hosts, teardown", _cgroups)
+    yield _finding("overlay", "hosts' file trees", _overlay)
+    yield _finding("disk", "hosts' disks", _disk)
+    for tool, package in NEEDED.items():
+        yield _finding(tool, "hosts", partial(_tool, tool, package))
+    yield _finding("ssh", "seatrial ssh", partial(_tool, "ssh", "openssh-client"))
+    for tool, package in FAULT_TOOLS.items():
+        yield _finding(tool, "partitions", partial(_packet_filter, tool, package))
+    yield _finding("IPv6", "IPv6 between hosts", _ipv6)
+    yield _finding("python3 of hosts", "our own node on hosts", _python)
+
+
+def _finding(what: str, feature: str, probe: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, probe(), feature)
+    except Missing as missing:
+        return Finding(what, False, missing.found, feature, missing.remedy)
+
+
+def _root() -> str:
+    if os.geteuid() != 0:
+        raise Missing(f"user {os.geteuid()}", "run as root or with sudo")
+    return "yes"
+
+
+def _namespaces() -> str:
+    _try("unshare", "--net", "--mount", "--pid", "--fork", "--uts", "--ipc", "--cgroup", "true",
+         remedy="root, and a kernel with namespaces that this container may use")
+    return "net, mnt, pid, uts, ipc, cgroup"
+
+
+def _cgroups() -> str:
+    try:
+        where = hierarchy()
+    except HarnessFailure as error:
+        raise Missing("none", "mount cgroup2 at /sys/fs/cgroup") from error
+    if not os.access(where.mount, os.W_OK):
+        raise Missing(f"{where.mount} is read-only", "a machine or container that may write it")
+    return f"version {where.version} at {where.mount}"
+
+
+def _overlay() -> str:
+    if os.path.ismount("/usr"):
+        raise Missing("/usr is a mount of its own", "a machine with /usr on its root file system")
+    try:
+        folder = tempfile.mkdtemp(prefix="seatrial-doctor-", dir=REAL_DISK)
+    except OSError as error:
+        raise Missing(f"{REAL_DISK}: {error.strerror}", "run as root or with sudo") from error
+    try:
+        for name in ("upper", "work", "root"):
+            Path(folder, name).mkdir()
+        options = f"lowerdir=/,upperdir={folder}/upper,workdir={folder}/work"
+        _try("unshare", "--mount", "mount", "-t", "overlay", "-o", options, "overlay",
+             f"{folder}/root",
+             remedy=f"a kernel with overlayfs, and {REAL_DISK} on ext4, xfs or btrfs")
+    finally:
+        shutil.rmtree(folder)
+    return f"on {REAL_DISK}"
+
+
+def _disk() -> str:
+    free = shutil.disk_usage(REAL_DISK).free
+    text = f"{free / 2**30:.1f} GiB free on {REAL_DISK}"
+    if free < MIN_FREE_BYTES:
+        raise Missing(text, f"at least {MIN_FREE_BYTES >> 30} GiB")
+    return text
+
+
+def _tool(name: str, package: str) -> str:
+    path = shutil.which(name, path=ENVIRONMENT["PATH"])
+    if path is None:
+        raise Missing("not found", f"apt-get install {package}")
+    return path
+
+
+def _packet_filter(name: str, package: str) -> str:
+    _tool(name, package)
+    _try("unshare", "--net", name, "-w", "-A", "INPUT", "-p", "tcp", "-j", "DROP",
+         remedy="root, and a kernel with netfilter (modules ip_tables, nf_tables)")
+    return _try(name, "--version", remedy="").strip()
+
+
+def _ipv6() -> str:
+    if not Path("/proc/sys/net/ipv6").exists():
+        raise Missing("off in this kernel", "boot without ipv6.disable=1")
+    return "yes"
+
+
+def _python() -> str:
+    _tool("python3", "python3")
+    text = _try("/usr/bin/python3", "-c", "import sys; print(*sys.version_info[:3], sep='.')",
+                remedy="apt-get install python3").strip()
+    if tuple(map(int, text.split(".")[:2])) < MIN_PYTHON:
+        raise Missing(text, f"python {'.'.join(map(str, MIN_PYTHON))} or newer")
+    return text
+
+
+def _try(*argv: str, remedy: str) -> str:
+    """Run a probe; return its output."""
+    try:
+        done = subprocess.run(argv, env=ENVIRONMENT, capture_output=True, text=True,
+                              check=False, timeout=PROBE_TIMEOUT_S)
+    except FileNotFoundError as error:
+        raise Missing(f"{argv[0]}: not found", remedy) from error
+    except subprocess.TimeoutExpired as error:
+        raise Missing(f"{argv[0]}: no answer in {PROBE_TIMEOUT_S:g} s", remedy) from error
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise Missing(lines[0], remedy)
+    return done.stdout
