@@ -1,0 +1,281 @@
+"""Operations: a history's invocations and completions put together, as columns for the engines.
+
+====== ======= =======================================================================
+column type    meaning
+====== ======= =======================================================================
+key    int32   code of the key; keys are judged one by one (locality)
+kind   int8    Role
+a, b   int64   tokens: what was read, written, expected; b only what a CAS put
+inv    int64   position of the invocation
+ret    int64   position of the return; INF when it may take effect at any later time
+row    int64   row of the invocation in the history, and of its completion (done, -1: none)
+====== ======= =======================================================================
+
+Positions order all events and are all different. A *token* stands for a value: an integer for
+itself, NIL for nil, OBJECTS + i for ``objects[i]``. For operations that append, a list is a
+path of tokens and a string a path of bytes; ``path_start`` and ``symbols`` hold those paths.
+
+Left out: what certainly did not happen (fail), reads that say nothing (info, fail), and a
+failed CAS that does not say what it saw, unless ``cas_fail="observe"`` makes it an observation
+"not the expected value", as porcupine's model of etcd does.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from .errors import BadHistory
+from .history import FAIL, INFO, NONE, OK, History, Ints
+from .models import Model, Role
+
+INF = (1 << 63) - 1
+NIL = -(1 << 63)
+OBJECTS = 1 << 62           # the first token that stands for an object
+BYTES = -(1 << 62)          # symbols of text are BYTES + byte
+IMPOSSIBLE = NIL + 1        # a token that no operation writes
+SCALAR, LIST, TEXT = 0, 1, 2
+PLAIN, APPENDS_ELEMENTS, APPENDS_TEXT = 0, 1, 2
+
+
+class Values:
+    """Tokens for values. Equal values have equal tokens; integers need no table.
+
+    ``empty_is_nil``: where values are appended to, nothing, the empty list and the empty
+    string are one and the same.
+    """
+
+    def __init__(self, *, empty_is_nil: bool = False) -> None:
+        self._empty_is_nil = empty_is_nil
+        self.objects: list[Any] = []
+        self._tokens: dict[bytes, int] = {}
+        self._encode = msgspec.msgpack.Encoder(order="deterministic").encode
+
+    def token(self, value: Any) -> int:
+        """Return the token of a value."""
+        if value is None or (self._empty_is_nil and value in ("", [], b"")):
+            return NIL
+        if type(value) is int and -OBJECTS < value < OBJECTS:
+            return value
+        packed = self._encode(value)
+        token = self._tokens.get(packed)
+        if token is None:
+            token = self._tokens[packed] = OBJECTS + len(self.objects)
+            self.objects.append(value)
+        return token
+
+    def value(self, token: int) -> Any:
+        """Return the value that a token stands for."""
+        if token == NIL:
+            return None
+        return self.objects[token - OBJECTS] if token >= OBJECTS else token
+
+    def paths(self) -> tuple[npt.NDArray[np.int8], Ints, Ints]:
+        """Return shape, path_start and symbols of the objects."""
+        shapes: list[int] = []
+        starts, symbols = [0], list[int]()
+        i = 0
+        while i < len(self.objects):        # elements may be objects that come to the table now
+            value = self.objects[i]
+            if isinstance(value, list | tuple):
+                shapes.append(LIST)
+                symbols.extend(map(self.token, value))
+            elif isinstance(value, str | bytes):
+                shapes.append(TEXT)
+                data = value.encode() if isinstance(value, str) else value
+                symbols.extend(BYTES + byte for byte in data)
+            else:
+                shapes.append(SCALAR)
+            starts.append(len(symbols))
+            i += 1
+        return (np.array(shapes, dtype=np.int8), np.array(starts, dtype=np.int64),
+                np.array(symbols, dtype=np.int64))
+
+
+@dataclass(slots=True)
+class Operations:
+    """The operations of a history under a model, ready for any engine."""
+
+    key: npt.NDArray[np.int32]
+    kind: npt.NDArray[np.int8]
+    a: Ints
+    b: Ints
+    inv: Ints
+    ret: Ints
+    process: Ints
+    row: Ints
+    done: Ints
+    positions: int                          # all positions are below this
+    keys: Sequence[Any]                     # code -> the key as the history names it
+    values: Values
+    modes: npt.NDArray[np.uint8] = field(init=False)        # by key: how it is appended to
+    shape: npt.NDArray[np.int8] = field(init=False)
+    path_start: Ints = field(init=False)
+    symbols: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.modes = np.zeros(len(self.keys), dtype=np.uint8)
+        appends = self.kind == Role.APPEND
+        if appends.any():
+            self.shape, self.path_start, self.symbols = self.values.paths()
+            self._find_modes(appends)
+        else:                               # values are never taken apart
+            self.shape = np.zeros(len(self.values.objects), dtype=np.int8)
+            self.path_start = np.zeros(len(self.shape) + 1, dtype=np.int64)
+            self.symbols = np.zeros(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def _find_modes(self, appends: npt.NDArray[np.bool_]) -> None:
+        """A key is text when strings are appended to it and no list is ever seen there."""
+        shape = np.full(len(self), SCALAR, dtype=np.int8)
+        objects = self.a >= OBJECTS
+        shape[objects] = self.shape[self.a[objects] - OBJECTS]
+        self.modes[self.key[appends]] = APPENDS_ELEMENTS
+        text = np.zeros(len(self.keys), dtype=bool)
+        text[self.key[appends & (shape == TEXT)]] = True
+        text[self.key[(shape == LIST) | (appends & (shape == SCALAR))]] = False
+        self.modes[text] = APPENDS_TEXT
+
+    def select(self, chosen: Ints | npt.NDArray[np.bool_]) -> Operations:
+        """Return some of the operations, under the same keys and values."""
+        return Operations(
+            key=self.key[chosen], kind=self.kind[chosen], a=self.a[chosen], b=self.b[chosen],
+            inv=self.inv[chosen], ret=self.ret[chosen], process=self.process[chosen],
+            row=self.row[chosen], done=self.done[chosen], positions=self.positions,
+            keys=self.keys, values=self.values)
+
+    def describe(self, i: int) -> str:
+        """Return an operation as a person writes it: ``read -> 3``, ``cas 1 -> 2``."""
+        a, b = self.values.value(int(self.a[i])), self.values.value(int(self.b[i]))
+        match Role(int(self.kind[i])):
+            case Role.READ if self.a[i] == IMPOSSIBLE:
+                return "cas failed although it saw what it expected"
+            case Role.READ:
+                return f"read -> {show(a)}"
+            case Role.NOT:
+                return f"cas from {show(a)} failed"
+            case Role.WRITE:
+                return "delete" if a is None else f"write {show(a)}"
+            case Role.CAS:
+                return f"cas {show(a)} -> {show(b)}"
+            case _:
+                return f"append {show(a)}"
+
+
+def show(value: Any) -> str:
+    """Return a value for a person, shortened in the middle where it is long."""
+    text = "nil" if value is None else value if isinstance(value, str) and value else repr(value)
+    return text if len(text) <= 40 else f"{text[:18]} ... {text[-18:]}"
+
+
+def operations_of(history: History, model: Model, *, cas_fail: str = "drop") -> Operations:
+    """Put a history's clients' events together under a model.
+
+    cas_fail: ``drop`` or ``observe`` a failed CAS that does not say what it saw.
+    """
+    invocation, completion = history.pairs
+    role = _roles(history, model, invocation)
+    outcome = np.where(completion == NONE, INFO, history.type[completion])
+    values = Values(empty_is_nil=Role.APPEND in model.roles.values())
+    value = _tokens(history, values)
+    wanted = value[invocation]
+    n = len(invocation)
+    kind = role.astype(np.int8)
+    a, b = wanted.copy(), np.full(n, NIL, dtype=np.int64)
+    keep = (outcome != FAIL) & ((role != Role.READ) | (outcome == OK))
+    ret = np.where(outcome == OK, completion, INF)
+    reads = role == Role.READ
+    a[reads] = value[completion[reads]]
+    a[np.isin(history.f[invocation], [i for i, f in enumerate(history.fs) if f == "delete"])] = NIL
+    for i in np.flatnonzero(role == Role.CAS).tolist():
+        done = int(completion[i]) if outcome[i] == FAIL else NONE
+        found = _cas(history, values, int(invocation[i]), done, cas_fail)
+        if outcome[i] != FAIL:
+            a[i], b[i] = values.token(found[0]), values.token(found[1])
+        elif len(found) == 3:
+            same = values.token(found[0]) == values.token(found[2])
+            kind[i], a[i] = Role.READ, IMPOSSIBLE if same else values.token(found[2])
+            keep[i], ret[i] = True, done
+        elif cas_fail == "observe":
+            kind[i], a[i] = Role.NOT, values.token(found[0])
+            keep[i], ret[i] = True, done
+    key = history.key[invocation]
+    keys: list[Any] = list(history.keys)
+    if (key == NONE).any():                         # events without a key are one key more
+        key = np.where(key == NONE, len(keys), key)
+        keys.append(None)
+    return Operations(
+        key=key[keep].astype(np.int32), kind=kind[keep], a=a[keep], b=b[keep],
+        inv=invocation[keep], ret=ret[keep], process=history.process[invocation][keep],
+        row=invocation[keep], done=completion[keep], positions=len(history), keys=keys,
+        values=values)
+
+
+def _roles(history: History, model: Model, invocation: Ints) -> Ints:
+    table = np.full(len(history.fs) + 1, -1, dtype=np.int64)
+    for code, f in enumerate(history.fs):
+        table[code] = model.roles.get(f, -1)
+    role = table[history.f[invocation]]
+    if (role < 0).any():
+        row = int(invocation[np.flatnonzero(role < 0)[0]])
+        raise BadHistory(f"the {model.name} model does not know {history.fs[history.f[row]]!r}; "
+                         f"it knows {', '.join(sorted(model.roles))}",
+                         where=history.where, line=row + 1)
+    return role
+
+
+def _tokens(history: History, values: Values) -> Ints:
+    ints, is_int, rest = history.values
+    tokens = np.where(is_int, ints, NIL)
+    for row in np.flatnonzero(is_int & ((ints >= OBJECTS) | (ints <= -OBJECTS))).tolist():
+        tokens[row] = values.token(int(ints[row]))
+    cas = {code for code, f in enumerate(history.fs) if f == "cas"}
+    for row, value in rest.items():
+        if history.f[row] not in cas:
+            tokens[row] = values.token(value)
+    return tokens
+
+
+def _cas(history: History, values: Values, invocation: int, completion: int, cas_fail: str) -> Any:
+    """Return ``[old, new]``, or ``[old, new, seen]`` from a completion that says what it saw."""
+    rest = history.values[2]
+    asked = rest.get(invocation)
+    if not isinstance(asked, list) or len(asked) != 2:
+        raise BadHistory(f"cas has the value {show(asked)}; expected [old, new]",
+                         where=history.where, line=invocation + 1)
+    answered = rest.get(completion)
+    return answered if isinstance(answered, list) and len(answered) == 3 else asked
+
+
+def from_intervals(
+    rows: Iterable[tuple[int, Any, Role, Any, Any, int, int | None]],
+) -> Operations:
+    """Build operations from (process, key, role, a, b, call time, return time or None).
+
+    Times may tie: then operations are concurrent, so calls are ordered before returns.
+    """
+    rows = list(rows)
+    values = Values(empty_is_nil=True)
+    keys = list(dict.fromkeys(row[1] for row in rows))
+    code = {key: i for i, key in enumerate(keys)}
+    events = [(row[5], 0, i) for i, row in enumerate(rows)]
+    events += [(row[6], 1, i) for i, row in enumerate(rows) if row[6] is not None]
+    inv = np.zeros(len(rows), dtype=np.int64)
+    ret = np.full(len(rows), INF, dtype=np.int64)
+    for position, (_, returns, i) in enumerate(sorted(events)):
+        (ret if returns else inv)[i] = position
+    numbers = np.arange(len(rows), dtype=np.int64)
+    return Operations(
+        key=np.array([code[row[1]] for row in rows], dtype=np.int32),
+        kind=np.array([row[2] for row in rows], dtype=np.int8),
+        a=np.array([values.token(row[3]) for row in rows], dtype=np.int64),
+        b=np.array([values.token(row[4]) for row in rows], dtype=np.int64),
+        inv=inv, ret=ret, process=np.array([row[0] for row in rows], dtype=np.int64),
+        row=numbers, done=np.where(ret == INF, NONE, numbers), positions=len(events), keys=keys,
+        values=values)

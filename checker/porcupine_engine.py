@@ -1,0 +1,203 @@
+"""Porcupine as a second engine: an oracle that shares no code with our own search.
+
+It runs in a spawned process with a time and a memory limit (porcupine_worker.py), because a Go
+runtime does not survive a fork and porcupine's memory grows without bound. A job is sent first
+and its answers gathered later, so that both engines work at the same time.
+"""
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from .errors import EngineAbsent
+from .models import Role
+from .operations import INF, Operations
+from .porcupine_worker import Answer, Hello, Job, receive, send
+
+ABSENT = "this installation has no porcupine engine: it was built without Go"
+CRASHED_CAS = 5             # a role that only porcupine needs, see porcupine/model.go
+GRACE_S = 2.0               # beyond the time limit, before a worker that doesn't answer is ended
+
+
+def available() -> bool:
+    """Return whether this installation has the engine."""
+    return importlib.util.find_spec(f"{__package__}._porcupine") is not None
+
+
+def version() -> str:
+    """Return the version of the Go module, asking a worker for it."""
+    with Porcupine(memory_limit_bytes=64 << 20) as engine:
+        return engine.version
+
+
+@dataclass(slots=True)
+class Judged:
+    """What porcupine said of each key: ``ok``, ``violation``, ``time`` or ``memory``."""
+
+    verdicts: list[str]
+    elapsed_s: float
+    version: str
+
+
+class Porcupine:
+    """A worker process, used again for the next job. A context manager: it ends with it."""
+
+    def __init__(self, *, memory_limit_bytes: int) -> None:
+        if not available():
+            raise EngineAbsent(ABSENT)
+        self._memory = memory_limit_bytes
+        self._job: Job | None = None
+        self.version = ""
+        self._spawn()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker."""
+        process = self._process
+        process.kill()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
+        process.wait()
+        self._errors.close()
+
+    def start(self, operations: Operations, keys: Sequence[int], initial: int,
+              time_limit_s: float) -> None:
+        """Send the keys' operations; ``finish`` gathers the verdicts."""
+        self._job = _job(operations, keys, initial, time_limit_s)
+        self._began = time.monotonic()
+        self._sender = self._send(self._job)
+
+    def finish(self) -> Judged:
+        """Wait for all verdicts. Never longer than the time limit and a little grace.
+
+        A key on which the worker ran out of memory is left undecided, and a new worker goes
+        on with the keys after it.
+        """
+        job, self._job = self._job, None
+        assert job is not None, "finish() without start()"
+        verdicts: list[str] = []
+        watch = threading.Timer(job.time_limit_s + GRACE_S, lambda: self._process.kill())
+        watch.daemon = True
+        watch.start()
+        try:
+            while len(verdicts) < len(job.modes):
+                answer = receive(self._stdout)
+                if isinstance(answer, Answer):
+                    verdicts.append(answer.verdict)
+                    continue
+                late = time.monotonic() - self._began >= job.time_limit_s
+                verdicts.append("time" if late else self._why())
+                verdicts += self._go_on(job, len(verdicts), late)
+        finally:
+            watch.cancel()
+            self._sender.join()
+        return Judged(verdicts, time.monotonic() - self._began, self.version)
+
+    def _go_on(self, job: Job, done: int, late: bool) -> list[str]:
+        """Spawn a new worker for the keys after ``done``; the verdicts it can't be asked for."""
+        self._sender.join()
+        self.close()
+        self._spawn()
+        if late:
+            return ["time"] * (len(job.modes) - done)
+        if done < len(job.modes):
+            left = job.time_limit_s - (time.monotonic() - self._began)
+            self._sender = self._send(_rest(job, done, max(left, 0.0)))
+        return []
+
+    def _spawn(self) -> None:
+        self._errors = tempfile.TemporaryFile()     # noqa: SIM115 - lives as long as the worker
+        env = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "GOMEMLIMIT": str(self._memory * 3 // 4),      # collect harder before the wall
+            "GOTRACEBACK": "none",
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", f"{__package__}.porcupine_worker", str(self._memory)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=env)
+        assert self._process.stdout is not None
+        self._stdout: Any = self._process.stdout
+        hello = receive(self._stdout)
+        if not isinstance(hello, Hello):
+            self._process.wait()
+            raise EngineAbsent(f"the porcupine worker did not start: {self._last_words()}")
+        self.version = hello.version
+
+    def _send(self, job: Job) -> threading.Thread:
+        """Write a job from a thread: the worker answers while a long job is still on its way."""
+        stdin = self._process.stdin
+        assert stdin is not None
+
+        def write() -> None:
+            try:
+                send(stdin, job)
+            except (BrokenPipeError, ValueError):
+                return          # the worker ended; finish() sees its output end and says why
+
+        thread = threading.Thread(target=write, daemon=True)
+        thread.start()
+        return thread
+
+    def _last_words(self) -> str:
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return lines[0] if lines else f"exit code {self._process.returncode}"
+
+    def _why(self) -> str:
+        """Why the worker ended before it answered: only running out of memory is expected."""
+        self._process.wait()
+        words = self._last_words()
+        if "memory" in words.lower() or self._process.returncode == -9:
+            return "memory"
+        raise EngineAbsent(f"the porcupine worker failed: {words}")
+
+
+def _job(operations: Operations, keys: Sequence[int], initial: int, time_limit_s: float) -> Job:
+    order = np.argsort(operations.key, kind="stable")
+    bounds = np.searchsorted(operations.key[order], np.arange(len(operations.keys) + 1))
+    order = np.concatenate([order[:0]] + [order[bounds[key]:bounds[key + 1]] for key in keys])
+    sizes = [int(bounds[key + 1] - bounds[key]) for key in keys]
+    ret, kind = operations.ret[order], operations.kind[order]
+    kind[(ret == INF) & (kind == Role.CAS)] = CRASHED_CAS
+    return Job(
+        starts=np.concatenate([[0], np.cumsum(sizes)]).astype(int).tolist(),
+        modes=bytes(operations.modes[list(keys)].tolist()),
+        kind=kind.tobytes(),
+        a=operations.a[order].tobytes(), b=operations.b[order].tobytes(),
+        inv=operations.inv[order].tobytes(),
+        ret=np.where(ret == INF, operations.positions, ret).tobytes(),
+        shape=operations.shape.tobytes(), path_start=operations.path_start.tobytes(),
+        symbols=operations.symbols.tobytes(), initial=initial, time_limit_s=time_limit_s)
+
+
+def _rest(job: Job, done: int, time_limit_s: float) -> Job:
+    first = job.starts[done]
+
+    def cut(data: bytes, width: int) -> bytes:
+        return data[first * width:]
+
+    return Job(
+        starts=[start - first for start in job.starts[done:]], modes=job.modes[done:],
+        kind=cut(job.kind, 1), a=cut(job.a, 8), b=cut(job.b, 8), inv=cut(job.inv, 8),
+        ret=cut(job.ret, 8), shape=job.shape, path_start=job.path_start, symbols=job.symbols,
+        initial=job.initial, time_limit_s=time_limit_s)

@@ -1,0 +1,82 @@
+"""One key's operations made ready for the search.
+
+Preparing a key turns values into states, says of every crashed operation how long it can
+still matter, counts how many operations are in flight at most (the widths of the masks), and,
+where values are appended to, notes what later reads demand of the state.
+"""
+from libc.stdint cimport int8_t, int32_t, int64_t
+
+from seatrial.checker.states cimport States
+
+
+cdef extern from *:
+    """
+    #define SEATRIAL_NIL INT64_MIN
+    #define SEATRIAL_OBJECTS ((int64_t)1 << 62)
+    """
+    const int32_t NEVER "INT32_MAX"             # an event that does not come
+    const int64_t NIL "SEATRIAL_NIL"            # token of "no value"
+    const int64_t OBJECTS "SEATRIAL_OBJECTS"    # token of the first value that is no integer
+
+cdef enum Role:
+    READ = 0        # saw x
+    NOT = 1         # saw something that is not x
+    WRITE = 2       # x, whatever was there
+    CAS = 3         # y, because x was there
+    APPEND = 4      # adds a path to what is there
+    LEFT_OUT = 5
+
+cdef enum Shape:
+    SCALAR = 0
+    LIST = 1
+    TEXT = 2
+
+cdef struct Problem:
+    # The history: by operation, and its values by token (see operations.py).
+    const int8_t* kind
+    const int64_t* a
+    const int64_t* b
+    const int8_t* shape                 # by object
+    const int64_t* path_start           # by object, into symbols
+    const int64_t* symbols
+    # This key: its events in order, operation * 2 + (1 for a return).
+    const int32_t* events
+    int32_t n_events
+    bint appends
+    bint text
+    # Made ready, by operation.
+    int8_t* role
+    int32_t* x
+    int32_t* y
+    int32_t* start                      # event of the invocation
+    int32_t* stop                       # event of the return, or NEVER
+    int32_t* until                      # last event at which a crashed one can matter
+    # By event, where values are appended to.
+    int32_t* bound                      # of the reads invoked later: the first to return, or -1
+    int32_t* write_from                 # the next event that invokes a write or CAS, or NEVER
+    size_t event_room
+    # By state.
+    int32_t* needed                     # last event at which it is seen, or -1
+    size_t state_room
+    States states
+    int words                           # masks: 64-bit words for operations that return,
+    int crashed                         # and for those that don't
+
+
+cdef inline const int64_t* path_of(const Problem* p, const int64_t* token,
+                                   int64_t* length) noexcept nogil:
+    """Return the symbols that a value is made of (``token`` itself where it is one symbol)."""
+    cdef int64_t i = token[0] - OBJECTS
+    length[0] = 1
+    if token[0] == NIL:
+        length[0] = 0
+    elif i >= 0 and p.appends and (p.shape[i] == LIST or (p.text and p.shape[i] == TEXT)):
+        length[0] = p.path_start[i + 1] - p.path_start[i]
+        return p.symbols + p.path_start[i]
+    return token
+
+
+cdef int32_t state_for(Problem* p, const int64_t* token) noexcept nogil
+cdef bint problem_prepare(Problem* p, size_t state_bytes) noexcept nogil
+cdef void problem_init(Problem* p) noexcept nogil
+cdef void problem_free(Problem* p) noexcept nogil
