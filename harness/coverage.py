@@ -74,7 +74,7 @@ def check(history: History, requirements: Mapping[str, Any], nodes: Sequence[str
     return CheckResult(
         "coverage",
         Verdict.NO_COVERAGE if unmet else Verdict.PASS,
-        "; ".join(unmet) if unmet else f"all {asked} requirements met",
+        "; ".join(unmet) or (f"all {asked} requirements met" if asked else "nothing was required"),
         evidence={"requirements": table, "windows": [_window(window) for window in windows]},
     )
 
@@ -152,7 +152,7 @@ def final_reads(history: History, final: int) -> tuple[int, int]:
 
 
 def final_phase(history: History) -> int:
-    """Return the row after the last change was invoked and the last fault was lifted."""
+    """Return the row after which nothing changes: no invocation but reads, no fault."""
     changes = ((history.process != NEMESIS) & (history.type == INVOKE) & ~is_read(history))
     last = int(np.flatnonzero(changes).max(initial=NONE))
     for row in np.flatnonzero(history.process == NEMESIS).tolist():
@@ -163,6 +163,7 @@ def final_phase(history: History) -> int:
 
 
 def is_read(history: History) -> npt.NDArray[np.bool_]:
+    """Return which rows belong to operations that change nothing."""
     codes = [code for code, f in enumerate(history.fs) if f in READS]
     return np.isin(history.f, codes)
 

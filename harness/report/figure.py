@@ -58,8 +58,8 @@ def _points(group: Scatter) -> dict[str, Any]:
     shown = "" if len(group.seconds) == group.total else f", {len(group.seconds):,} drawn"
     name = f"{group.f} {group.outcome}"
     colour = operation_colour(group.f)
-    marker: dict[str, Any] = {"color": colour, "size": 4 if group.outcome == "ok" else 7,
-                              "opacity": 0.55 if group.outcome == "ok" else 0.9,
+    marker: dict[str, Any] = {"color": colour, "size": 3.5 if group.outcome == "ok" else 7,
+                              "opacity": 0.5 if group.outcome == "ok" else 0.9,
                               "symbol": SYMBOLS[group.outcome]}
     if group.outcome == "fail":        # a thin cross has no area, only a line
         marker |= {"size": 6, "line": {"width": 1, "color": colour}}
