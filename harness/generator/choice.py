@@ -1,0 +1,152 @@
+"""Which of several generators comes next."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..op import Op
+from .context import Context
+from .lift import lift
+from .protocol import PENDING, Answer, Generator, split
+
+
+def mix(*gens: Any) -> Generator:
+    """A random one for each operation, until all are exhausted."""
+    return weighted([(1, gen) for gen in each(gens)])
+
+
+def weighted(gens: Mapping[Any, int] | Iterable[tuple[int, Any]]) -> Generator:
+    """Like mix, each drawn in proportion to its weight: ``(weight, generator)`` pairs."""
+    pairs = [(w, g) for g, w in gens.items()] if isinstance(gens, Mapping) else list(gens)
+    for weight, _ in pairs:
+        if weight < 1:
+            raise ValueError(f"weighted: a weight must be at least 1, got {weight}")
+    return Mix(tuple(lift(g) for _, g in pairs), tuple(w for w, _ in pairs),
+               sum(w for w, _ in pairs), 0)
+
+
+def any(*gens: Any) -> Generator:
+    """Whichever can go soonest; those that can go at once take turns. All hear of all events."""
+    return Soonest(tuple(map(lift, each(gens))), 0, False)
+
+
+def shortest_any(*gens: Any) -> Generator:
+    """Like any, but over as soon as one of them is exhausted."""
+    return Soonest(tuple(map(lift, each(gens))), 0, True)
+
+
+def flip_flop(*gens: Any) -> Generator:
+    """One operation of each in turn, until the one whose turn it is is exhausted."""
+    return FlipFlop(tuple(map(lift, each(gens))), 0)
+
+
+def each(gens: tuple[Any, ...]) -> Iterable[Any]:
+    """Return the alternatives: a single list means its items, as a choice of one means nothing."""
+    return gens[0] if len(gens) == 1 and isinstance(gens[0], list | tuple) else gens
+
+
+def seeded_all(gens: tuple[Generator, ...], seed: int) -> tuple[Generator, ...]:
+    """Return children with a seed of its own each."""
+    return tuple(gen.seeded(split(seed, i)) for i, gen in enumerate(gens))
+
+
+def replaced(gens: tuple[Generator, ...], i: int, gen: Generator) -> tuple[Generator, ...]:
+    """Return children with another one at position ``i``."""
+    return (*gens[:i], gen, *gens[i + 1:])
+
+
+class Mix(Generator, frozen=True, gc=False):
+    """A random child; one that proves exhausted is dropped and another drawn."""
+
+    gens: tuple[Generator, ...]
+    weights: tuple[int, ...]
+    total: int
+    state: int
+
+    def op(self, test: Any, ctx: Context) -> Answer:
+        rng = ctx.roster.rng
+        rng.state = self.state
+        gens, weights, total = self.gens, self.weights, self.total
+        while gens:
+            draw = rng.below(total)
+            i = 0
+            while draw >= weights[i]:
+                draw -= weights[i]
+                i += 1
+            state = rng.state
+            answer = gens[i].op(test, ctx)
+            if answer is PENDING:
+                return PENDING
+            if answer is not None:
+                after = answer[1]
+                if after is not gens[i]:
+                    gens = replaced(gens, i, after)
+                return answer[0], Mix(gens, weights, total, state)
+            total -= weights[i]
+            gens, weights = gens[:i] + gens[i + 1:], weights[:i] + weights[i + 1:]
+            rng.state = state
+        return None
+
+    def update(self, test: Any, ctx: Context, event: Op) -> Generator:
+        gens = tuple([gen.update(test, ctx, event) for gen in self.gens])
+        return Mix(gens, self.weights, self.total, self.state)
+
+    def seeded(self, seed: int) -> Generator:
+        return Mix(seeded_all(self.gens, seed), self.weights, self.total, seed)
+
+
+class Soonest(Generator, frozen=True, gc=False):
+    """The soonest of its children, beginning to ask at ``turn``."""
+
+    gens: tuple[Generator, ...]
+    turn: int
+    shortest: bool
+
+    def op(self, test: Any, ctx: Context) -> Answer:
+        gens, n, now = self.gens, len(self.gens), ctx.time_ns
+        best: tuple[Op, Generator] | None = None
+        at, pending = 0, False
+        for k in range(n):
+            i = (self.turn + k) % n
+            answer = gens[i].op(test, ctx)
+            if answer is None:
+                if self.shortest:
+                    return None
+            elif answer is PENDING:
+                pending = True
+            elif best is None or answer[0].time_ns < best[0].time_ns:
+                best, at = answer, i
+                if best[0].time_ns <= now and not self.shortest:
+                    break                        # nobody can be sooner than now
+        if best is None:
+            return PENDING if pending else None
+        return best[0], Soonest(replaced(gens, at, best[1]), (at + 1) % n, self.shortest)
+
+    def update(self, test: Any, ctx: Context, event: Op) -> Generator:
+        gens = tuple([gen.update(test, ctx, event) for gen in self.gens])
+        return Soonest(gens, self.turn, self.shortest)
+
+    def seeded(self, seed: int) -> Generator:
+        return Soonest(seeded_all(self.gens, seed), self.turn, self.shortest)
+
+
+class FlipFlop(Generator, frozen=True, gc=False):
+    """Child ``turn`` is next."""
+
+    gens: tuple[Generator, ...]
+    turn: int
+
+    def op(self, test: Any, ctx: Context) -> Answer:
+        if not self.gens:
+            return None
+        answer = self.gens[self.turn].op(test, ctx)
+        if answer is None or answer is PENDING:
+            return answer
+        gens = replaced(self.gens, self.turn, answer[1])
+        return answer[0], FlipFlop(gens, (self.turn + 1) % len(gens))
+
+    def update(self, test: Any, ctx: Context, event: Op) -> Generator:
+        return FlipFlop(tuple([gen.update(test, ctx, event) for gen in self.gens]), self.turn)
+
+    def seeded(self, seed: int) -> Generator:
+        return FlipFlop(seeded_all(self.gens, seed), self.turn)

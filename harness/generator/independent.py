@@ -1,0 +1,151 @@
+"""The same operations on many independent keys, so that each key has a short history of its own.
+
+A check of linearizability is exponential in what overlaps; keys that don't influence each other
+are judged one by one. ``of_key(key)`` makes the generator of one key, whose operations get
+that key. Keys come from a list or an iterator, which may be infinite.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from ..errors import BadInput
+from ..op import Op
+from .context import Context, bits
+from .lift import LazyList, chain, lift
+from .protocol import NOTHING, PENDING, Answer, Generator, split
+from .threads import OnThreads, is_client
+
+Key = bytes | str | int
+
+
+def sequential_generator(keys: Iterable[Key], of_key: Callable[[Any], Any]) -> Generator:
+    """One key after the other, with all threads."""
+    return chain(WithKey(key_bytes(key), lift(of_key(key))) for key in keys)
+
+
+def concurrent_generator(threads: int, keys: Iterable[Key], of_key: Callable[[Any], Any], *,
+                    at_once: int | None = None) -> Generator:
+    """Several keys at once, each with ``threads`` clients of its own.
+
+    at_once: how many keys at a time at most; by default as many as there are clients for. A
+    group of clients takes its next key when all its operations on the last one have completed,
+    so that at no time more keys than that are worked on.
+    """
+    if threads < 1 or (at_once is not None and at_once < 1):
+        raise ValueError(f"concurrent_generator: threads and at_once must be at least 1, got "
+                         f"{threads} and {at_once}")
+    return OnThreads(is_client, Keys(of_key, threads, at_once, (), LazyList(iter(keys)), 0, 0))
+
+
+def key_bytes(key: Key) -> bytes:
+    """Return a key as operations carry it: text as UTF-8, a number in decimal."""
+    return key if isinstance(key, bytes) else str(key).encode()
+
+
+class WithKey(Generator, frozen=True, gc=False):
+    """Sets the key of each operation; hears only of events with that key."""
+
+    key: bytes
+    gen: Generator
+
+    def op(self, test: Any, ctx: Context) -> Answer:
+        answer = self.gen.op(test, ctx)
+        if answer is None or answer is PENDING:
+            return answer
+        answer[0].key = self.key
+        return answer[0], WithKey(self.key, answer[1])
+
+    def update(self, test: Any, ctx: Context, event: Op) -> Generator:
+        if event.key != self.key:
+            return self
+        after = self.gen.update(test, ctx, event)
+        return self if after is self.gen else WithKey(self.key, after)
+
+    def seeded(self, seed: int) -> Generator:
+        return WithKey(self.key, self.gen.seeded(seed))
+
+
+@lru_cache(maxsize=64)
+def groups(threads: int, size: int, at_once: int | None) -> tuple[int, ...]:
+    """Return the masks of groups of ``size`` threads."""
+    mine = list(bits(threads))
+    count = len(mine) // size if at_once is None else at_once
+    if count == 0 or size * count > len(mine):
+        need = max(count, 1)
+        raise BadInput(f"concurrent_generator: {need} keys at once with {size} clients each need "
+                       f"{size * need} clients, but there are {len(mine)} (concurrency)")
+    if at_once is None and len(mine) % size:
+        raise BadInput(f"concurrent_generator: {len(mine)} clients can't be divided into groups of "
+                       f"{size}: {len(mine) % size} would have nothing to do. Change the "
+                       "concurrency, or say at_once")
+    return tuple(sum(1 << t for t in mine[i * size:(i + 1) * size]) for i in range(count))
+
+
+class Keys(Generator, frozen=True, gc=False):
+    """``gens``: what each group of threads does now; ``rest``: keys nobody has taken yet."""
+
+    of_key: Callable[[Any], Any]
+    size: int
+    at_once: int | None
+    gens: tuple[Generator, ...]
+    rest: LazyList
+    taken: int
+    seed: int
+
+    def op(self, test: Any, ctx: Context) -> Answer:
+        masks = groups(ctx.threads, self.size, self.at_once)
+        gens, n = self.gens or (NOTHING,) * len(masks), len(masks)
+        turn = ctx.free_thread() if ctx.free else 0
+        first = next((i for i, mask in enumerate(masks) if mask >> turn & 1), 0)
+        best: tuple[Op, Keys] | None = None
+        pending = False
+        for k in range(n):
+            i = (first + k) % n
+            answer = self._ask(gens, i, test, ctx.only(masks[i]))
+            if answer is PENDING:
+                pending = True
+            elif answer is not None and (best is None or answer[0].time_ns < best[0].time_ns):
+                best = answer
+                if best[0].time_ns <= ctx.time_ns:
+                    break
+        if best is None:
+            return PENDING if pending else None
+        return best
+
+    def _ask(self, gens: tuple[Generator, ...], i: int, test: Any, ctx: Context) -> Any:
+        """Ask one group, taking new keys where its key is exhausted and its threads are free."""
+        gen, rest, taken = gens[i], self.rest, self.taken
+        while (answer := gen.op(test, ctx)) is None:
+            cell = rest.cell()
+            if cell is None:
+                return None
+            if not ctx.all_free:
+                return PENDING                    # the last key's operations are still going on
+            gen = WithKey(key_bytes(cell[0]), lift(self.of_key(cell[0])).seeded(
+                split(self.seed, taken)))
+            rest, taken = cell[1], taken + 1
+        if answer is PENDING:
+            return PENDING
+        after = (*gens[:i], answer[1], *gens[i + 1:])
+        return answer[0], Keys(self.of_key, self.size, self.at_once, after, rest, taken, self.seed)
+
+    def update(self, test: Any, ctx: Context, event: Op) -> Generator:
+        if not self.gens:
+            return self
+        thread = ctx.thread_of(event.process)
+        for i, mask in enumerate(groups(ctx.threads, self.size, self.at_once)):
+            if mask >> thread & 1:
+                gen = self.gens[i]
+                after = gen.update(test, ctx.only(mask), event)
+                if after is gen:
+                    return self
+                gens = (*self.gens[:i], after, *self.gens[i + 1:])
+                return msgspec.structs.replace(self, gens=gens)
+        return self
+
+    def seeded(self, seed: int) -> Generator:
+        return msgspec.structs.replace(self, seed=seed)

@@ -1,0 +1,194 @@
+"""When operations are due.
+
+stagger and delay make a schedule that doesn't depend on how fast the system answers: an
+operation that finds all threads busy is late, keeps its due time, and its latency counts from
+there (no coordinated omission); the schedule then catches up. ``catch_up=False`` is for where
+a backlog makes no sense, as with faults: the next one is due no earlier than now.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..op import Op
+from .choice import replaced, seeded_all
+from .context import Context
+from .lift import lift
+from .protocol import PENDING, SLEEP, Answer, Generator, split
+
+SECOND_NS = 1_000_000_000
+NOT_STARTED = -1
+
+
+def ns(seconds: float) -> int:
+    """Return seconds as nanoseconds."""
+    return round(seconds * SECOND_NS)
+
+
+def stagger(mean_s: float, gen: Any, *, catch_up: bool = True) -> Generator:
+    """Operations at random intervals, uniform between 0 and twice the mean.
+
+    The rate is that of all threads together: ``stagger(1 / 100, gen)`` makes 100 a second.
+    """
+    return Stagger(lift(gen), 2 * ns(mean_s), NOT_STARTED, catch_up, 0)
+
+
+def delay(seconds: float, gen: Any, *, catch_up: bool = True) -> Generator:
+    """Operations at equal intervals, for all threads together."""
+    return Delay(lift(gen), ns(seconds), NOT_STARTED, catch_up)
+
+
+def sleep(seconds: float) -> Generator:
+    """Keep one thread busy for so long."""
+    return lift(Op("sleep", seconds, type=SLEEP))
+
+
+def time_limit(seconds: float, gen: Any) -> Generator:
+    """``gen`` for so long, counted from its first operation. A sleep at the end is cut short."""
+    return TimeLimit(lift(gen), ns(seconds), NOT_STARTED)
+
+
+def cycle_times(*schedule: Any) -> Generator:
+    """``cycle_times(5, a, 10, b)``: a for 5 seconds, b for 10, and so on, keeping their places.
+
+    Over when the one whose time it is is exhausted.
+    """
+    if len(schedule) % 2 or not schedule:
+        raise ValueError("cycle_times expects seconds, generator, seconds, generator...")
+    spans_ns = tuple(map(ns, schedule[::2]))
+    if min(spans_ns) <= 0:
+        raise ValueError(f"cycle_times: each turn must last longer than 0 s, got {schedule[::2]}")
+    return CycleTimes(tuple(map(lift, schedule[1::2])), spans_ns, NOT_STARTED)
+
+
+class Stagger(Generator, frozen=True, gc=False):
+    """``due``: when the next operation is; ``state`` of the stream that draws intervals."""
+
+    gen: Generator
+    span_ns: int
+    due_ns: int
+    catch_up: bool
+    state: int
+
+    def op(self, test: Any, ctx: Context) -> Answer:
+        answer = self.gen.op(test, ctx)
+        if answer is None or answer is PENDING:
+            return answer
+        op = answer[0]
+        op.time_ns = due = on_schedule(op, self.due_ns, ctx.time_ns, self.catch_up)
+        rng = ctx.roster.rng
+        rng.state = self.state
+        due += rng.below(self.span_ns) if self.span_ns else 0
+        return op, Stagger(answer[1], self.span_ns, due, self.catch_up, rng.state)
+
+    def update(self, test: Any, ctx: Context, event: Op) -> Generator:
+        after = self.gen.update(test, ctx, event)
+        return self if after is self.gen else msgspec.structs.replace(self, gen=after)
+
+    def seeded(self, seed: int) -> Generator:
+        return msgspec.structs.replace(self, gen=self.gen.seeded(split(seed, 0)), state=seed)
+
+
+class Delay(Generator, frozen=True, gc=False):
+    """``due``: when the next operation is."""
+
+    gen: Generator
+    step_ns: int
+    due_ns: int
+    catch_up: bool
+
+    def op(self, test: Any, ctx: Context) -> Answer:
+        answer = self.gen.op(test, ctx)
+        if answer is None or answer is PENDING:
+            return answer
+        op = answer[0]
+        op.time_ns = due = on_schedule(op, self.due_ns, ctx.time_ns, self.catch_up)
+        return op, Delay(answer[1], self.step_ns, due + self.step_ns, self.catch_up)
+
+    def update(self, test: Any, ctx: Context, event: Op) -> Generator:
+        after = self.gen.update(test, ctx, event)
+        return self if after is self.gen else msgspec.structs.replace(self, gen=after)
+
+    def seeded(self, seed: int) -> Generator:
+        return msgspec.structs.replace(self, gen=self.gen.seeded(seed))
+
+
+def on_schedule(op: Op, due_ns: int, now_ns: int, catch_up: bool) -> int:
+    """Return when an operation is due, by its own time and by the schedule."""
+    if due_ns == NOT_STARTED or op.time_ns != now_ns:   # the operation has a schedule of its own
+        return max(op.time_ns, due_ns)
+    return due_ns if catch_up else max(due_ns, now_ns)
+
+
+class TimeLimit(Generator, frozen=True, gc=False):
+    """Nothing starts at ``end`` or later."""
+
+    gen: Generator
+    limit_ns: int
+    end_ns: int
+
+    def op(self, test: Any, ctx: Context) -> Answer:
+        end, now = self.end_ns, ctx.time_ns
+        if now >= end != NOT_STARTED:
+            return None
+        answer = self.gen.op(test, ctx)
+        if answer is None or answer is PENDING:
+            return answer
+        op = answer[0]
+        start = max(op.time_ns, now)
+        if end == NOT_STARTED:
+            end = start + self.limit_ns
+        if start >= end:
+            return None
+        if op.type == SLEEP:
+            op.value = min(op.value, (end - start) / SECOND_NS)
+        return op, TimeLimit(answer[1], self.limit_ns, end)
+
+    def update(self, test: Any, ctx: Context, event: Op) -> Generator:
+        after = self.gen.update(test, ctx, event)
+        return self if after is self.gen else TimeLimit(after, self.limit_ns, self.end_ns)
+
+    def seeded(self, seed: int) -> Generator:
+        return TimeLimit(self.gen.seeded(seed), self.limit_ns, self.end_ns)
+
+
+class CycleTimes(Generator, frozen=True, gc=False):
+    """``start``: when the first round began."""
+
+    gens: tuple[Generator, ...]
+    spans_ns: tuple[int, ...]
+    start_ns: int
+
+    def op(self, test: Any, ctx: Context) -> Answer:
+        now = ctx.time_ns
+        start = now if self.start_ns == NOT_STARTED else self.start_ns
+        while True:
+            i, end = self._turn(start, now)
+            answer = self.gens[i].op(test, ctx.at(now))
+            if answer is None:
+                return None if now == ctx.time_ns else PENDING
+            if answer is PENDING:
+                return PENDING
+            if max(answer[0].time_ns, now) < end:
+                gens = replaced(self.gens, i, answer[1])
+                return answer[0], CycleTimes(gens, self.spans_ns, start)
+            now = end           # not in this turn: perhaps the next one has something by then
+
+    def _turn(self, start: int, now: int) -> tuple[int, int]:
+        """Return whose turn it is, and when it ends."""
+        total = sum(self.spans_ns)
+        begin = now - (now - start) % total
+        for i, span in enumerate(self.spans_ns):
+            begin += span
+            if now < begin:
+                return i, begin
+        raise AssertionError(f"{now} is in none of the turns {self.spans_ns} from {start}")
+
+    def update(self, test: Any, ctx: Context, event: Op) -> Generator:
+        gens = tuple(gen.update(test, ctx, event) for gen in self.gens)
+        return msgspec.structs.replace(self, gens=gens)
+
+    def seeded(self, seed: int) -> Generator:
+        gens = seeded_all(self.gens, seed)
+        return msgspec.structs.replace(self, gens=gens)

@@ -1,0 +1,169 @@
+"""Writes a run's history while it goes on, so that it survives whatever happens to the run.
+
+The format belongs to the checker (checker/history.py). Events are taken as rows, which copies
+them: who made an operation may change it afterwards. A batch is turned into columns, compressed
+and written by a single write, so that a writer that is killed leaves whole batches and at
+most one torn one behind them; after a write that failed for want of space the file is cut back
+to its last whole batch. The text of ``f`` and ``error`` is stored once: dictionaries grow, and
+each batch carries only what is new in them.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+
+from seatrial.checker.history import SCHEMA, pack
+
+from .errors import HarnessFailure
+from .op import TYPES, Op
+
+BATCH_ROWS = 4096
+MAX_ERROR = 300                  # characters of an error that are kept
+MAX_ERRORS = 10_000              # different errors; the index type ends at 32,767
+TOO_MANY = "(more different errors than a history holds: see the log)"
+TYPE_CODES = {name: code for code, name in enumerate(TYPES)}
+
+
+class Words:
+    """The growing dictionary of a column: text -> code."""
+
+    __slots__ = ("codes", "texts")
+
+    def __init__(self) -> None:
+        self.codes: dict[str, int] = {}
+        self.texts: list[str] = []
+
+    def code(self, text: str) -> int:
+        """Return the code of a text, a new one if it is new."""
+        code = self.codes.get(text)
+        if code is None:
+            code = self.codes[text] = len(self.texts)
+            self.texts.append(text)
+        return code
+
+    def column(self, codes: list[int | None]) -> pa.DictionaryArray:
+        """Return a dictionary column with these codes."""
+        return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int16()),
+                                              pa.array(self.texts, pa.string()))
+
+
+class File:
+    """What Arrow writes to: collects, until ``commit`` writes all of it at once."""
+
+    closed = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._parts: list[bytes] = []
+        self._whole = 0                          # bytes of the file up to its last whole batch
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def write(self, data: Any) -> int:
+        """Collect."""
+        part = bytes(data)
+        self._parts.append(part)
+        return len(part)
+
+    def flush(self) -> None:
+        """Do nothing: only whole batches are written."""
+
+    def commit(self) -> None:
+        """Write what was collected."""
+        left = memoryview(b"".join(self._parts))
+        self._parts.clear()
+        size = len(left)
+        try:
+            while left:
+                left = left[os.write(self._fd, left):]
+        except OSError as error:
+            os.ftruncate(self._fd, self._whole)
+            raise self._failure(error) from error
+        self._whole += size
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+    def _failure(self, error: OSError) -> HarnessFailure:
+        return HarnessFailure(f"{self.path}: can't write the history: {error.strerror}")
+
+
+class HistoryWriter:
+    """Appends events to a history file. A context manager; ``append`` gives each its index.
+
+    metadata: the schema's, from checker.history.metadata(seed, test).
+    """
+
+    def __init__(self, path: Path, metadata: Mapping[bytes, bytes]) -> None:
+        self.path = path
+        self.count = 0
+        self._rows: list[tuple[Any, ...]] = []
+        self._fs = Words()
+        self._errors = Words()
+        self._file = File(path)
+        self._stream = pa.ipc.new_stream(
+            pa.PythonFile(self._file, mode="w"), SCHEMA.with_metadata(dict(metadata)),
+            options=pa.ipc.IpcWriteOptions(compression="zstd", emit_dictionary_deltas=True))
+        self._file.commit()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+    def append(self, op: Op) -> None:
+        """Add an event. It is on its way to disk after 4,096 events, or the next ``flush``."""
+        op.index = index = self.count
+        self.count = index + 1
+        value, ext = op.value, None
+        if value is not None and (type(value) is not int or not -1 << 63 <= value < 1 << 63):
+            value, ext = pack(value)
+        error = op.error
+        self._rows.append((
+            index, op.time_ns, op.process, TYPE_CODES[op.type], self._fs.code(op.f), op.key, value,
+            ext, op.node, op.domain, op.rindex, op.epoch, op.term,
+            None if error is None else self._error(error)))
+        if len(self._rows) >= BATCH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was appended, as a batch."""
+        if not self._rows:
+            return
+        columns: list[Any] = list(zip(*self._rows, strict=True))
+        self._rows.clear()
+        arrays = [
+            words.column(cells) if (words := self._words(field.name)) else pa.array(
+                cells, field.type)
+            for field, cells in zip(SCHEMA, columns, strict=True)
+        ]
+        self._stream.write_batch(pa.record_batch(arrays, schema=SCHEMA))
+        self._file.commit()
+
+    def close(self) -> None:
+        """Write the rest and the end of the stream."""
+        try:
+            self.flush()
+            self._stream.close()
+            self._file.commit()
+        finally:
+            self._file.close()
+
+    def _words(self, column: str) -> Words | None:
+        return {"f": self._fs, "error": self._errors}.get(column)
+
+    def _error(self, error: str) -> int:
+        text = error[:MAX_ERROR]
+        if text not in self._errors.codes and len(self._errors.texts) >= MAX_ERRORS:
+            text = TOO_MANY
+        return self._errors.code(text)
