@@ -167,7 +167,8 @@ cdef struct GroupWrite:
 cdef class Wal:
     """The open log of one node; see the module's docstring."""
 
-    cdef readonly object directory, recovered, repairs
+    cdef readonly object directory, repairs
+    cdef public object recovered    # replaced by one without records when they are restored
     cdef readonly int done_fd       # an eventfd: readable when the writer finished a group
     cdef readonly uint64_t durable  # the newest group write that is
     cdef int wake_fd                # to the writer: a group is there, or stop

@@ -1,0 +1,381 @@
+"""The node's shell: gives the pure machine (replica.pyx) a disk, sockets and a clock.
+
+One iteration of the event loop reads every socket that is ready, then *flushes* once:
+
+1. ``poll``: the machine replicates, applies and answers what it can;
+2. ``take_persist``: the next group write goes to the log. A light one is synced here and now
+   (two thread hops less for a lone client), a heavier one by the log's writer thread while
+   the loop gathers the next batch;
+3. ``take_output``: bytes go to members and clients. What may only be said when something is
+   durable is not in it before ``persisted``: the machine sees to that, not the shell.
+
+So batches come from load, not from timers. A group write to be synced inline is written
+after the output has left, so that followers sync at the same time as the leader.
+
+Whatever is not foreseen ends the process at once with exit code 255: a broken invariant, or
+any exception that nobody expected. A node that may be wrong must not go on.
+"""
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import time
+import traceback
+from collections import Counter
+from typing import Any
+
+import msgspec
+import uvloop
+
+from seatrial.core import mutants
+from seatrial.core.config import Settings
+from seatrial.core.errors import NodeError, ProtocolError
+from seatrial.core.identity import Identity, check_identity, write_identity
+from seatrial.core.journal import Journal
+from seatrial.core.metrics import Exporter, Sample
+from seatrial.core.replica import Replica
+from seatrial.core.transport import Inbound, Link, listening_socket
+from seatrial.core.wal import Wal
+
+FATAL_EXIT = 255
+CLIENT = 1                      # of take_output's two kinds; the other is a member
+STATUS_OK, STATUS_BAD_REQUEST = 0, 4
+OP_STATUS = 33
+MS = 1_000_000
+
+
+def boottime_ns() -> int:
+    """Return the machine's clock: it goes on while the computer sleeps, and never jumps."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+class Node:
+    """One running node."""
+
+    def __init__(self, settings: Settings, journal: Journal) -> None:
+        config = settings.config
+        limits = config.limits
+        self.settings = settings
+        self.journal = journal
+        self.cluster = settings.cluster
+        self.node = settings.node
+        self.keys = settings.keys
+        self.members = settings.members
+        self.started_ns = boottime_ns()
+        mutants.activate(config.mutant)
+        self.wal = self._open_wal()
+        self.replica = Replica(
+            self.node, sorted(self.members), seed=int.from_bytes(os.urandom(8), "little"),
+            now_ns=self.started_ns, heartbeat_ns=config.heartbeat_ms * MS,
+            election_ns=config.election_ms * MS, max_batch_bytes=limits.max_batch_bytes,
+            max_inflight_bytes=limits.max_inflight_bytes,
+            max_value_bytes=limits.max_value_bytes, max_key_bytes=limits.max_key_bytes,
+            max_sessions=limits.max_sessions,
+            max_uncommitted_bytes=limits.max_uncommitted_bytes)
+        found = self.wal.recovered
+        self.replica.restore(found.term, found.vote, found.records)
+        self.wal.recovered = found._replace(records=b"")
+        self.links = {
+            peer: Link(self, peer, address, config.election_ms)
+            for peer, address in self.members.items() if peer != self.node
+        }
+        self.inbound: dict[int, Inbound] = {}           # admitted, by number
+        self.peers: dict[int, Inbound] = {}             # of those, the members' newest
+        self.refusals: Counter[str] = Counter()
+        self._accepted = 0
+        self._open = 0
+        self._inline_bytes = config.wal.inline_bytes
+        self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ns = 0
+        self._seen = (0, 0, 0)                          # role, term, leader, as logged
+        self._stop = asyncio.Event()
+        self._servers: list[asyncio.Server] = []
+        self._exporter = Exporter(self.sample)
+        self._loop: asyncio.AbstractEventLoop
+
+    def _open_wal(self) -> Wal:
+        data = self.settings.data
+        mine = Identity(self.cluster, self.node)
+        known = check_identity(data, mine)
+        try:
+            wal = Wal.open(
+                data / "wal", segment_bytes=self.settings.config.wal.segment_bytes,
+                create=not known)
+        except OSError as error:
+            raise NodeError(f"can't open the log in {data / 'wal'}: {error.strerror}") from None
+        if not known:
+            write_identity(data, mine)
+        return wal
+
+    # -- life -----------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Run until SIGTERM or SIGINT."""
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._unexpected)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop.set)
+        await self._listen()
+        self._loop.add_reader(self.wal.done_fd, self._disk_done)
+        for link in self.links.values():
+            link.start()
+        found = self.wal.recovered
+        self.journal.info(
+            "started", pid=os.getpid(), cluster=self.cluster,
+            listen=[str(address) for address in self.settings.listen],
+            term=found.term, vote=found.vote, last_index=found.last_index,
+            segments=found.segments, repairs=self.wal.repairs,
+            mutant=self.settings.config.mutant)
+        gc.collect()
+        gc.freeze()             # what lives as long as the node is never looked at again
+        self.wake()
+        await self._stop.wait()
+        await self._shut_down()
+
+    async def _listen(self) -> None:
+        sockets = [(listening_socket(address), self._accept) for address in self.settings.listen]
+        if self.settings.metrics is not None:
+            sockets.append((listening_socket(self.settings.metrics), self._exporter.protocol))
+        for sock, factory in sockets:
+            self._servers.append(await self._loop.create_server(factory, sock=sock))
+
+    async def _shut_down(self) -> None:
+        """Stop in good order: nothing new comes in, what is being written is finished."""
+        self.journal.info("stopping")
+        for server in self._servers:
+            server.close()
+        for link in self.links.values():
+            await link.stop()
+        for inbound in list(self.inbound.values()):
+            inbound.transport.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop.remove_reader(self.wal.done_fd)
+        self.wal.close()
+        self.journal.info("stopped", term=self.replica.raft.term)
+
+    def _unexpected(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """End the process, unless it is only a socket that broke."""
+        error = context.get("exception")
+        if isinstance(error, OSError) and "transport" in context:
+            self.journal.warning("socket-error", reason=str(error))
+            return
+        self.die(context.get("message", ""), error)
+
+    def die(self, message: str, error: BaseException | None) -> None:
+        """Say loudly what is broken, with all the numbers, and end the process at once."""
+        raft = self.replica.raft
+        trace = "".join(traceback.format_exception(error)) if error is not None else ""
+        self.journal.error(
+            "fatal", message=message, error=f"{type(error).__name__}: {error}", trace=trace,
+            term=raft.term, role=raft.role, leader=raft.leader, commit=raft.commit)
+        line = f"seatrial: fatal: node {self.node}: {type(error).__name__}: {error}\n"
+        os.write(2, line.encode())
+        os._exit(FATAL_EXIT)
+
+    # -- connections: what transport.Shell asks for ------------------------------------------
+
+    def _accept(self) -> Inbound:
+        self._accepted += 1
+        self._open += 1
+        return Inbound(
+            self, self._accepted, self.settings.config.limits.handshake_ms / 1000,
+            max(self.settings.config.election_ms, 1000))
+
+    def full(self) -> bool:
+        """Return whether there are more connections than we take."""
+        return self._open > self.settings.config.limits.max_connections
+
+    def refused(self, reason: str) -> None:
+        """Count a handshake that came to nothing."""
+        self.refusals[reason] += 1
+
+    def admit(self, inbound: Inbound) -> None:
+        """Take in a connection whose handshake is done."""
+        self.inbound[inbound.number] = inbound
+        self.journal.info(
+            "connected", role=inbound.role, address=inbound.address, peer=inbound.peer)
+        if inbound.role != "peer":
+            self.replica.client_up(inbound.number)
+            return
+        before = self.peers.get(inbound.peer)
+        self.peers[inbound.peer] = inbound
+        self.replica.peer_reset(inbound.peer)
+        if before is not None:
+            before.close("the member connected anew")
+
+    def lost(self, inbound: Inbound) -> None:
+        """Forget a connection."""
+        self._open -= 1
+        if self.inbound.pop(inbound.number, None) is None:
+            return
+        self.journal.info(
+            "disconnected", role=inbound.role, address=inbound.address, peer=inbound.peer)
+        if inbound.role != "peer":
+            self.replica.client_down(inbound.number)
+        elif self.peers.get(inbound.peer) is inbound:
+            del self.peers[inbound.peer]
+
+    def received(self, inbound: Inbound, data: bytes) -> None:
+        """Feed the machine."""
+        try:
+            if inbound.role != "peer":
+                self.replica.receive_client(inbound.number, data, boottime_ns())
+            elif self.peers.get(inbound.peer) is inbound:
+                self.replica.receive_peer(inbound.peer, data, boottime_ns())
+        except ProtocolError as error:
+            inbound.close(str(error))
+        self.wake()
+
+    def link_up(self, link: Link) -> None:
+        """Our connection to a member came up."""
+        self.journal.info("link-up", peer=link.peer, address=str(link.address))
+        self.replica.peer_up(link.peer, boottime_ns())
+        self.wake()
+
+    def link_down(self, link: Link) -> None:
+        """Our connection to a member is lost."""
+        self.journal.info("link-down", peer=link.peer, address=str(link.address))
+        self.replica.peer_down(link.peer, boottime_ns())
+        self.wake()
+
+    # -- one iteration ---------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Flush once after everything that is ready in this iteration was taken in."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if self._stop.is_set():
+            return
+        replica, wal = self.replica, self.wal
+        now = boottime_ns()
+        while True:
+            for connection, request, op, _ in replica.take_admin():
+                self._administer(connection, request, op)
+            replica.poll(now)
+            group = None if wal.busy else replica.take_persist()
+            inline = group is not None and len(group[4]) <= self._inline_bytes
+            if group is not None and not inline:
+                wal.submit(*group)
+            self._send(replica.take_output())
+            if group is None or not inline:
+                break
+            if not wal.submit(*group, inline=True):
+                break
+            now = boottime_ns()
+            replica.persisted(group[0], now)
+        self._notice_changes()
+        self._arm_timer(now)
+
+    def _send(self, output: list[tuple[int, int, bytes]]) -> None:
+        inbound, links = self.inbound, self.links
+        for kind, number, data in output:
+            if kind != CLIENT:
+                links[number].send(data)
+                continue
+            client = inbound.get(number)
+            if client is None:
+                continue
+            client.transport.write(data)
+            if client.choked:
+                self._check_choked(client)
+
+    def _check_choked(self, client: Inbound) -> None:
+        unsent = client.transport.get_write_buffer_size()
+        if unsent > self.settings.config.limits.max_unsent_bytes:
+            client.close(f"it does not fetch its answers: {unsent} bytes wait")
+
+    def _disk_done(self) -> None:
+        """The log's writer finished a group."""
+        self.replica.persisted(self.wal.completed(), boottime_ns())
+        self.wake()
+
+    def _arm_timer(self, now: int) -> None:
+        """Have the timer fire no later than the machine wants.
+
+        One that fires too early costs nothing and is left alone: deadlines move with every
+        message.
+        """
+        deadline = self.replica.deadline_ns()
+        if self._timer is not None:
+            if deadline >= self._timer_ns:
+                return
+            self._timer.cancel()
+        self._timer_ns = deadline
+        self._timer = self._loop.call_later(max(0, deadline - now) / 1e9, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.replica.tick(boottime_ns())
+        self.wake()
+
+    # -- what others may know ------------------------------------------------------------------
+
+    def _notice_changes(self) -> None:
+        raft = self.replica.raft
+        now = raft.role, raft.term, raft.leader
+        if now == self._seen:
+            return
+        status = self.replica.status()
+        before, self._seen = self._seen, now
+        if before[:2] != now[:2]:
+            self.journal.info(
+                "role", role=status["role"], term=raft.term, last_index=status["last_index"],
+                commit=status["commit"])
+        if before[2] != now[2]:
+            self.journal.info("leader", leader=raft.leader, term=raft.term)
+
+    def _administer(self, connection: int, request: int, op: int) -> None:
+        if op == OP_STATUS:
+            self.replica.reply(
+                connection, request, STATUS_OK, msgspec.json.encode(self.describe()))
+        else:
+            self.replica.reply(connection, request, STATUS_BAD_REQUEST, b"")
+
+    def describe(self) -> dict[str, Any]:
+        """Return all that ``status`` shows."""
+        stats = self.wal.stats()
+        return self.replica.status() | {
+            "cluster": self.cluster, "pid": os.getpid(),
+            "uptime_s": round((boottime_ns() - self.started_ns) / 1e9, 3),
+            "mutant": self.settings.config.mutant,
+            "members": {node: str(address) for node, address in self.members.items()},
+            "connections": self._connections(),
+            "wal": {"segment": self.wal.segment, "syncs": stats.syncs, "bytes": stats.bytes,
+                    "sync_ns": stats.sync_ns},
+        }
+
+    def _connections(self) -> dict[str, int]:
+        counts = Counter({"client": 0, "peer": 0, "admin": 0})
+        counts.update(inbound.role for inbound in self.inbound.values())
+        return dict(counts)
+
+    def sample(self) -> Sample:
+        """Return all that is measured."""
+        return Sample(
+            self.replica.status(), self.wal.stats(), self._connections(), dict(self.refusals),
+            self.journal.lost)
+
+
+def run(settings: Settings) -> None:
+    """Run a node in this process until it is told to stop. Raises NodeError."""
+    journal = Journal(settings.node, settings.config.log.level, settings.log_file)
+
+    async def main() -> None:
+        node = Node(settings, journal)
+        try:
+            await node.serve()
+        finally:
+            node.wal.close()
+
+    try:
+        uvloop.run(main())
+    finally:
+        journal.close()
