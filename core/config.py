@@ -46,11 +46,11 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Strict(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+class Strict(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A part of the file; what is not named here may not be there."""
 
 
-class Keys(Strict):
+class Keys(Strict, frozen=True):
     """Files with the shared secret of each role."""
 
     client: str
@@ -58,14 +58,14 @@ class Keys(Strict):
     admin: str
 
 
-class Log(Strict):
+class Log(Strict, frozen=True):
     """Where the structured log goes; standard error unless a file is named."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     file: str | None = None
 
 
-class Limits(Strict):
+class Limits(Strict, frozen=True):
     """What one node takes on, so that nobody can make it take on more."""
 
     max_connections: Positive = 4096
@@ -79,14 +79,14 @@ class Limits(Strict):
     handshake_ms: Positive = 2000
 
 
-class WalSettings(Strict):
+class WalSettings(Strict, frozen=True):
     """The write-ahead log's files, and when the event loop itself waits for the disk."""
 
     segment_bytes: Annotated[int, Meta(le=1 << 30)] = DEFAULT_SEGMENT_BYTES
     inline_bytes: Annotated[int, Meta(ge=0)] = 4096
 
 
-class NodeConfig(Strict):
+class NodeConfig(Strict, frozen=True):
     """Everything a node is told at its start."""
 
     cluster: Annotated[str, Meta(min_length=1, max_length=63)]

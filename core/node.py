@@ -21,9 +21,11 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -136,7 +138,8 @@ class Node:
         await self._shut_down()
 
     async def _listen(self) -> None:
-        sockets = [(listening_socket(address), self._accept) for address in self.settings.listen]
+        sockets: list[tuple[socket.socket, Callable[[], asyncio.Protocol]]] = [
+            (listening_socket(address), self._accept) for address in self.settings.listen]
         if self.settings.metrics is not None:
             sockets.append((listening_socket(self.settings.metrics), self._exporter.protocol))
         for sock, factory in sockets:

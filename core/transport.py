@@ -18,7 +18,7 @@ import socket
 from typing import TYPE_CHECKING, Protocol, cast
 
 from seatrial.core.config import Address
-from seatrial.core.errors import HandshakeRefused, NodeError, ProtocolError
+from seatrial.core.errors import HandshakeRefused, NodeError
 from seatrial.core.handshake import NONCE_BYTES, ConnectorHandshake, ListenerHandshake
 
 if TYPE_CHECKING:
@@ -205,6 +205,7 @@ class Link(asyncio.Protocol):
             await asyncio.gather(self._task, return_exceptions=True)
         if self._transport is not None:
             self._transport.abort()
+            await self._gone.wait()
 
     def send(self, data: bytes) -> None:
         """Send, or drop when the link is down: consensus repeats what matters."""

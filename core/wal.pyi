@@ -3,6 +3,9 @@ from typing import NamedTuple
 
 from seatrial.core.recovery import Recovered
 
+DEFAULT_SEGMENT_BYTES: int
+MIN_SEGMENT_BYTES: int
+
 class WalStats(NamedTuple):
     syncs: int
     bytes: int
