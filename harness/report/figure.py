@@ -101,7 +101,7 @@ def _layout(bands: Sequence[Band], duration_s: float) -> dict[str, Any]:
         axis: dict[str, Any] = {"domain": domain, "gridcolor": GRID, "zeroline": False,
                                 "anchor": "x"}
         if row == 3:
-            axis |= {"rangemode": "tozero", "title": {"text": "1/s"}}
+            axis |= {"rangemode": "tozero"}
         else:
             axis |= {"type": "log", "tickvals": [ms for ms, _ in LATENCIES],
                      "ticktext": [label for _, label in LATENCIES]}

@@ -30,6 +30,12 @@ def _colour(name: str, known: Mapping[str, str]) -> str:
     return known.get(name) or OTHERS[zlib.crc32(name.encode()) % len(OTHERS)]
 
 
+def operation_order(f: str) -> tuple[int, str]:
+    """Return what operations sort by in legends: those above in their order, then the rest."""
+    known = list(OPERATIONS)
+    return (known.index(f) if f in OPERATIONS else len(known), f)
+
+
 def fault_colour(name: str) -> str:
     """Return the colour of a fault's band."""
     return _colour(name, FAULTS)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from seatrial.checker.history import INFO, NONE, TYPE_NAMES, History
 
+from .palette import operation_order
 from .svg import nice_step
 
 Floats = npt.NDArray[np.float64]
@@ -64,7 +65,8 @@ class Timed:
 
     def groups(self) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:
         """Yield each f and outcome that occur, with its operations."""
-        for code, f in enumerate(self.fs):
+        for f in sorted(self.fs, key=operation_order):
+            code = self.fs.index(f)
             for outcome, name in enumerate(TYPE_NAMES):
                 mask = (self.f == code) & (self.outcome == outcome)
                 if mask.any():
