@@ -46,12 +46,21 @@ def declared(pyi: str) -> set[str]:
     return {name for name in names if not any(part.startswith("_") for part in name.split("."))}
 
 
+def importers(module: str, files: list[Path]) -> list[str]:
+    """Return the Python files that import a module of this name."""
+    line = re.compile(rf"^\s*from \S*\.{module} import |^\s*from \.+ import .*\b{module}\b", re.M)
+    return [path.name for path in files
+            if path.suffix == ".py" and line.search(path.read_text(encoding="utf-8"))]
+
+
 def test_every_stub_declares_what_its_module_offers(files: list[Path]) -> None:
     modules = [path for path in files if path.suffix == ".pyx"]
     assert modules
     for pyx in modules:
         stub = pyx.with_suffix(".pyi")
-        assert stub.exists(), f"{pyx.name} has no .pyi: mypy sees nothing of it"
+        if not stub.exists():   # a module of kernels, for other .pyx files only
+            assert not importers(pyx.stem, files), f"{pyx.name} has no .pyi: mypy can't see it"
+            continue
         text = pyx.read_text(encoding="utf-8")
         names = offered(text)
         if pyx.with_suffix(".pxd").exists():
