@@ -1,0 +1,574 @@
+"""The part of the nemesis that works on a host: one file, standard library only, Python 3.9+.
+
+The controller uploads it into a folder of its own (the state folder is where this file lies)
+and runs it over SSH as root: ``agent.py COMMAND``, a JSON object on stdin, one on stdout; an
+error is one line on stderr and exit code 1.
+
+| command | request | does |
+|---|---|---|
+| install | run, addresses, controllers, deadline_s | heals leftovers, starts the resident |
+| peers | peers: [[address, port]] | tells the resident whom to send beacons to |
+| cut | id, name, sources | drops all packets from these addresses |
+| pause | id, name, pids | SIGSTOP |
+| stopped | id | returns which of these are stopped in each of their threads, and which not |
+| aim | id, name, pids | journals processes that the controller is about to kill |
+| gone | id | returns which of these still run |
+| check | pids, addresses, ports | returns which processes and ports don't answer |
+| stop | id | ends one fault |
+| heal | | ends every fault in the journal |
+| remove | | heal, then leaves nothing behind |
+
+**Journal.** A fault is a file in ``journal/``, on disk before the fault begins and deleted
+after it was undone, so that whatever dies in between, ``heal`` knows what to undo. The rules in
+force are always computed from the whole journal, which makes every command idempotent and
+lets cuts overlap.
+
+**Resident.** One process per host, in a session of its own, outside the node's process group.
+It is the dead-man: when the controller has not touched ``alive`` for ``deadline_s`` it undoes
+the journal and exits. It sends a numbered datagram to every peer each ``BEAT_S`` and shows in
+the view file the newest numbers sent to and heard from each: what the controller proves cuts
+with (probe.py). It exits by itself when its run's ``run.json`` is removed or replaced. It holds
+a lock while it lives, and no fault starts without it.
+
+**Rules** live in a chain of our own that exists only while something is cut, first in INPUT so
+that nobody's ACCEPT comes before it, and never ACCEPT anything themselves: the controller's
+packets, and neighbour discovery (else a one-way cut would cut both ways on IPv6), RETURN to the
+host's own firewall. Only the receiver drops: senders notice nothing but silence.
+"""
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import ipaddress
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+STATE = Path(__file__).resolve().parent
+JOURNAL = STATE / "journal"
+RUN = STATE / "run.json"
+PEERS = STATE / "peers.json"
+ALIVE = STATE / "alive"
+LIFE = STATE / "resident.lock"
+VIEW = Path("/run") / f"{STATE.name}.view"      # tmpfs: beacons must not disturb the disk
+CHAIN = "SEATRIAL-IN"
+BEAT_S = 0.05
+LOCK_WAIT_S = "5"
+TOOLS = {4: "iptables", 6: "ip6tables"}
+RESIDENT_WAIT_S = 5.0
+CONNECT_S = 0.5
+
+Json = dict[str, Any]
+
+
+class AgentError(Exception):
+    """Something that the controller must know, in one line."""
+
+
+# files
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a file whole and durably: what is journalled must survive the host's crash."""
+    new = path.with_suffix(".new")
+    with new.open("w") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    new.rename(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make renames and deletions in a folder durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_json(path: Path) -> Any:
+    """Return a file's value, or None when it isn't there."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+
+
+@contextlib.contextmanager
+def locked() -> Iterator[None]:
+    """Let one command at a time change the journal and what follows from it."""
+    with (STATE / "lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def journal() -> list[Json]:
+    """Return every fault that is in force or about to be."""
+    entries = [read_json(path) for path in sorted(JOURNAL.glob("*.json"))]
+    return [entry for entry in entries if entry is not None]
+
+
+def entry_path(fault: str) -> Path:
+    """Return the journal's file of a fault, refusing ids that would leave the folder."""
+    if not fault or not all(c.isalnum() or c in "-_" for c in fault):
+        raise AgentError(f"fault id {fault!r}: expected letters, digits, - and _")
+    return JOURNAL / f"{fault}.json"
+
+
+def forget(fault: str) -> None:
+    """Take a fault that was undone out of the journal."""
+    entry_path(fault).unlink()
+    sync_folder(JOURNAL)
+
+
+# processes: a pid alone may have been given to somebody else since
+
+def boot_id() -> str:
+    """Return what tells this boot of the host from every other."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def stat_fields(path: str) -> list[str] | None:
+    """Return the fields of a /proc stat file from the state on, or None when it is gone."""
+    try:
+        with open(path, "rb") as file:          # noqa: PTH123 (hot while waiting for a stop)
+            text = file.read().decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return text[text.rindex(")") + 2:].split()
+
+
+def start_time(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; None when there is none."""
+    fields = stat_fields(f"/proc/{pid}/stat")
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+
+
+def identify(pids: list[int]) -> list[list[int]]:
+    """Return [pid, start time] of each of these processes that runs."""
+    return [[pid, start] for pid in pids for start in [start_time(pid)] if start is not None]
+
+
+def send_signal(pid: int, start: int, number: int) -> bool:
+    """Signal exactly the process that had this pid and start time; False when it is gone."""
+    try:
+        fd = os.pidfd_open(pid)                 # from here on the pid can't change its owner
+    except ProcessLookupError:
+        return False
+    try:
+        if start_time(pid) != start:
+            return False
+        signal.pidfd_send_signal(fd, number)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def is_stopped(pid: int, start: int) -> bool:
+    """Tell whether a process lives and each of its threads is stopped."""
+    if start_time(pid) != start:
+        return False
+    for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 (as above)
+        fields = stat_fields(f"/proc/{pid}/task/{task}/stat")
+        if fields is not None and fields[0] != "T":
+            return False
+    return True
+
+
+# rules
+
+def command(argv: list[str], stdin: str | None = None) -> str:
+    """Run a tool; return its output or raise with its complaint."""
+    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=30)
+    if done.returncode != 0:
+        complaint = (done.stderr.strip().splitlines() or ["no message"])[0]
+        raise AgentError(f"{argv[0]}: exit code {done.returncode}: {complaint}")
+    return done.stdout
+
+
+def version_of(address: str) -> int:
+    """Return 4 or 6, refusing what isn't an address or a network."""
+    try:
+        return ipaddress.ip_network(address, strict=False).version
+    except ValueError as error:
+        raise AgentError(f"{address!r}: expected an IP address or network") from error
+
+
+def chain_rules(version: int, controllers: list[str], sources: list[str]) -> list[str]:
+    """Return our chain's rules for one IP version, in iptables-restore's language."""
+    rules = [f"-A {CHAIN} -s {address} -j RETURN"
+             for address in controllers if version_of(address) == version]
+    if version == 6:
+        rules += [f"-A {CHAIN} -p ipv6-icmp --icmpv6-type {kind} -j RETURN" for kind in (135, 136)]
+    return rules + [f"-A {CHAIN} -s {address} -j DROP"
+                    for address in sources if version_of(address) == version]
+
+
+def apply_cuts(entries: list[Json]) -> None:
+    """Make our chains drop exactly what these faults cut, in one transaction per IP version."""
+    run = read_json(RUN) or {"controllers": []}
+    sources = sorted({source for entry in entries for source in entry.get("sources", ())})
+    for version, tool in TOOLS.items():
+        wanted = [source for source in sources if version_of(source) == version]
+        if not wanted and shutil.which(tool) is None:
+            continue
+        existing = command([tool, "-w", LOCK_WAIT_S, "-S"]).splitlines()
+        jump = f"INPUT -j {CHAIN}"
+        script = [f"-D {jump}" for rule in existing if rule == f"-A {jump}"]
+        if wanted:
+            script = [f":{CHAIN} - [0:0]", *script, f"-I {jump}",
+                      *chain_rules(version, run["controllers"], wanted)]
+        elif f"-N {CHAIN}" in existing:
+            script += [f"-F {CHAIN}", f"-X {CHAIN}"]
+        if script:
+            command([f"{tool}-restore", "-w", LOCK_WAIT_S, "--noflush"],
+                    "\n".join(["*filter", *script, "COMMIT", ""]))
+
+
+# the life of a fault
+
+def must_be_guarded() -> None:
+    """Refuse to start a fault that no dead-man would undo."""
+    if not resident_lives():
+        raise AgentError("the dead-man process doesn't run here (its deadline passed, or it was "
+                         "killed); no fault starts without it")
+
+
+def begin(request: Json, kind: str, **details: Any) -> Json:
+    """Journal a fault. The same fault begun twice is one fault."""
+    must_be_guarded()
+    entry = {"id": request["id"], "name": request["name"], "kind": kind, "boot": boot_id(),
+             **details}
+    write_json(entry_path(entry["id"]), entry)
+    return entry
+
+
+def undo(entries: list[Json]) -> list[Json]:
+    """End these faults, then forget them. Processes of an earlier boot are nobody we know."""
+    ending = {entry["id"] for entry in entries}
+    if any(entry["kind"] == "cut" for entry in entries):
+        apply_cuts([entry for entry in journal() if entry["id"] not in ending])
+    for entry in entries:
+        if entry["kind"] == "pause" and entry["boot"] == boot_id():
+            for pid, start in entry["pids"]:
+                if not paused_by_another(pid, start, ending):
+                    send_signal(pid, start, signal.SIGCONT)
+        forget(entry["id"])
+    return entries
+
+
+def paused_by_another(pid: int, start: int, ending: set[str]) -> bool:
+    """Tell whether a fault that goes on holds this process too."""
+    return any(entry["kind"] == "pause" and [pid, start] in entry["pids"]
+               for entry in journal() if entry["id"] not in ending)
+
+
+def cut(request: Json) -> Json:
+    for source in request["sources"]:
+        version_of(source)
+    with locked():
+        begin(request, "cut", sources=request["sources"])
+        apply_cuts(journal())
+    return {}
+
+
+def pause(request: Json) -> Json:
+    with locked():
+        entry = begin(request, "pause", pids=identify(request["pids"]))
+        for pid, start in entry["pids"]:
+            send_signal(pid, start, signal.SIGSTOP)
+    return {}
+
+
+def stopped(request: Json) -> Json:
+    pids = journalled_pids(request["id"])
+    return {name: [pid for pid, start in pids if is_stopped(pid, start) is wanted]
+            for name, wanted in (("stopped", True), ("running", False))}
+
+
+def aim(request: Json) -> Json:
+    with locked():
+        entry = begin(request, "kill", pids=identify(request["pids"]))
+    return {"pids": [pid for pid, _ in entry["pids"]]}
+
+
+def gone(request: Json) -> Json:
+    pids = journalled_pids(request["id"])
+    return {"alive": [pid for pid, start in pids if start_time(pid) == start]}
+
+
+def journalled_pids(fault: str) -> list[list[int]]:
+    """Return [pid, start time] of a fault's processes."""
+    entry = read_json(entry_path(fault))
+    return [] if entry is None else list(entry["pids"])
+
+
+def check(request: Json) -> Json:
+    """Return processes that don't run (or are stopped), and ports where nobody answers."""
+    return {"idle": [pid for pid in request["pids"]
+                     if (stat_fields(f"/proc/{pid}/stat") or "X")[0] in "TZX"],
+            "closed": [port for port in request["ports"]
+                       if not any(accepts(address, port) for address in request["addresses"])]}
+
+
+def accepts(address: str, port: int) -> bool:
+    """Tell whether something on this host listens there."""
+    try:
+        socket.create_connection((address, port), timeout=CONNECT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def stop(request: Json) -> Json:
+    with locked():
+        entry = read_json(entry_path(request["id"]))
+        return {"undone": undo([] if entry is None else [entry])}
+
+
+def heal(_request: Json) -> Json:
+    """Undo everything journalled. Rules are looked at even when nothing is journalled."""
+    with locked():
+        entries = undo(journal())
+        apply_cuts([])
+    return {"undone": entries}
+
+
+def remove(request: Json) -> Json:
+    """Heal and leave nothing behind. The resident notices, and is waited for."""
+    result = heal(request)
+    RUN.unlink(missing_ok=True)
+    take_life_lock().close()
+    shutil.rmtree(STATE, ignore_errors=True)    # two may heal at once
+    VIEW.unlink(missing_ok=True)
+    return result
+
+
+# installation
+
+def install(request: Json) -> Json:
+    """Heal what an earlier run left, then start this run's resident.
+
+    Hosts that another living run holds are refused: two nemeses on one host would each prove
+    the other's faults.
+    """
+    old = read_json(RUN)
+    held = old is not None and old["run"] != request["run"] and resident_lives()
+    if held and not is_overdue(old):
+        raise AgentError(f"run {old['run']} is at work on this host; if it is dead, heal first")
+    healed = heal(request)["undone"] if JOURNAL.exists() else []
+    RUN.unlink(missing_ok=True)
+    with take_life_lock() as life, (STATE / "resident.log").open("ab") as log:
+        JOURNAL.mkdir(exist_ok=True)
+        PEERS.unlink(missing_ok=True)
+        ALIVE.touch()
+        write_json(RUN, request)
+        sockets = [beacon_socket(address) for address in request["addresses"]]
+        fds = [beacon.fileno() for beacon in sockets]
+        subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(__file__).resolve()), "resident",
+             *map(str, fds)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[life.fileno(), *fds],
+            start_new_session=True, cwd="/",
+        )
+    return {"healed": healed, "cannot": abilities(request["addresses"]),
+            "ports": [s.getsockname()[1] for s in sockets]}
+
+
+def abilities(addresses: list[str]) -> Json:
+    """Return the kinds of fault that can't work here, with the reason."""
+    cannot = {}
+    try:
+        for version in sorted({version_of(address) for address in addresses}):
+            if shutil.which(TOOLS[version]) is None:
+                raise AgentError(f"{TOOLS[version]} isn't installed")
+            command([TOOLS[version], "-w", LOCK_WAIT_S, "-S", "INPUT"])
+    except AgentError as error:
+        cannot["cut"] = str(error)
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        cannot["pause"] = "pidfd_open needs Linux 5.3 and Python 3.9"
+    return cannot
+
+
+def beacon_socket(address: str) -> socket.socket:
+    """Return a socket bound to the very address that peers' rules would drop."""
+    family = socket.AF_INET6 if version_of(address) == 6 else socket.AF_INET
+    beacon = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        beacon.bind((address, 0))
+    except OSError as error:
+        raise AgentError(f"{address}: not an address of this host ({error.strerror})") from error
+    return beacon
+
+
+def take_life_lock() -> IO[str]:
+    """Wait until no resident lives (it looks for its run at every beat); return its lock.
+
+    A resident inherits the open file, and with it the lock, from ``install``: there is no
+    moment in which it runs without.
+    """
+    life = LIFE.open("a")
+    deadline = time.monotonic() + RESIDENT_WAIT_S
+    while True:
+        try:
+            fcntl.flock(life, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return life
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                life.close()
+                raise AgentError("the old dead-man process doesn't end") from None
+            time.sleep(0.01)
+
+
+def resident_lives() -> bool:
+    """Tell whether the resident holds its lock. Asked with a shared lock: askers don't clash."""
+    with LIFE.open("a") as life:
+        try:
+            fcntl.flock(life, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def is_overdue(run: Json) -> bool:
+    """Tell whether nobody has touched ``alive`` for the run's deadline, by the host's clock."""
+    return time.time() - ALIVE.stat().st_mtime > float(run["deadline_s"])
+
+
+def peers(request: Json) -> Json:
+    write_json(PEERS, request["peers"])
+    return {}
+
+
+# the resident
+
+class Resident:
+    """Beacons, and the dead-man. Time is monotonic: faults may move the wall clock."""
+
+    def __init__(self, fds: list[int]) -> None:
+        self.setup = identity(RUN)
+        self.run = read_json(RUN)
+        self.sockets: dict[int, socket.socket] = {}
+        self.selector = selectors.DefaultSelector()
+        for fd in fds:
+            beacon = socket.socket(fileno=fd)
+            beacon.setblocking(False)
+            self.sockets[6 if beacon.family == socket.AF_INET6 else 4] = beacon
+            self.selector.register(beacon, selectors.EVENT_READ)
+        self.token = self.run["run"]
+        self.peers: list[tuple[str, int]] = []
+        self.number = 0
+        self.sent: dict[str, int] = {}
+        self.heard: dict[str, int] = {}
+        self.touched: float | None = None
+        self.deadline = 0.0
+
+    def live(self) -> None:
+        """Beat until the run's setup is gone or the deadline has passed."""
+        next_beat = time.monotonic()
+        while True:
+            now = time.monotonic()
+            if now >= next_beat:
+                next_beat = now + BEAT_S
+                if not self.is_wanted():
+                    return
+                if self.is_abandoned(now):
+                    undone = heal({})["undone"]
+                    names = ", ".join(entry["name"] for entry in undone) or "no fault in force"
+                    print(f"no controller for {self.run['deadline_s']} s: healed ({names})",
+                          flush=True)
+                    return
+                self.beat()
+            for key, _ in self.selector.select(max(0.0, next_beat - time.monotonic())):
+                self.receive(key.fileobj)
+
+    def is_wanted(self) -> bool:
+        """Tell whether the run that this process belongs to is still set up."""
+        return identity(RUN) == self.setup
+
+    def is_abandoned(self, now: float) -> bool:
+        """Tell whether the controller has stopped touching its file."""
+        touched = ALIVE.stat().st_mtime
+        if touched != self.touched:
+            self.touched, self.deadline = touched, now + float(self.run["deadline_s"])
+        return now >= self.deadline
+
+    def beat(self) -> None:
+        """Show what was sent and heard, then send the next number to everybody.
+
+        In this order, so that a number above the one shown was sent after the view was read,
+        and what had arrived by now is in it.
+        """
+        if not self.peers:
+            self.peers = [(address, port) for address, port in read_json(PEERS) or ()]
+        for beacon in self.sockets.values():
+            self.receive(beacon)
+        self.number += 1
+        new = VIEW.with_suffix(".new")
+        new.write_text(json.dumps({"number": self.number, "sent": self.sent,
+                                   "heard": self.heard}))
+        new.rename(VIEW)
+        message = f"{self.token} {self.number}".encode()
+        for address, port in self.peers:
+            try:
+                self.sockets[version_of(address)].sendto(message, (address, port))
+            except (OSError, KeyError):
+                continue                        # not sent, so silence will prove nothing
+            self.sent[address] = self.number
+
+    def receive(self, beacon: Any) -> None:
+        """Take in what has arrived; anything but a beacon of this run is ignored."""
+        known = {address for address, _ in self.peers}
+        with contextlib.suppress(BlockingIOError, ConnectionRefusedError):
+            while True:
+                message, (source, *_) = beacon.recvfrom(256)
+                token, _, number = message.decode(errors="replace").rpartition(" ")
+                if token == self.token and source in known and number.isdecimal():
+                    self.heard[source] = int(number)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return what changes when a file is replaced, or None when there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+COMMANDS = {
+    function.__name__: function
+    for function in (install, peers, cut, pause, stopped, aim, gone, check, stop, heal, remove)
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run one command."""
+    if argv[0] == "resident":
+        Resident([int(fd) for fd in argv[1:]]).live()
+        return 0
+    os.environ["PATH"] += ":/usr/sbin:/sbin"    # where sshd may not look for iptables
+    try:
+        print(json.dumps(COMMANDS[argv[0]](json.load(sys.stdin))))
+    except (AgentError, OSError, subprocess.TimeoutExpired) as error:
+        print(f"nemesis agent: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,134 @@
+"""The controller's side of the on-host agents: install, call, read views, keep alive, remove.
+
+Everything goes through ``Host`` (SSH). The agent's file name carries the hash of its content,
+so a host never runs an agent of another build than the one that talks to it.
+"""
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from ..errors import HarnessFailure, SeatrialError
+from ..protocols import Host
+from .fault import Fault
+from .probe import View, Views
+
+SOURCE = (Path(__file__).parent / "agent.py").read_bytes()
+STATE = "/var/lib/seatrial-agent"
+AGENT = f"{STATE}/agent-{hashlib.sha256(SOURCE).hexdigest()[:12]}.py"
+ALIVE = f"{STATE}/alive"
+VIEW = f"/run/{Path(STATE).name}.view"
+COMMAND_TIMEOUT_S = 20.0
+T = TypeVar("T")
+
+
+def addresses(host: Host) -> tuple[str, ...]:
+    """Return the addresses that a host uses towards its peers, IPv4 first."""
+    return (host.ipv4,) if host.ipv6 is None else (host.ipv4, host.ipv6)
+
+
+async def everywhere(hosts: Sequence[Host], work: Callable[[Host], Awaitable[T]]) -> list[T]:
+    """Do something on all hosts at once; if some fail, let all finish and raise the first."""
+    results = await asyncio.gather(*(work(host) for host in hosts), return_exceptions=True)
+    done = []
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        done.append(result)
+    return done
+
+
+async def upload(host: Host) -> None:
+    """Put the agent on a host, in a folder that only root can write."""
+    await host.run(["mkdir", "-p", "-m", "700", STATE], timeout_s=COMMAND_TIMEOUT_S)
+    await host.put(SOURCE, AGENT, mode=0o700)
+
+
+async def call(host: Host, command: str, **request: Any) -> dict[str, Any]:
+    """Run one of the agent's commands; an error is raised with the agent's own line."""
+    result = await host.run(["python3", "-I", "-S", AGENT, command],
+                            stdin=json.dumps(request).encode(), timeout_s=COMMAND_TIMEOUT_S)
+    try:
+        answer = json.loads(result.stdout)
+    except ValueError as error:
+        raise HarnessFailure(
+            f"{host.name}: nemesis agent {command}: no JSON: {result.stdout[:80]!r}") from error
+    assert isinstance(answer, dict)
+    return answer
+
+
+async def stop_everywhere(hosts: Sequence[Host], fault: Fault) -> None:
+    """End a fault on these hosts. If it had not lasted until now everywhere, the fault says so."""
+    async def stop(host: Host) -> bool:
+        return bool((await call(host, "stop", id=fault.id))["undone"])
+
+    lasted = await everywhere(hosts, stop)
+    early = [host.name for host, was_there in zip(hosts, lasted, strict=True) if not was_there]
+    if early and fault.effective_ns is not None:
+        fault.error = f"had been undone early on {', '.join(early)}"
+
+
+class Agents:
+    """The agents of one run, one on each host.
+
+    run: unique among runs; deadline_s: after how long without a sign of life from here the
+    hosts undo all faults on their own.
+    """
+
+    def __init__(self, hosts: Sequence[Host], run: str, *, deadline_s: float = 30.0) -> None:
+        self.hosts = list(hosts)
+        self.run = run
+        self.deadline_s = deadline_s
+        self.addresses = {host.name: addresses(host) for host in hosts}
+        self.cannot: dict[str, dict[str, str]] = {}
+        """Host name -> kind of fault -> why it can't work there."""
+        self.unheard: str = ""
+        """Why the last sign of life did not reach every host; empty when it did."""
+
+    async def install(self) -> None:
+        """Start an agent on every host, healing what an earlier run left there."""
+        await everywhere(self.hosts, upload)
+        answers = await everywhere(self.hosts, self._install_one)
+        by_name = dict(zip(self.addresses, answers, strict=True))
+        self.cannot = {name: answer["cannot"] for name, answer in by_name.items()}
+
+        async def tell_peers(host: Host) -> None:
+            peers = [[address, port] for peer in self.hosts if peer is not host
+                     for address, port in zip(self.addresses[peer.name],
+                                              by_name[peer.name]["ports"], strict=True)]
+            await call(host, "peers", peers=peers)
+
+        await everywhere(self.hosts, tell_peers)
+
+    async def _install_one(self, host: Host) -> dict[str, Any]:
+        return await call(host, "install", run=self.run, addresses=self.addresses[host.name],
+                          controllers=list(host.controller), deadline_s=self.deadline_s)
+
+    async def views(self) -> Views:
+        """Read what every resident has sent and heard."""
+        return dict(zip((host.name for host in self.hosts),
+                        await everywhere(self.hosts, read_view), strict=True))
+
+    async def keep_alive(self) -> None:
+        """Tell all hosts, for ever, that the controller lives. Hosts don't wait for each other."""
+        await asyncio.gather(*(self._keep_alive(host) for host in self.hosts))
+
+    async def _keep_alive(self, host: Host) -> None:
+        while True:
+            try:
+                # -c: after ``remove`` nothing may come back
+                await host.run(["touch", "-c", ALIVE], timeout_s=self.deadline_s)
+            except (SeatrialError, OSError) as error:
+                self.unheard = str(error)
+            await asyncio.sleep(self.deadline_s / 6)
+
+
+async def read_view(host: Host) -> View:
+    """Read one host's view; an error when its resident has shown none yet."""
+    return msgspec.json.decode(await host.read(VIEW), type=View)

@@ -1,0 +1,55 @@
+"""Undo every fault on hosts, whoever started it, and leave nothing of ours behind.
+
+Works without the run that did it: what is to be undone stands in each host's journal, and the
+agent that can read it is uploaded again. Undoing twice is undoing once.
+"""
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import SeatrialError
+from ..protocols import Host
+from .agents import call, upload
+
+HOST_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Healed:
+    """What was undone on one host; ``error`` says why it could not be reached."""
+
+    host: str
+    undone: list[str] = field(default_factory=list)
+    """Names of the faults that were in force."""
+    error: str | None = None
+
+
+async def heal(hosts: Sequence[Host]) -> list[Healed]:
+    """Heal all hosts that can be reached; the others are told by their ``error``."""
+    return list(await asyncio.gather(*(heal_one(host) for host in hosts)))
+
+
+async def heal_one(host: Host) -> Healed:
+    """Heal one host, in bounded time.
+
+    Once more after a failure: a run that ends at this moment heals too, and the first of the two
+    to finish takes the other one's agent away.
+    """
+    try:
+        async with asyncio.timeout(HOST_TIMEOUT_S):
+            try:
+                answer = await remove(host)
+            except SeatrialError:
+                answer = await remove(host)
+    except (SeatrialError, OSError, TimeoutError) as error:
+        return Healed(host.name, error=str(error) or f"no answer in {HOST_TIMEOUT_S:.0f} s")
+    return Healed(host.name, [entry["name"] for entry in answer["undone"]])
+
+
+async def remove(host: Host) -> dict[str, Any]:
+    """Have the agent undo everything and remove itself; return its answer."""
+    await upload(host)
+    return await call(host, "remove")

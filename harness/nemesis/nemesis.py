@@ -1,0 +1,190 @@
+"""The nemesis: carries out the faults that a generator asks for, and tells their lives.
+
+Operations it understands (``f`` is the fault's name):
+
+==========================  =======================================================
+``{"action": "start",       begin a fault; ``seed`` decides whatever it has to draw
+"id": ..., "seed": ...}``
+``{"action": "stop",        end it
+"id": ...}``
+``f == "heal"``             end all that are in force
+==========================  =======================================================
+
+Each phase of a fault's life becomes an event of its own, given to ``record`` the moment it
+happens: ``requested`` (targets are known), ``effective`` (a probe has seen it work) or
+``ineffective`` (the reason in ``error``), ``ended``, ``recovered`` or ``unrecovered``. A fault
+that can't work on these hosts is told by an ``impossible`` event at setup, and again each time
+it is asked for. An operation never raises because a fault went wrong: a run goes on without it,
+and coverage tells.
+"""
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import HarnessFailure, SeatrialError
+from ..op import INFO, NEMESIS, Op
+from ..rng import Rng
+from .agents import Agents
+from .catalogue import kinds
+from .fault import Fault, FaultError
+from .heal import Healed, heal
+from .kind import Scene
+from .partition import links, watch
+
+if TYPE_CHECKING:
+    from ..test import Test
+
+HEAL = "heal"
+TROUBLE = (FaultError, SeatrialError, OSError, TimeoutError)
+
+Record = Callable[[Op], None]
+
+
+class Nemesis(Protocol):
+    """What breaks things. ``fs``: the operations it understands."""
+
+    fs: frozenset[str]
+
+    async def setup(self, test: Test, record: Record) -> None:
+        """Get ready; HarnessFailure when that is impossible."""
+
+    async def invoke(self, test: Test, op: Op) -> Op:
+        """Carry out one operation; return its completion."""
+
+    async def teardown(self, test: Test) -> list[Healed]:
+        """Undo everything, also after a failure; tell what was undone on each host."""
+
+    @property
+    def faults(self) -> list[Fault]:
+        """All faults so far, in the order they were asked for."""
+
+
+class FaultNemesis:
+    """The nemesis of the faults in the catalogue."""
+
+    def __init__(self, names: Iterable[str], *, targets: Sequence[str],
+                 deadline_s: float = 30.0) -> None:
+        self.kinds = kinds(names)
+        self.fs = frozenset((*self.kinds, HEAL))
+        self.faults: list[Fault] = []
+        self.impossible: dict[str, str] = {}
+        """Fault name -> why it can't work on these hosts; known after setup."""
+        self._targets = targets
+        self._deadline_s = deadline_s
+        self._record: Record = lambda op: None
+        self._scene: Scene | None = None
+        self._keeping_alive: asyncio.Task[None] | None = None
+
+    async def setup(self, test: Test, record: Record) -> None:
+        """Put an agent on every host, see that all hosts hear each other, tell what can't work."""
+        agents = Agents(test.nodes, secrets.token_hex(8), deadline_s=self._deadline_s)
+        self._record = record
+        await agents.install()
+        self._scene = scene = Scene(test, agents, self._targets)
+        self._keeping_alive = asyncio.create_task(agents.keep_alive())
+        if any(name.startswith("partition-") for name in self.kinds):
+            await self._hear_everybody(scene)
+        for name, kind in self.kinds.items():
+            if reason := kind.impossible(scene):
+                self.impossible[name] = reason
+                self._tell(test, name, {"phase": "impossible", "class": kind.cls}, reason)
+
+    async def _hear_everybody(self, scene: Scene) -> None:
+        """Without faults all beacons must arrive: else silence would prove nothing."""
+        try:
+            await watch(scene, set(), links(scene), scene.recover_s)
+        except FaultError as error:
+            raise HarnessFailure(f"{error}, though nothing is cut yet; the hosts must let each "
+                                 "other's UDP packets in") from error
+
+    async def invoke(self, test: Test, op: Op) -> Op:
+        """Start or stop a fault; the completion says how it stands."""
+        if op.f == HEAL:
+            for fault in list(self._active().values()):
+                await self._stop(test, fault)
+            return op.completed(INFO, {"action": HEAL})
+        if op.value["action"] == "start":
+            fault = await self._start(test, op.f, str(op.value["id"]), Rng(op.value["seed"]))
+        else:
+            fault = next(f for f in self.faults if f.id == op.value["id"])
+            if fault.is_active:
+                await self._stop(test, fault)
+        return op.completed(INFO, op.value, fault.error)
+
+    async def teardown(self, test: Test) -> list[Healed]:
+        """Heal all hosts. Faults still in force end here, with no proof of recovery."""
+        if self._keeping_alive is not None:
+            self._keeping_alive.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeping_alive
+        healed = await heal(test.nodes)
+        unreached = {host.host for host in healed if host.error}
+        for fault in list(self._active().values()):
+            if unreached.isdisjoint(fault.targets) and unreached.isdisjoint(fault.grudge):
+                fault.ended_ns = self._tell_phase(test, fault, "ended")
+        self._active().clear()
+        return healed
+
+    def _active(self) -> dict[str, Fault]:
+        return {} if self._scene is None else self._scene.active
+
+    async def _start(self, test: Test, name: str, id: str, rng: Rng) -> Fault:
+        scene = self._scene
+        assert scene is not None, "setup comes first"
+        kind = self.kinds[name]
+        fault = Fault(id, name, kind.cls)
+        self.faults.append(fault)
+        try:
+            if name in self.impossible:
+                raise FaultError(self.impossible[name])
+            await kind.aim(scene, fault, rng)
+        except TROUBLE as error:
+            fault.requested_ns = fault.ended_ns = self._tell_phase(test, fault, "requested")
+            self._fail(test, fault, "ineffective", error)
+            return fault
+        scene.active[id] = fault
+        fault.requested_ns = self._tell_phase(test, fault, "requested")
+        try:
+            await kind.start(scene, fault)
+            await kind.prove(scene, fault)
+        except TROUBLE as error:
+            self._fail(test, fault, "ineffective", error)
+        else:
+            fault.effective_ns = self._tell_phase(test, fault, "effective")
+        return fault
+
+    async def _stop(self, test: Test, fault: Fault) -> None:
+        """End a fault. One that can't be ended stays in force, for ``heal`` to try again."""
+        scene = self._scene
+        assert scene is not None, "setup comes first"
+        kind = self.kinds[fault.name]
+        try:
+            await kind.stop(scene, fault)
+        except TROUBLE as error:
+            self._fail(test, fault, "unrecovered", error)
+            return
+        scene.active.pop(fault.id, None)
+        fault.ended_ns = self._tell_phase(test, fault, "ended")
+        try:
+            await kind.prove_recovery(scene, fault)
+        except TROUBLE as error:
+            self._fail(test, fault, "unrecovered", error)
+        else:
+            fault.recovered_ns = self._tell_phase(test, fault, "recovered")
+
+    def _fail(self, test: Test, fault: Fault, phase: str, error: Exception) -> None:
+        fault.error = str(error) or type(error).__name__
+        self._tell(test, fault.name, fault.value(phase), fault.error)
+
+    def _tell_phase(self, test: Test, fault: Fault, phase: str) -> int:
+        return self._tell(test, fault.name, fault.value(phase), fault.error)
+
+    def _tell(self, test: Test, f: str, value: dict[str, Any], error: str | None) -> int:
+        """Record an event now; return its time."""
+        now_ns = test.now_ns()
+        self._record(Op(f, value, type=INFO, process=NEMESIS, time_ns=now_ns, error=error))
+        return now_ns

@@ -1,0 +1,106 @@
+"""Partitions: a grudge put into the hosts' firewalls, proven by beacons that stay out.
+
+Several may overlap in time. Each host drops the union of what the faults in force ask for, so
+proofs look at all of them: a link must be silent when this fault cuts it, and must work when
+no fault does.
+"""
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..protocols import Host
+from ..rng import Rng
+from . import grudge as shapes
+from .agents import call, everywhere, stop_everywhere
+from .fault import Fault, FaultError
+from .grudge import Grudge, hardest_hit, pairs
+from .kind import POLL_S, Scene
+from .probe import Pair, Probe, Verdict
+
+Shape = Callable[[Sequence[str], Rng], Grudge]
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A partition of one shape; ``min_nodes`` is the smallest cluster that has it."""
+
+    name: str
+    shape: Shape
+    min_nodes: int = 2
+    cls: str = "omission"
+
+    def impossible(self, scene: Scene) -> str | None:
+        count = len(scene.names)
+        if count < self.min_nodes:
+            return f"needs at least {self.min_nodes} nodes, there are {count}"
+        return scene.cannot("cut")
+
+    async def aim(self, scene: Scene, fault: Fault, rng: Rng) -> None:
+        fault.grudge = self.shape(scene.names, rng)
+        fault.targets = hardest_hit(scene.names, fault.grudge)
+
+    async def start(self, scene: Scene, fault: Fault) -> None:
+        async def cut(host: Host) -> None:
+            sources = [address for peer in sorted(fault.grudge[host.name])
+                       for address in scene.agents.addresses[peer]]
+            await call(host, "cut", id=fault.id, name=fault.name, sources=sources)
+
+        await everywhere(scene.hosts(fault.grudge), cut)
+
+    async def prove(self, scene: Scene, fault: Fault) -> None:
+        cut = pairs(fault.grudge)
+        await watch(scene, cut, links(scene) - cut - cut_by(scene.others(fault)), scene.prove_s)
+
+    async def stop(self, scene: Scene, fault: Fault) -> None:
+        await stop_everywhere(scene.hosts(fault.grudge), fault)
+
+    async def prove_recovery(self, scene: Scene, fault: Fault) -> None:
+        healed = pairs(fault.grudge) - cut_by(scene.others(fault))
+        await watch(scene, set(), healed, scene.recover_s)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderPartition(Partition):
+    """Isolates whoever leads at the moment that the fault strikes."""
+
+    async def aim(self, scene: Scene, fault: Fault, rng: Rng) -> None:
+        leader = (await scene.leaders())[0]
+        fault.grudge = shapes.isolate(scene.names, [leader.name])
+        fault.targets = [leader.name]
+
+
+def links(scene: Scene) -> set[Pair]:
+    """Return every (receiver, sender)."""
+    return {(a, b) for a in scene.names for b in scene.names if a != b}
+
+
+def cut_by(faults: Sequence[Fault]) -> set[Pair]:
+    """Return the links that any of these faults cuts."""
+    return {pair for fault in faults for pair in pairs(fault.grudge)}
+
+
+async def watch(scene: Scene, silent: set[Pair], flowing: set[Pair], limit_s: float) -> None:
+    """Read the beacons until they prove that these links are silent and those work."""
+    probe = Probe(scene.agents.addresses, sorted(silent), sorted(flowing))
+    deadline = time.monotonic() + limit_s
+    while True:
+        verdict: Verdict = probe.add(await scene.agents.views())
+        if verdict.proven:
+            return
+        if verdict.final or time.monotonic() > deadline:
+            raise FaultError(verdict.reason)
+        await asyncio.sleep(POLL_S)
+
+
+KINDS = (
+    Partition("partition-halves", lambda nodes, rng: shapes.halves(nodes)),
+    Partition("partition-one", shapes.one),
+    Partition("partition-majority", shapes.random_majority),
+    Partition("partition-majorities-ring", shapes.majorities_ring, min_nodes=4),
+    Partition("partition-bridge", shapes.bridge, min_nodes=3),
+    LeaderPartition("partition-leader", shapes.one),
+    Partition("partition-one-way", shapes.one_way),
+)

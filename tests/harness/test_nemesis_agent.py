@@ -1,0 +1,111 @@
+"""The on-host agent's own parts: processes that are what they were, ids, rules."""
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from seatrial.harness.nemesis import agent
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+        yield process
+        process.kill()
+
+
+def wait_for(condition: object) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():          # type: ignore[operator]
+        assert time.monotonic() < deadline, "never came true"
+        time.sleep(0.005)
+
+
+def test_a_process_is_stopped_and_continued_by_pid_and_start_time(
+    sleeper: subprocess.Popen[bytes],
+) -> None:
+    ((pid, start),) = agent.identify([sleeper.pid])
+    assert agent.send_signal(pid, start, signal.SIGSTOP)
+    wait_for(lambda: agent.is_stopped(pid, start))
+    assert agent.send_signal(pid, start, signal.SIGCONT)
+    wait_for(lambda: not agent.is_stopped(pid, start))
+
+
+def test_a_pid_that_was_given_to_another_process_is_never_signalled(
+    sleeper: subprocess.Popen[bytes],
+) -> None:
+    ((pid, start),) = agent.identify([sleeper.pid])
+    assert not agent.send_signal(pid, start - 1, signal.SIGKILL)
+    assert agent.start_time(pid) == start
+
+
+def test_a_dead_process_is_neither_signalled_nor_stopped(
+    sleeper: subprocess.Popen[bytes],
+) -> None:
+    ((pid, start),) = agent.identify([sleeper.pid])
+    sleeper.kill()
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)     # dead, and still a zombie
+    assert not agent.send_signal(pid, start, signal.SIGSTOP)
+    assert not agent.is_stopped(pid, start)
+    assert agent.identify([pid]) == []
+    sleeper.wait()
+    assert not agent.send_signal(pid, start, signal.SIGSTOP)
+
+
+def test_a_process_with_one_running_thread_is_not_stopped() -> None:
+    """Each thread counts: the kernel stops them one by one."""
+    states = {"1": ["T"], "2": ["S"]}
+    start = ["S", *["0"] * 18, "77"]
+
+    def stat_fields(path: str) -> list[str]:
+        task = path.split("/")[-2]
+        return states[task] if "/task/" in path else start
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agent, "stat_fields", stat_fields)
+        patch.setattr(agent.os, "listdir", lambda path: list(states))
+        assert not agent.is_stopped(1, 77)
+        states["2"] = ["T"]
+        assert agent.is_stopped(1, 77)
+
+
+@pytest.mark.parametrize("id", ["", "../x", "a/b", "a b", "a\n"])
+def test_an_id_that_would_leave_the_journal_is_refused(id: str) -> None:
+    with pytest.raises(agent.AgentError, match="expected letters"):
+        agent.entry_path(id)
+
+
+@pytest.mark.parametrize("source", ["n1", "1.2.3", "-j ACCEPT", "1.2.3.4 -j ACCEPT"])
+def test_only_addresses_become_rules(source: str) -> None:
+    with pytest.raises(agent.AgentError, match="expected an IP address"):
+        agent.chain_rules(4, [], [source])
+
+
+def test_the_controller_and_neighbour_discovery_come_before_every_drop() -> None:
+    rules = agent.chain_rules(6, ["fd::9", "10.0.0.9"], ["fd::2", "10.0.0.2"])
+    assert rules == [
+        "-A SEATRIAL-IN -s fd::9 -j RETURN",
+        "-A SEATRIAL-IN -p ipv6-icmp --icmpv6-type 135 -j RETURN",
+        "-A SEATRIAL-IN -p ipv6-icmp --icmpv6-type 136 -j RETURN",
+        "-A SEATRIAL-IN -s fd::2 -j DROP"]
+    assert agent.chain_rules(4, ["fd::9", "10.0.0.9"], ["fd::2", "10.0.0.2"]) == [
+        "-A SEATRIAL-IN -s 10.0.0.9 -j RETURN", "-A SEATRIAL-IN -s 10.0.0.2 -j DROP"]
+
+
+def test_the_agent_needs_nothing_but_the_standard_library_of_python_3_9() -> None:
+    """It runs on hosts where nothing of ours is installed."""
+    import ast
+    from pathlib import Path
+
+    source = Path(agent.__file__).read_text()
+    tree = ast.parse(source, feature_version=(3, 9))
+    modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import)
+               for alias in node.names}
+    modules |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.split(".")[0] for name in modules} <= set(sys.stdlib_module_names)

@@ -1,0 +1,108 @@
+"""Five hosts with a listener on each, and a nemesis whose story is written down."""
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from seatrial.harness.hosts import LocalWorld
+from seatrial.harness.nemesis import FaultNemesis
+from seatrial.harness.nemesis.fault import Fault
+from seatrial.harness.op import NEMESIS, Op
+from seatrial.harness.protocols import Host
+
+from .listener import ListenerSystem, Story
+
+
+@dataclass(frozen=True)
+class Rig:
+    """Hosts of one lab, and what runs on them."""
+
+    world: LocalWorld
+    system: ListenerSystem
+
+    @property
+    def hosts(self) -> Sequence[Host]:
+        return self.world.hosts
+
+    @property
+    def links(self) -> set[tuple[str, str]]:
+        """Every (receiver, sender)."""
+        names = [host.name for host in self.hosts]
+        return {(a, b) for a in names for b in names if a != b}
+
+
+@contextmanager
+def rig_of(nodes: int) -> Iterator[Rig]:
+    """Make a lab, start its listeners; take it down whatever happens."""
+    world = LocalWorld.create(nodes=nodes)
+    try:
+        rig = Rig(world, ListenerSystem())
+        asyncio.run(world.up())
+        restart(rig)
+        yield rig
+    finally:
+        world.destroy()
+
+
+def restart(rig: Rig) -> None:
+    """Start the listeners that don't run."""
+    async def all_of_them() -> None:
+        await asyncio.gather(*(rig.system.start(None, host) for host in rig.hosts))
+
+    asyncio.run(all_of_them())
+
+
+def tell(rig: Rig, names: Sequence[str], body: Callable[[FaultNemesis, Story], Awaitable[None]],
+         *, deadline_s: float = 30.0, targets: Sequence[str] = ("one",)) -> Story:
+    """Run a story with a nemesis that is set up, and torn down whatever happens."""
+    story = Story(rig.hosts, rig.system)
+
+    async def run() -> None:
+        nemesis = FaultNemesis(names, targets=targets, deadline_s=deadline_s)
+        try:
+            await nemesis.setup(story.test, story.events.append)
+            await body(nemesis, story)
+        finally:
+            for healed in await nemesis.teardown(story.test):
+                assert healed.error is None
+
+    asyncio.run(run())
+    return story
+
+
+async def start(nemesis: FaultNemesis, story: Story, name: str, seed: int = 7,
+                id: str = "0-0") -> Fault:
+    await nemesis.invoke(story.test, Op(name, {"action": "start", "id": id, "seed": seed},
+                                        process=NEMESIS))
+    return nemesis.faults[-1]
+
+
+async def stop(nemesis: FaultNemesis, story: Story, fault: Fault) -> None:
+    await nemesis.invoke(story.test, Op(fault.name, {"action": "stop", "id": fault.id},
+                                        process=NEMESIS))
+
+
+async def all_rules(host: Host) -> str:
+    """Return all rules of both IP versions, without comments and packet counts."""
+    saved = [(await host.run([tool])).stdout for tool in ("iptables-save", "ip6tables-save")]
+    return re.sub(r"\[\d+:\d+\]", "", "\n".join(
+        line for line in "\n".join(saved).splitlines() if not line.startswith("#")))
+
+
+class Sabotaged:
+    """A kind of fault whose start is undone behind the nemesis's back."""
+
+    def __init__(self, kind: Any, undo: Callable[[Any, Fault], Awaitable[object]]) -> None:
+        self.kind = kind
+        self.undo = undo
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.kind, name)
+
+    async def start(self, scene: Any, fault: Fault) -> None:
+        await self.kind.start(scene, fault)
+        await self.undo(scene, fault)
