@@ -194,7 +194,8 @@ class Scheduler:
         if op.process < 0:
             op.time_ns = now_ns
         self._record(op)
-        self._gen = self._gen.update(self._test, self._ctx, op)
+        if self._gen.hears:
+            self._gen = self._gen.update(self._test, self._ctx, op)
         self._wheel.arm(worker, now_ns + self._limits_ns[thread])
         worker.give(op)
 
@@ -212,7 +213,8 @@ class Scheduler:
         else:
             self._ctx = self._ctx.freed(thread, time_ns)
         self._record(completion)
-        self._gen = self._gen.update(self._test, self._ctx, completion)
+        if self._gen.hears:
+            self._gen = self._gen.update(self._test, self._ctx, completion)
         if completion.type == INFO and worker.process >= 0:
             self._ctx = self._ctx.crashed(thread)
             self._replace(worker)

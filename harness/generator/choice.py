@@ -21,28 +21,37 @@ def weighted(gens: Mapping[Any, int] | Iterable[tuple[int, Any]]) -> Generator:
     for weight, _ in pairs:
         if weight < 1:
             raise ValueError(f"weighted: a weight must be at least 1, got {weight}")
-    return Mix(tuple(lift(g) for _, g in pairs), tuple(w for w, _ in pairs),
-               sum(w for w, _ in pairs), 0)
+    lifted = tuple(lift(g) for _, g in pairs)
+    weights = tuple(w for w, _ in pairs)
+    return Mix(lifted, weights, sum(weights), 0, one_hears(lifted))
 
 
 def any(*gens: Any) -> Generator:
     """Whichever can go soonest; those that can go at once take turns. All hear of all events."""
-    return Soonest(tuple(map(lift, each(gens))), 0, False)
+    lifted = tuple(map(lift, each(gens)))
+    return Soonest(lifted, 0, False, one_hears(lifted))
 
 
 def shortest_any(*gens: Any) -> Generator:
     """Like any, but over as soon as one of them is exhausted."""
-    return Soonest(tuple(map(lift, each(gens))), 0, True)
+    lifted = tuple(map(lift, each(gens)))
+    return Soonest(lifted, 0, True, one_hears(lifted))
 
 
 def flip_flop(*gens: Any) -> Generator:
     """One operation of each in turn, until the one whose turn it is is exhausted."""
-    return FlipFlop(tuple(map(lift, each(gens))), 0)
+    lifted = tuple(map(lift, each(gens)))
+    return FlipFlop(lifted, 0, one_hears(lifted))
 
 
 def each(gens: tuple[Any, ...]) -> Iterable[Any]:
     """Return the alternatives: a single list means its items, as a choice of one means nothing."""
     return gens[0] if len(gens) == 1 and isinstance(gens[0], list | tuple) else gens
+
+
+def one_hears(gens: tuple[Generator, ...]) -> bool:
+    """Return whether events can change any of the children."""
+    return True in [gen.hears for gen in gens]
 
 
 def seeded_all(gens: tuple[Generator, ...], seed: int) -> tuple[Generator, ...]:
@@ -62,6 +71,7 @@ class Mix(Generator, frozen=True, gc=False):
     weights: tuple[int, ...]
     total: int
     state: int
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         rng = ctx.roster.rng
@@ -81,7 +91,7 @@ class Mix(Generator, frozen=True, gc=False):
                 after = answer[1]
                 if after is not gens[i]:
                     gens = replaced(gens, i, after)
-                return answer[0], Mix(gens, weights, total, state)
+                return answer[0], Mix(gens, weights, total, state, self.hears or after.hears)
             total -= weights[i]
             gens, weights = gens[:i] + gens[i + 1:], weights[:i] + weights[i + 1:]
             rng.state = state
@@ -89,10 +99,11 @@ class Mix(Generator, frozen=True, gc=False):
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         gens = tuple([gen.update(test, ctx, event) for gen in self.gens])
-        return Mix(gens, self.weights, self.total, self.state)
+        return Mix(gens, self.weights, self.total, self.state, one_hears(gens))
 
     def seeded(self, seed: int) -> Generator:
-        return Mix(seeded_all(self.gens, seed), self.weights, self.total, seed)
+        gens = seeded_all(self.gens, seed)
+        return Mix(gens, self.weights, self.total, seed, self.hears)
 
 
 class Soonest(Generator, frozen=True, gc=False):
@@ -101,6 +112,7 @@ class Soonest(Generator, frozen=True, gc=False):
     gens: tuple[Generator, ...]
     turn: int
     shortest: bool
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         gens, n, now = self.gens, len(self.gens), ctx.time_ns
@@ -120,14 +132,16 @@ class Soonest(Generator, frozen=True, gc=False):
                     break                        # nobody can be sooner than now
         if best is None:
             return PENDING if pending else None
-        return best[0], Soonest(replaced(gens, at, best[1]), (at + 1) % n, self.shortest)
+        op, after = best
+        return op, Soonest(replaced(gens, at, after), (at + 1) % n, self.shortest,
+                           self.hears or after.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         gens = tuple([gen.update(test, ctx, event) for gen in self.gens])
-        return Soonest(gens, self.turn, self.shortest)
+        return Soonest(gens, self.turn, self.shortest, one_hears(gens))
 
     def seeded(self, seed: int) -> Generator:
-        return Soonest(seeded_all(self.gens, seed), self.turn, self.shortest)
+        return Soonest(seeded_all(self.gens, seed), self.turn, self.shortest, self.hears)
 
 
 class FlipFlop(Generator, frozen=True, gc=False):
@@ -135,6 +149,7 @@ class FlipFlop(Generator, frozen=True, gc=False):
 
     gens: tuple[Generator, ...]
     turn: int
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         if not self.gens:
@@ -142,11 +157,13 @@ class FlipFlop(Generator, frozen=True, gc=False):
         answer = self.gens[self.turn].op(test, ctx)
         if answer is None or answer is PENDING:
             return answer
-        gens = replaced(self.gens, self.turn, answer[1])
-        return answer[0], FlipFlop(gens, (self.turn + 1) % len(gens))
+        op, after = answer
+        gens = replaced(self.gens, self.turn, after)
+        return op, FlipFlop(gens, (self.turn + 1) % len(gens), self.hears or after.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
-        return FlipFlop(tuple([gen.update(test, ctx, event) for gen in self.gens]), self.turn)
+        gens = tuple([gen.update(test, ctx, event) for gen in self.gens])
+        return FlipFlop(gens, self.turn, one_hears(gens))
 
     def seeded(self, seed: int) -> Generator:
-        return FlipFlop(seeded_all(self.gens, seed), self.turn)
+        return FlipFlop(seeded_all(self.gens, seed), self.turn, self.hears)

@@ -14,17 +14,18 @@ import msgspec
 
 from ..errors import BadInput
 from ..op import Op
+from .choice import one_hears, replaced
 from .context import Context, bits
 from .lift import LazyList, chain, lift
 from .protocol import NOTHING, PENDING, Answer, Generator, split
-from .threads import OnThreads, is_client
+from .threads import clients
 
 Key = bytes | str | int
 
 
 def sequential_generator(keys: Iterable[Key], of_key: Callable[[Any], Any]) -> Generator:
     """One key after the other, with all threads."""
-    return chain(WithKey(key_bytes(key), lift(of_key(key))) for key in keys)
+    return chain(with_key(key, of_key) for key in keys)
 
 
 def concurrent_generator(threads: int, keys: Iterable[Key], of_key: Callable[[Any], Any], *,
@@ -38,7 +39,7 @@ def concurrent_generator(threads: int, keys: Iterable[Key], of_key: Callable[[An
     if threads < 1 or (at_once is not None and at_once < 1):
         raise ValueError(f"concurrent_generator: threads and at_once must be at least 1, got "
                          f"{threads} and {at_once}")
-    return OnThreads(is_client, Keys(of_key, threads, at_once, (), LazyList(iter(keys)), 0, 0))
+    return clients(Keys(of_key, threads, at_once, (), LazyList(iter(keys)), 0, 0, False))
 
 
 def key_bytes(key: Key) -> bytes:
@@ -46,27 +47,35 @@ def key_bytes(key: Key) -> bytes:
     return key if isinstance(key, bytes) else str(key).encode()
 
 
+def with_key(key: Key, of_key: Callable[[Any], Any]) -> Generator:
+    """Return the generator of one key."""
+    lifted = lift(of_key(key))
+    return WithKey(key_bytes(key), lifted, lifted.hears)
+
+
 class WithKey(Generator, frozen=True, gc=False):
     """Sets the key of each operation; hears only of events with that key."""
 
     key: bytes
     gen: Generator
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         answer = self.gen.op(test, ctx)
         if answer is None or answer is PENDING:
             return answer
-        answer[0].key = self.key
-        return answer[0], WithKey(self.key, answer[1])
+        op, after = answer
+        op.key = self.key
+        return op, WithKey(self.key, after, after.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         if event.key != self.key:
             return self
         after = self.gen.update(test, ctx, event)
-        return self if after is self.gen else WithKey(self.key, after)
+        return self if after is self.gen else WithKey(self.key, after, after.hears)
 
     def seeded(self, seed: int) -> Generator:
-        return WithKey(self.key, self.gen.seeded(seed))
+        return WithKey(self.key, self.gen.seeded(seed), self.hears)
 
 
 @lru_cache(maxsize=64)
@@ -95,6 +104,7 @@ class Keys(Generator, frozen=True, gc=False):
     rest: LazyList
     taken: int
     seed: int
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         masks = groups(ctx.threads, self.size, self.at_once)
@@ -125,13 +135,13 @@ class Keys(Generator, frozen=True, gc=False):
                 return None
             if not ctx.all_free:
                 return PENDING                    # the last key's operations are still going on
-            gen = WithKey(key_bytes(cell[0]), lift(self.of_key(cell[0])).seeded(
-                split(self.seed, taken)))
+            gen = with_key(cell[0], self.of_key).seeded(split(self.seed, taken))
             rest, taken = cell[1], taken + 1
         if answer is PENDING:
             return PENDING
-        after = (*gens[:i], answer[1], *gens[i + 1:])
-        return answer[0], Keys(self.of_key, self.size, self.at_once, after, rest, taken, self.seed)
+        op, after = answer
+        return op, Keys(self.of_key, self.size, self.at_once, replaced(gens, i, after), rest, taken,
+                        self.seed, self.hears or after.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         if not self.gens:
@@ -143,8 +153,8 @@ class Keys(Generator, frozen=True, gc=False):
                 after = gen.update(test, ctx.only(mask), event)
                 if after is gen:
                     return self
-                gens = (*self.gens[:i], after, *self.gens[i + 1:])
-                return msgspec.structs.replace(self, gens=gens)
+                gens = replaced(self.gens, i, after)
+                return msgspec.structs.replace(self, gens=gens, hears=one_hears(gens))
         return self
 
     def seeded(self, seed: int) -> Generator:

@@ -81,6 +81,8 @@ def fill(op: Op, ctx: Context) -> Op | None:
 class Once(Generator, frozen=True, gc=False):
     """One given operation."""
 
+    hears = False
+
     template: Op
 
     def op(self, test: Any, ctx: Context) -> Answer:
@@ -91,6 +93,8 @@ class Once(Generator, frozen=True, gc=False):
 
 class Function(Generator, frozen=True, gc=False):
     """A function, called for each operation. It is not called while no thread is free."""
+
+    hears = False
 
     f: Callable[..., Any]
     takes_context: bool
@@ -108,7 +112,7 @@ class Function(Generator, frozen=True, gc=False):
             op = fill(op_from(made), ctx)
             return PENDING if op is None else (op, self._at(rng.state))
         gen = lift(made).seeded(rng.next64())
-        return Returned(gen, self._at(rng.state)).op(test, ctx)
+        return Returned(gen, self._at(rng.state), gen.hears).op(test, ctx)
 
     def _at(self, state: int) -> Function:
         return self if state == self.state else Function(self.f, self.takes_context, state)
@@ -122,6 +126,7 @@ class Returned(Generator, frozen=True, gc=False):
 
     gen: Generator
     function: Function
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         answer = self.gen.op(test, ctx)
@@ -130,13 +135,17 @@ class Returned(Generator, frozen=True, gc=False):
         if answer is PENDING:
             return PENDING
         op, after = answer
-        return op, self.function if after is NOTHING else Returned(after, self.function)
+        if after is NOTHING:
+            return op, self.function
+        return op, Returned(after, self.function, after.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
-        return Returned(self.gen.update(test, ctx, event), self.function)
+        after = self.gen.update(test, ctx, event)
+        return Returned(after, self.function, after.hears)
 
     def seeded(self, seed: int) -> Generator:
-        return Returned(self.gen.seeded(split(seed, 0)), self.function._at(split(seed, 1)))
+        function = self.function._at(split(seed, 1))
+        return Returned(self.gen.seeded(split(seed, 0)), function, self.hears)
 
 
 class LazyList:
@@ -169,6 +178,7 @@ class Chain(Generator, frozen=True, gc=False):
     rest: LazyList
     taken: int                   # how many items of the list were taken: the next one's number
     seed: int
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         gen, rest, taken = self.current, self.rest, self.taken
@@ -177,7 +187,8 @@ class Chain(Generator, frozen=True, gc=False):
             if answer is PENDING:
                 return PENDING
             if answer is not None:
-                return answer[0], Chain(answer[1], rest, taken, self.seed)
+                after = answer[1]
+                return answer[0], Chain(after, rest, taken, self.seed, after.hears)
             cell = rest.cell()
             if cell is None:
                 return None
@@ -186,12 +197,14 @@ class Chain(Generator, frozen=True, gc=False):
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         after = self.current.update(test, ctx, event)
-        return self if after is self.current else Chain(after, self.rest, self.taken, self.seed)
+        if after is self.current:
+            return self
+        return Chain(after, self.rest, self.taken, self.seed, after.hears)
 
     def seeded(self, seed: int) -> Generator:
-        return Chain(self.current, self.rest, self.taken, seed)
+        return Chain(self.current, self.rest, self.taken, seed, self.hears)
 
 
 def chain(items: Iterable[Any]) -> Generator:
     """Return these one after the other."""
-    return Chain(NOTHING, LazyList(iter(items)), 0, 0)
+    return Chain(NOTHING, LazyList(iter(items)), 0, 0, False)

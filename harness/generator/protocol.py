@@ -50,6 +50,15 @@ PENDING = Pending.PENDING
 class Generator(msgspec.Struct, frozen=True, gc=False):
     """A source of operations. Subclasses are immutable structs: their fields are their state."""
 
+    @property
+    def hears(self) -> bool:
+        """Whether events can change this generator. If not, ``update`` need not be called.
+
+        Most trees hear of nothing, and telling them of every event costs as much as asking
+        them. So combinators carry their children's answer as a field.
+        """
+        return True
+
     def op(self, test: Any, ctx: Context) -> Answer:
         """Return (operation, next generator), PENDING, or None."""
         raise NotImplementedError(f"{type(self).__name__}.op")
@@ -68,6 +77,8 @@ Answer = tuple[Op, Generator] | Pending | None
 
 class Nothing(Generator, frozen=True, gc=False):
     """The exhausted generator."""
+
+    hears = False
 
     def op(self, test: Any, ctx: Context) -> Answer:
         return None

@@ -28,12 +28,14 @@ def phases(*gens: Any) -> Generator:
 
 def synchronize(gen: Any) -> Generator:
     """``gen``, from the moment when all its threads are free."""
-    return Synchronize(lift(gen))
+    lifted = lift(gen)
+    return Synchronize(lifted, lifted.hears)
 
 
 def limit(n: int, gen: Any) -> Generator:
     """At most ``n`` operations."""
-    return Limit(n, lift(gen))
+    lifted = lift(gen)
+    return Limit(n, lifted, lifted.hears)
 
 
 def once(gen: Any) -> Generator:
@@ -46,12 +48,13 @@ def repeat(gen: Any, times: int | None = None) -> Generator:
 
     ``gen`` itself doesn't move on, except that each operation gets draws of its own.
     """
-    return Repeat(lift(gen), -1 if times is None else times, 0, 0)
+    lifted = lift(gen)
+    return Repeat(lifted, -1 if times is None else times, 0, 0, lifted.hears)
 
 
 def cycle(gen: Any, times: int | None = None) -> Generator:
     """All of ``gen``, started over when it is exhausted, for ever or so many times."""
-    return Cycle(lift(gen), -1 if times is None else times, NOTHING, 0, 0)
+    return Cycle(lift(gen), -1 if times is None else times, NOTHING, 0, 0, False)
 
 
 def until_ok(gen: Any) -> Generator:
@@ -63,12 +66,13 @@ class Synchronize(Generator, frozen=True, gc=False):
     """Waits for all threads, then is its child."""
 
     gen: Generator
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         return self.gen.op(test, ctx) if ctx.all_free else PENDING
 
     def seeded(self, seed: int) -> Generator:
-        return Synchronize(self.gen.seeded(seed))
+        return Synchronize(self.gen.seeded(seed), self.hears)
 
 
 class Limit(Generator, frozen=True, gc=False):
@@ -76,6 +80,7 @@ class Limit(Generator, frozen=True, gc=False):
 
     left: int
     gen: Generator
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         if self.left <= 0:
@@ -83,14 +88,15 @@ class Limit(Generator, frozen=True, gc=False):
         answer = self.gen.op(test, ctx)
         if answer is None or answer is PENDING:
             return answer
-        return answer[0], Limit(self.left - 1, answer[1])
+        after = answer[1]
+        return answer[0], Limit(self.left - 1, after, after.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         after = self.gen.update(test, ctx, event)
-        return self if after is self.gen else Limit(self.left, after)
+        return self if after is self.gen else Limit(self.left, after, after.hears)
 
     def seeded(self, seed: int) -> Generator:
-        return Limit(self.left, self.gen.seeded(seed))
+        return Limit(self.left, self.gen.seeded(seed), self.hears)
 
 
 class Repeat(Generator, frozen=True, gc=False):
@@ -100,6 +106,7 @@ class Repeat(Generator, frozen=True, gc=False):
     left: int
     done: int
     seed: int
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         if self.left == 0:
@@ -108,14 +115,17 @@ class Repeat(Generator, frozen=True, gc=False):
         if answer is None or answer is PENDING:
             return answer
         gen = self.gen.seeded(split(self.seed, self.done))
-        return answer[0], Repeat(gen, self.left - 1, self.done + 1, self.seed)
+        return answer[0], Repeat(gen, self.left - 1, self.done + 1, self.seed, self.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         after = self.gen.update(test, ctx, event)
-        return self if after is self.gen else msgspec.structs.replace(self, gen=after)
+        if after is self.gen:
+            return self
+        return msgspec.structs.replace(self, gen=after, hears=after.hears)
 
     def seeded(self, seed: int) -> Generator:
-        return Repeat(self.gen.seeded(split(seed, -1)), self.left, self.done, seed)
+        gen = self.gen.seeded(split(seed, -1))
+        return Repeat(gen, self.left, self.done, seed, self.hears)
 
 
 class Cycle(Generator, frozen=True, gc=False):
@@ -126,6 +136,7 @@ class Cycle(Generator, frozen=True, gc=False):
     current: Generator
     started: int
     seed: int
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         left, current, started = self.left, self.current, self.started
@@ -138,11 +149,14 @@ class Cycle(Generator, frozen=True, gc=False):
             answer = current.op(test, ctx)       # None again: an empty cycle is over
         if answer is None or answer is PENDING:
             return answer
-        return answer[0], Cycle(self.gen, left, answer[1], started, self.seed)
+        after = answer[1]
+        return answer[0], Cycle(self.gen, left, after, started, self.seed, after.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         after = self.current.update(test, ctx, event)
-        return self if after is self.current else msgspec.structs.replace(self, current=after)
+        if after is self.current:
+            return self
+        return msgspec.structs.replace(self, current=after, hears=after.hears)
 
     def seeded(self, seed: int) -> Generator:
         return msgspec.structs.replace(self, seed=seed)

@@ -13,7 +13,7 @@ import msgspec
 
 from ..errors import BadInput
 from ..op import INVOKE, Op
-from .choice import any, replaced, seeded_all
+from .choice import any, one_hears, replaced, seeded_all
 from .context import Context, Thread, bits
 from .lift import lift
 from .protocol import PENDING, Answer, Generator, split
@@ -48,18 +48,19 @@ def on_threads(which: Callable[[Thread], bool] | Collection[Thread] | Thread,
         which = Named(frozenset([which]))
     elif not callable(which):
         which = Named(frozenset(which))
-    return OnThreads(which, lift(gen))
+    lifted = lift(gen)
+    return OnThreads(which, lifted, lifted.hears)
 
 
 def clients(gen: Any, nemesis_gen: Any = None) -> Generator:
     """``gen`` on the clients (and, if given, another one on the nemesis)."""
-    ours = OnThreads(is_client, lift(gen))
+    ours = on_threads(is_client, gen)
     return ours if nemesis_gen is None else any(ours, nemesis(nemesis_gen))
 
 
 def nemesis(gen: Any, clients_gen: Any = None) -> Generator:
     """``gen`` on all lanes of the nemesis (and, if given, another one on the clients)."""
-    ours = OnThreads(is_nemesis, lift(gen))
+    ours = on_threads(is_nemesis, gen)
     return ours if clients_gen is None else any(ours, clients(clients_gen))
 
 
@@ -68,22 +69,26 @@ def reserve(*parts: Any) -> Generator:
     if len(parts) % 2 == 0:
         raise ValueError("reserve expects count, generator, count, generator..., and a generator "
                          "for all other threads")
-    return Reserve(tuple(parts[:-1:2]), tuple(map(lift, (*parts[1::2], parts[-1]))))
+    lifted = tuple(map(lift, (*parts[1::2], parts[-1])))
+    return Reserve(tuple(parts[:-1:2]), lifted, one_hears(lifted))
 
 
 def each_thread(gen: Any) -> Generator:
     """A copy of ``gen`` for each thread."""
-    return EachThread(lift(gen), (), (), 0, False)
+    lifted = lift(gen)
+    return EachThread(lifted, (), (), 0, False, lifted.hears)
 
 
 def each_process(gen: Any) -> Generator:
     """A copy of ``gen`` for each process: a thread starts over under its next process."""
-    return EachThread(lift(gen), (), (), 0, True)
+    lifted = lift(gen)
+    return EachThread(lifted, (), (), 0, True, lifted.hears)
 
 
 def process_limit(n: int, gen: Any) -> Generator:
     """``gen``, until going on could take more than ``n`` different processes."""
-    return ProcessLimit(n, frozenset(), lift(gen))
+    lifted = lift(gen)
+    return ProcessLimit(n, frozenset(), lifted, lifted.hears)
 
 
 def concurrency_limit(n: int, gen: Any) -> Generator:
@@ -96,22 +101,24 @@ class OnThreads(Generator, frozen=True, gc=False):
 
     which: Callable[[Thread], bool]
     gen: Generator
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         answer = self.gen.op(test, ctx.only(ctx.roster.select(self.which)))
         if answer is None or answer is PENDING:
             return answer
-        return answer[0], OnThreads(self.which, answer[1])
+        after = answer[1]
+        return answer[0], OnThreads(self.which, after, after.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         mask = ctx.roster.select(self.which)
         if not mask >> ctx.thread_of(event.process) & 1:
             return self
         after = self.gen.update(test, ctx.only(mask), event)
-        return self if after is self.gen else OnThreads(self.which, after)
+        return self if after is self.gen else OnThreads(self.which, after, after.hears)
 
     def seeded(self, seed: int) -> Generator:
-        return OnThreads(self.which, self.gen.seeded(seed))
+        return OnThreads(self.which, self.gen.seeded(seed), self.hears)
 
 
 @lru_cache(maxsize=256)
@@ -133,6 +140,7 @@ class Reserve(Generator, frozen=True, gc=False):
 
     counts: tuple[int, ...]
     gens: tuple[Generator, ...]
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         masks, gens, n = divide(ctx.threads, self.counts), self.gens, len(self.gens)
@@ -151,18 +159,20 @@ class Reserve(Generator, frozen=True, gc=False):
                     break
         if best is None:
             return PENDING if pending else None
-        return best[0], Reserve(self.counts, replaced(gens, at, best[1]))
+        op, after = best
+        return op, Reserve(self.counts, replaced(gens, at, after), self.hears or after.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         thread = ctx.thread_of(event.process)
         for i, mask in enumerate(divide(ctx.threads, self.counts)):
             if mask >> thread & 1:
                 after = self.gens[i].update(test, ctx.only(mask), event)
-                return Reserve(self.counts, replaced(self.gens, i, after))
+                gens = replaced(self.gens, i, after)
+                return Reserve(self.counts, gens, one_hears(gens))
         return self
 
     def seeded(self, seed: int) -> Generator:
-        return Reserve(self.counts, seeded_all(self.gens, seed))
+        return Reserve(self.counts, seeded_all(self.gens, seed), self.hears)
 
 
 class EachThread(Generator, frozen=True, gc=False):
@@ -173,6 +183,7 @@ class EachThread(Generator, frozen=True, gc=False):
     processes: tuple[int, ...]
     seed: int
     by_process: bool
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         now = self._current(ctx)
@@ -192,7 +203,9 @@ class EachThread(Generator, frozen=True, gc=False):
                     break
         if best is None:
             return PENDING if pending else None
-        return best[0], msgspec.structs.replace(now, copies=replaced(now.copies, at, best[1]))
+        op, after = best
+        return op, msgspec.structs.replace(now, copies=replaced(now.copies, at, after),
+                                           hears=now.hears or after.hears)
 
     def _current(self, ctx: Context) -> EachThread:
         """Return this with a copy for each thread, and for each process if so wanted."""
@@ -201,7 +214,7 @@ class EachThread(Generator, frozen=True, gc=False):
             return self
         old = dict(zip(self.processes, self.copies, strict=True))
         copies = tuple(old.get(p) or self.gen.seeded(split(self.seed, p)) for p in processes)
-        return EachThread(self.gen, copies, processes, self.seed, self.by_process)
+        return EachThread(self.gen, copies, processes, self.seed, self.by_process, self.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         now, thread = self._current(ctx), ctx.thread_of(event.process)
@@ -212,7 +225,7 @@ class EachThread(Generator, frozen=True, gc=False):
         return self
 
     def seeded(self, seed: int) -> Generator:
-        return EachThread(self.gen, self.copies, self.processes, seed, self.by_process)
+        return EachThread(self.gen, self.copies, self.processes, seed, self.by_process, self.hears)
 
 
 class ProcessLimit(Generator, frozen=True, gc=False):
@@ -221,19 +234,22 @@ class ProcessLimit(Generator, frozen=True, gc=False):
     n: int
     seen: frozenset[int]
     gen: Generator
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         answer = self.gen.op(test, ctx)
         if answer is None or answer is PENDING:
             return answer
         seen = self.seen.union([ctx.processes[t] for t in bits(ctx.threads)])
-        return (answer[0], ProcessLimit(self.n, seen, answer[1])) if len(seen) <= self.n else None
+        op, after = answer
+        return (op, ProcessLimit(self.n, seen, after, after.hears)) if len(seen) <= self.n else None
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
-        return ProcessLimit(self.n, self.seen, self.gen.update(test, ctx, event))
+        after = self.gen.update(test, ctx, event)
+        return ProcessLimit(self.n, self.seen, after, after.hears)
 
     def seeded(self, seed: int) -> Generator:
-        return ProcessLimit(self.n, self.seen, self.gen.seeded(seed))
+        return ProcessLimit(self.n, self.seen, self.gen.seeded(seed), self.hears)
 
 
 class ConcurrencyLimit(Generator, frozen=True, gc=False):

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ..op import Op
-from .choice import replaced, seeded_all
+from .choice import one_hears, replaced, seeded_all
 from .context import Context
 from .lift import lift
 from .protocol import PENDING, SLEEP, Answer, Generator, split
@@ -31,12 +31,14 @@ def stagger(mean_s: float, gen: Any, *, catch_up: bool = True) -> Generator:
 
     The rate is that of all threads together: ``stagger(1 / 100, gen)`` makes 100 a second.
     """
-    return Stagger(lift(gen), 2 * ns(mean_s), NOT_STARTED, catch_up, 0)
+    lifted = lift(gen)
+    return Stagger(lifted, 2 * ns(mean_s), NOT_STARTED, catch_up, 0, lifted.hears)
 
 
 def delay(seconds: float, gen: Any, *, catch_up: bool = True) -> Generator:
     """Operations at equal intervals, for all threads together."""
-    return Delay(lift(gen), ns(seconds), NOT_STARTED, catch_up)
+    lifted = lift(gen)
+    return Delay(lifted, ns(seconds), NOT_STARTED, catch_up, lifted.hears)
 
 
 def sleep(seconds: float) -> Generator:
@@ -46,7 +48,8 @@ def sleep(seconds: float) -> Generator:
 
 def time_limit(seconds: float, gen: Any) -> Generator:
     """``gen`` for so long, counted from its first operation. A sleep at the end is cut short."""
-    return TimeLimit(lift(gen), ns(seconds), NOT_STARTED)
+    lifted = lift(gen)
+    return TimeLimit(lifted, ns(seconds), NOT_STARTED, lifted.hears)
 
 
 def cycle_times(*schedule: Any) -> Generator:
@@ -59,7 +62,8 @@ def cycle_times(*schedule: Any) -> Generator:
     spans_ns = tuple(map(ns, schedule[::2]))
     if min(spans_ns) <= 0:
         raise ValueError(f"cycle_times: each turn must last longer than 0 s, got {schedule[::2]}")
-    return CycleTimes(tuple(map(lift, schedule[1::2])), spans_ns, NOT_STARTED)
+    lifted = tuple(map(lift, schedule[1::2]))
+    return CycleTimes(lifted, spans_ns, NOT_STARTED, one_hears(lifted))
 
 
 class Stagger(Generator, frozen=True, gc=False):
@@ -70,21 +74,24 @@ class Stagger(Generator, frozen=True, gc=False):
     due_ns: int
     catch_up: bool
     state: int
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         answer = self.gen.op(test, ctx)
         if answer is None or answer is PENDING:
             return answer
-        op = answer[0]
+        op, after = answer
         op.time_ns = due = on_schedule(op, self.due_ns, ctx.time_ns, self.catch_up)
         rng = ctx.roster.rng
         rng.state = self.state
         due += rng.below(self.span_ns) if self.span_ns else 0
-        return op, Stagger(answer[1], self.span_ns, due, self.catch_up, rng.state)
+        return op, Stagger(after, self.span_ns, due, self.catch_up, rng.state, after.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         after = self.gen.update(test, ctx, event)
-        return self if after is self.gen else msgspec.structs.replace(self, gen=after)
+        if after is self.gen:
+            return self
+        return msgspec.structs.replace(self, gen=after, hears=after.hears)
 
     def seeded(self, seed: int) -> Generator:
         return msgspec.structs.replace(self, gen=self.gen.seeded(split(seed, 0)), state=seed)
@@ -97,18 +104,21 @@ class Delay(Generator, frozen=True, gc=False):
     step_ns: int
     due_ns: int
     catch_up: bool
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         answer = self.gen.op(test, ctx)
         if answer is None or answer is PENDING:
             return answer
-        op = answer[0]
+        op, after = answer
         op.time_ns = due = on_schedule(op, self.due_ns, ctx.time_ns, self.catch_up)
-        return op, Delay(answer[1], self.step_ns, due + self.step_ns, self.catch_up)
+        return op, Delay(after, self.step_ns, due + self.step_ns, self.catch_up, after.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         after = self.gen.update(test, ctx, event)
-        return self if after is self.gen else msgspec.structs.replace(self, gen=after)
+        if after is self.gen:
+            return self
+        return msgspec.structs.replace(self, gen=after, hears=after.hears)
 
     def seeded(self, seed: int) -> Generator:
         return msgspec.structs.replace(self, gen=self.gen.seeded(seed))
@@ -127,6 +137,7 @@ class TimeLimit(Generator, frozen=True, gc=False):
     gen: Generator
     limit_ns: int
     end_ns: int
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         end, now = self.end_ns, ctx.time_ns
@@ -135,7 +146,7 @@ class TimeLimit(Generator, frozen=True, gc=False):
         answer = self.gen.op(test, ctx)
         if answer is None or answer is PENDING:
             return answer
-        op = answer[0]
+        op, after = answer
         start = max(op.time_ns, now)
         if end == NOT_STARTED:
             end = start + self.limit_ns
@@ -143,14 +154,16 @@ class TimeLimit(Generator, frozen=True, gc=False):
             return None
         if op.type == SLEEP:
             op.value = min(op.value, (end - start) / SECOND_NS)
-        return op, TimeLimit(answer[1], self.limit_ns, end)
+        return op, TimeLimit(after, self.limit_ns, end, after.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         after = self.gen.update(test, ctx, event)
-        return self if after is self.gen else TimeLimit(after, self.limit_ns, self.end_ns)
+        if after is self.gen:
+            return self
+        return TimeLimit(after, self.limit_ns, self.end_ns, after.hears)
 
     def seeded(self, seed: int) -> Generator:
-        return TimeLimit(self.gen.seeded(seed), self.limit_ns, self.end_ns)
+        return TimeLimit(self.gen.seeded(seed), self.limit_ns, self.end_ns, self.hears)
 
 
 class CycleTimes(Generator, frozen=True, gc=False):
@@ -159,6 +172,7 @@ class CycleTimes(Generator, frozen=True, gc=False):
     gens: tuple[Generator, ...]
     spans_ns: tuple[int, ...]
     start_ns: int
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         now = ctx.time_ns
@@ -171,8 +185,9 @@ class CycleTimes(Generator, frozen=True, gc=False):
             if answer is PENDING:
                 return PENDING
             if max(answer[0].time_ns, now) < end:
-                gens = replaced(self.gens, i, answer[1])
-                return answer[0], CycleTimes(gens, self.spans_ns, start)
+                op, after = answer
+                gens = replaced(self.gens, i, after)
+                return op, CycleTimes(gens, self.spans_ns, start, self.hears or after.hears)
             now = end           # not in this turn: perhaps the next one has something by then
 
     def _turn(self, start: int, now: int) -> tuple[int, int]:
@@ -187,7 +202,7 @@ class CycleTimes(Generator, frozen=True, gc=False):
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         gens = tuple(gen.update(test, ctx, event) for gen in self.gens)
-        return msgspec.structs.replace(self, gens=gens)
+        return msgspec.structs.replace(self, gens=gens, hears=one_hears(gens))
 
     def seeded(self, seed: int) -> Generator:
         gens = seeded_all(self.gens, seed)

@@ -18,7 +18,8 @@ OnUpdate = Callable[[Generator, Any, Context, Op], Any]
 
 def map(f: Callable[[Op], Op], gen: Any) -> Generator:
     """``gen`` with ``f`` applied to each operation."""
-    return Map(f, lift(gen))
+    lifted = lift(gen)
+    return Map(f, lifted, lifted.hears)
 
 
 def f_map(names: Mapping[str, str], gen: Any) -> Generator:
@@ -26,12 +27,13 @@ def f_map(names: Mapping[str, str], gen: Any) -> Generator:
     def rename(op: Op) -> Op:
         op.f = names.get(op.f, op.f)
         return op
-    return Map(rename, lift(gen))
+    return map(rename, gen)
 
 
 def filter(keep: Callable[[Op], bool], gen: Any) -> Generator:
     """``gen`` without the operations that ``keep`` refuses."""
-    return Filter(keep, lift(gen))
+    lifted = lift(gen)
+    return Filter(keep, lifted, lifted.hears)
 
 
 def on_update(f: OnUpdate, gen: Any) -> Generator:
@@ -51,7 +53,8 @@ def trace(name: str, gen: Any) -> Generator:
 
 def validate(gen: Any) -> Generator:
     """``gen``, with each answer checked against the protocol."""
-    return Validate(lift(gen))
+    lifted = lift(gen)
+    return Validate(lifted, lifted.hears)
 
 
 class InvalidOp(HarnessFailure):
@@ -63,19 +66,21 @@ class Map(Generator, frozen=True, gc=False):
 
     f: Callable[[Op], Op]
     gen: Generator
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         answer = self.gen.op(test, ctx)
         if answer is None or answer is PENDING:
             return answer
-        return self.f(answer[0]), Map(self.f, answer[1])
+        after = answer[1]
+        return self.f(answer[0]), Map(self.f, after, after.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         after = self.gen.update(test, ctx, event)
-        return self if after is self.gen else Map(self.f, after)
+        return self if after is self.gen else Map(self.f, after, after.hears)
 
     def seeded(self, seed: int) -> Generator:
-        return Map(self.f, self.gen.seeded(seed))
+        return Map(self.f, self.gen.seeded(seed), self.hears)
 
 
 class Filter(Generator, frozen=True, gc=False):
@@ -83,6 +88,7 @@ class Filter(Generator, frozen=True, gc=False):
 
     keep: Callable[[Op], bool]
     gen: Generator
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         gen = self.gen
@@ -90,15 +96,16 @@ class Filter(Generator, frozen=True, gc=False):
             answer = gen.op(test, ctx)
             if answer is None or answer is PENDING:
                 return answer
-            if self.keep(answer[0]):
-                return answer[0], Filter(self.keep, answer[1])
-            gen = answer[1]
+            op, gen = answer
+            if self.keep(op):
+                return op, Filter(self.keep, gen, gen.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
-        return Filter(self.keep, self.gen.update(test, ctx, event))
+        after = self.gen.update(test, ctx, event)
+        return Filter(self.keep, after, after.hears)
 
     def seeded(self, seed: int) -> Generator:
-        return Filter(self.keep, self.gen.seeded(seed))
+        return Filter(self.keep, self.gen.seeded(seed), self.hears)
 
 
 class Watch(Generator, frozen=True, gc=False):
@@ -144,6 +151,7 @@ class Validate(Generator, frozen=True, gc=False):
     """Raises InvalidOp at the first answer that breaks the protocol."""
 
     gen: Generator
+    hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
         answer = self.gen.op(test, ctx)
@@ -152,13 +160,15 @@ class Validate(Generator, frozen=True, gc=False):
         if problem := what_is_wrong(answer, ctx):
             raise InvalidOp(f"generator {type(self.gen).__name__} answered {answer!r:.500} at "
                             f"{ctx.time_ns} ns: {problem}")
-        return answer[0], Validate(answer[1])
+        after = answer[1]
+        return answer[0], Validate(after, after.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
-        return Validate(self.gen.update(test, ctx, event))
+        after = self.gen.update(test, ctx, event)
+        return Validate(after, after.hears)
 
     def seeded(self, seed: int) -> Generator:
-        return Validate(self.gen.seeded(seed))
+        return Validate(self.gen.seeded(seed), self.hears)
 
 
 def what_is_wrong(answer: Any, ctx: Context) -> str | None:
