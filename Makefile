@@ -42,9 +42,10 @@ bench: ## measure commits and the harness itself; results in bench/results/
 	@$(prepare) test
 	@$(as_root) $(V)/python scripts/bench.py
 
-nightly: ## the randomised tests twenty times longer, and every way to install the package
+nightly: ## the randomised tests some fifty times longer, and every way to install the package
 	@$(prepare) test
-	@SEATRIAL_NIGHTLY=1 $(as_root) $(V)/python -m pytest --timeout=3600 $(PYTEST)
+	@SEATRIAL_HISTORIES=1000000 SEATRIAL_RAFT_SEEDS=3000 $(as_root) $(V)/python -m pytest \
+	  -m randomised --hypothesis-profile=nightly --timeout=14400 $(PYTEST)
 	@$(V)/python scripts/verify_package.py
 
 clean: ## remove what was built; keeps store/ and .venv/

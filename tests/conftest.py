@@ -1,27 +1,25 @@
-"""What all tests share: how long the randomised ones run, and the table of what was covered.
+"""What all tests share: the profiles of property tests, and the table of what was covered.
 
-SEATRIAL_NIGHTLY=1 (``make nightly``) multiplies the examples of every property test. The seed
-of a failing example is printed with the decorator that replays it (``print_blob``).
+``make nightly`` runs the tests marked ``randomised`` for longer: with the profile ``nightly``
+here, and with the numbers that the Makefile hands to those that draw from seeds of their own.
+A failing example prints the decorator that replays it (``print_blob``).
 """
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-NIGHTLY = os.environ.get("SEATRIAL_NIGHTLY") == "1"
-FACTOR = 20 if NIGHTLY else 1
 TESTS = Path(__file__).parent
 HOSTS = ("cluster", "netns")
-KINDS = ("unit", "property", "corpus", "hosts", "source")
+KINDS = ("unit", "randomised", "corpus", "hosts", "source")
 
-hypothesis.settings.register_profile(
-    "seatrial", deadline=None, print_blob=True, max_examples=100 * FACTOR,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],
-)
+for profile, examples in (("seatrial", 100), ("nightly", 5000)):
+    hypothesis.settings.register_profile(
+        profile, deadline=None, print_blob=True, max_examples=examples,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("seatrial")
 
 
@@ -33,8 +31,13 @@ def kind_of(item: pytest.Item) -> str:
         return "source"
     if "corpus" in item.nodeid:
         return "corpus"
-    function = getattr(item, "function", None)
-    return "property" if hypothesis.is_hypothesis_test(function) else "unit"
+    return "randomised" if is_randomised(item) else "unit"
+
+
+def is_randomised(item: pytest.Item) -> bool:
+    """Return whether a test draws its cases."""
+    return (item.get_closest_marker("randomised") is not None
+            or hypothesis.is_hypothesis_test(getattr(item, "function", None)))
 
 
 class Covered:
@@ -46,9 +49,12 @@ class Covered:
         self.skipped: Counter[str] = Counter()
         self.seconds: Counter[str] = Counter()
 
+    @pytest.hookimpl(tryfirst=True)   # before -m selects by marks
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Remember folder and kind by node id, and lengthen property tests at night."""
+        """Remember folder and kind by node id; a property test needs no mark of its own."""
         for item in items:
+            if is_randomised(item):
+                item.add_marker("randomised")
             folder = item.path.relative_to(TESTS).parts[0] if TESTS in item.path.parents else "-"
             self.kinds[item.nodeid] = (folder, kind_of(item))
 
@@ -68,14 +74,14 @@ class Covered:
             return
         write = terminalreporter.write_line
         terminalreporter.section("covered")
-        write(f"{'tests/':<14}" + "".join(f"{kind:>10}" for kind in (*KINDS, "skipped", "time")))
+        write(f"{'tests/':<14}" + "".join(f"{kind:>11}" for kind in (*KINDS, "skipped", "time")))
         for folder in folders:
             cells = [self.counts[folder, kind] for kind in KINDS] + [self.skipped[folder]]
-            write(f"{folder:<14}" + "".join(f"{cell or '':>10}" for cell in cells)
-                  + f"{self.seconds[folder] / 1000:>9.1f}s")
+            write(f"{folder:<14}" + "".join(f"{cell or '':>11}" for cell in cells)
+                  + f"{self.seconds[folder] / 1000:>10.1f}s")
         total = [sum(self.counts[folder, kind] for folder in folders) for kind in KINDS]
-        write(f"{'all':<14}" + "".join(f"{cell:>10}" for cell in total)
-              + f"{sum(self.skipped.values()):>10}{sum(self.seconds.values()) / 1000:>9.1f}s")
+        write(f"{'all':<14}" + "".join(f"{cell:>11}" for cell in total)
+              + f"{sum(self.skipped.values()):>11}{sum(self.seconds.values()) / 1000:>10.1f}s")
 
 
 def pytest_configure(config: pytest.Config) -> None:

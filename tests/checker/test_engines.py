@@ -34,6 +34,7 @@ def search(calls: list[Call], *, memory: int = 1 << 28, effort: int = 1 << 62,
 
 
 @pytest.mark.timeout(0)
+@pytest.mark.randomised
 def test_all_engines_agree_on_random_histories() -> None:
     engine = (porcupine_engine.Porcupine(memory_limit_bytes=1 << 30)
               if porcupine_engine.available() else None)

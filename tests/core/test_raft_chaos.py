@@ -6,6 +6,7 @@ import pytest
 from .chaos import SEEDS, chaos
 
 
+@pytest.mark.randomised
 @pytest.mark.parametrize("first", range(0, SEEDS, 10))
 def test_random_schedules_keep_every_invariant_and_stay_linearizable(first: int) -> None:
     """Seeds are the parameters: ``chaos(seed, nodes=...)`` replays one exactly."""
