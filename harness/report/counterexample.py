@@ -1,20 +1,11 @@
 """From the evidence of a violated check to a drawing, a table and a sentence.
 
-What is read from the evidence of a linearizability check (docs/results.md):
-
-==================== ====================================================================
-``counterexamples``  a list, one for each key that has no explanation (else the evidence
-                     itself is taken as the only one)
-``key``              the key
-``operations``       the operations that contradict each other: ``row`` and ``done`` (rows of
-                     invocation and completion in the history; done null: it never ended),
-                     ``process``, ``what`` (``read -> 3``), ``inv_ns``, ``ret_ns``
-``culprit``          row of the operation that fits nowhere
-``order``            rows, in the longest order that explains the others
-``possible``         the values that could have been seen instead
-==================== ====================================================================
-
-Everything may be missing: then less is drawn, and the check's own text still tells the story.
+What is read from a check's evidence (docs/results.md says what it all means): each of
+``counterexamples`` has ``key``, ``reason``, ``operation`` (the one that fits nowhere), ``core``
+(operations that no order explains), ``order_before`` and so on; an operation names the rows of
+its invocation and completion, and the history knows the rest. Everything may be missing, since
+a user's own check need not know of this: then less is drawn, and the check's text tells the
+story.
 """
 from __future__ import annotations
 
@@ -42,7 +33,7 @@ class Story:
     summary: str
     key: str = ""
     text: str = ""
-    expected: str = ""
+    context: str = ""
     drawing: Markup | None = None
     numbered: bool = False
     sources: bool = False
@@ -85,19 +76,20 @@ def _stories(name: str, check: Check, history: History | None, nodes: list[str])
 
 def _story(name: str, check: Check, evidence: Mapping[str, Any], history: History | None,
            nodes: list[str]) -> Story:
-    story = Story(name, f"{name}: {check.summary}")
+    story = Story(name, str(evidence.get("reason") or check.summary))
     if evidence.get("key") is not None:
         story.key = shown(evidence["key"])
     if history is None:
         return story
-    culprit = evidence.get("culprit")
-    order = [row for row in evidence.get("order") or [] if isinstance(row, int)]
-    operations = [seen for row in _rows(evidence, culprit)
-                  for seen in [_seen(history, row, nodes)] if seen is not None]
+    culprit = _row(evidence.get("operation"))
+    rows, in_flight = _rows(evidence, culprit)
+    operations = [seen for row in rows
+                  for seen in [_seen(history, row, nodes, row in in_flight)] if seen is not None]
     if not operations:
         return story
-    places = {row: place for place, row in enumerate(
-        [row for row in order if any(seen.row == row for seen in operations)], 1)}
+    drawn = {seen.row for seen in operations}
+    order = [row for row in _list(evidence.get("order_before")) if row in drawn]
+    places = {row: place for place, row in enumerate(order, 1)}
     bars = [_bar(seen, seen.row == culprit, places.get(seen.row)) for seen in operations]
     wrote = {bar.wrote for bar in bars} - {None}
     story.numbered = bool(places)
@@ -105,23 +97,52 @@ def _story(name: str, check: Check, evidence: Mapping[str, Any], history: Histor
     story.drawing = spacetime(bars, f"Space-time diagram of the counterexample of {name}")
     story.rows = [_table_row(seen, seen.row == culprit, places.get(seen.row))
                   for seen in operations]
-    story.expected = _expected(evidence, operations, culprit)
+    story.context = _context(evidence)
     return story
 
 
-def _rows(evidence: Mapping[str, Any], culprit: Any) -> list[int]:
-    """Return the invocation rows to draw: when there are too many, those near the culprit."""
-    rows = [one.get("row") for one in evidence.get("operations") or [] if isinstance(one, dict)]
-    rows.append(culprit)
-    known = sorted({row for row in rows if isinstance(row, int)})
+def _context(evidence: Mapping[str, Any]) -> str:
+    """Return the sentence on what lies before the operations that are drawn."""
+    explained = evidence.get("explained_operations")
+    lines = []
+    if isinstance(explained, int):
+        lines.append(f"All {explained:,} operations on this key that ended before can be "
+                     "explained.")
+    if evidence.get("counts_on_initial_value") is False:
+        lines.append("No order explains the operations drawn, whatever value was there before.")
+    return " ".join(lines)
+
+
+def _row(operation: Any) -> int | None:
+    row = operation.get("invoked_row") if isinstance(operation, dict) else None
+    return row if isinstance(row, int) else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _rows(evidence: Mapping[str, Any], culprit: int | None) -> tuple[list[int], set[int]]:
+    """Return the invocation rows to draw, and which of them had not ended at that moment.
+
+    When there are too many, those nearest to the operation that fits nowhere.
+    """
+    core = [operation for operation in _list(evidence.get("core")) if _row(operation) is not None]
+    in_flight = {operation["invoked_row"] for operation in core
+                 if operation.get("completed_row") is None}
+    known = sorted({operation["invoked_row"] for operation in core}
+                   | ({culprit} if culprit is not None else set()))
     if len(known) > MOST_BARS:
-        middle = culprit if isinstance(culprit, int) else known[-1]
+        middle = known[-1] if culprit is None else culprit
         known = sorted(sorted(known, key=lambda row: abs(row - middle))[:MOST_BARS])
-    return known
+    return known, in_flight
 
 
-def _seen(history: History, row: int, nodes: list[str]) -> Seen | None:
-    """Return what the history holds of the operation that a row invokes."""
+def _seen(history: History, row: int, nodes: list[str], in_flight: bool) -> Seen | None:
+    """Return what the history holds of the operation that a row invokes.
+
+    in_flight: it had not ended when the contradiction was certain, so its end proves nothing.
+    """
     if not 0 <= row < len(history) or history.process[row] == NEMESIS:
         return None
     invoked, completed = history.pairs
@@ -134,7 +155,7 @@ def _seen(history: History, row: int, nodes: list[str]) -> Seen | None:
     asked = history.value(row)
     answer = None if done == NONE else history.value(done)
     label, wrote, saw = _told(f, asked, answer, outcome)
-    ended = outcome in ("ok", "fail")
+    ended = outcome in ("ok", "fail") and not in_flight
     return Seen(row, int(history.process[row]), f, label, outcome,
                 node_name(history, row if done == NONE else done, nodes),
                 int(history.time[row]), int(history.time[done]) if ended else None, wrote, saw)
@@ -172,15 +193,3 @@ def _table_row(seen: Seen, culprit: bool, place: int | None) -> dict[str, Any]:
             "outcome": {"none": "no answer", "info": "unknown"}.get(seen.outcome, seen.outcome),
             "start": f"{seen.start_ns / 1e9:.6f}", "culprit": culprit, "remark": remark,
             "end": "" if seen.end_ns is None else f"{seen.end_ns / 1e9:.6f}"}
-
-
-def _expected(evidence: Mapping[str, Any], operations: Sequence[Seen], culprit: Any) -> str:
-    """Return the sentence that says what was seen and what could have been."""
-    possible = evidence.get("possible")
-    guilty = [seen for seen in operations if seen.row == culprit]
-    if not guilty or not isinstance(possible, list):
-        return ""
-    values = ", ".join(_value(value) for value in possible[:12]) or "nothing"
-    return (f"Process {guilty[0].process} saw {guilty[0].saw or 'this'} "
-            f"({guilty[0].label}, event {guilty[0].row}); at that point it could have seen: "
-            f"{values}.")

@@ -225,7 +225,10 @@ def stale_read() -> list[Row]:
 
 STALE_EVIDENCE: dict[str, Any] = {
     "counterexamples": [{
-        "key": "k3", "culprit": 9, "order": [0, 2, 3], "possible": [9, 11, 12],
-        "operations": [{"row": row} for row in (0, 2, 3, 6, 7, 9)],
+        "key": "k3", "reason": "p7's read -> 7 can't be placed: the value could only be 9 or 11",
+        "operation": {"invoked_row": 9, "completed_row": 10}, "possible": [9, 11, 12],
+        "explained_operations": 3, "counts_on_initial_value": False, "order_before": [0, 2, 3],
+        "core": [{"invoked_row": row, "completed_row": done} for row, done in (
+            (0, 1), (2, 4), (3, 5), (6, None), (7, None), (9, 10))],
     }],
 }
