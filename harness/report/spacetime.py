@@ -3,7 +3,7 @@
 Bars keep their order and what overlaps what, which is all that linearizability looks at; the
 distances between events are squeezed, so that a stale read a second later is still on the
 screen. An operation that never ended runs to the right edge with an open end. A small number
-on a bar is its place in the longest order that explains the others; the operation that fits
+on a bar is its place in one order that explains what ended before; the operation that fits
 nowhere is red, and a line leads to it from the write whose value it saw.
 """
 from __future__ import annotations
