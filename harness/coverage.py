@@ -30,7 +30,13 @@ from seatrial.checker import CheckResult, Verdict
 from seatrial.checker.history import INFO, INVOKE, NEMESIS, NONE, OK, History
 
 from .errors import BadInput
-from .fault_windows import FaultWindow, fault_windows, hits_leader, majority_throughout
+from .fault_windows import (
+    FaultWindow,
+    fault_windows,
+    hits_leader,
+    last_fault_row,
+    majority_throughout,
+)
 from .leadership import leadership
 
 READS = frozenset({"read"})
@@ -154,12 +160,7 @@ def final_reads(history: History, final: int) -> tuple[int, int]:
 def final_phase(history: History) -> int:
     """Return the row after which nothing changes: no invocation but reads, no fault."""
     changes = ((history.process != NEMESIS) & (history.type == INVOKE) & ~is_read(history))
-    last = int(np.flatnonzero(changes).max(initial=NONE))
-    for row in np.flatnonzero(history.process == NEMESIS).tolist():
-        value = history.value(row)
-        if isinstance(value, dict) and value.get("phase") in ("requested", "effective", "ended"):
-            last = max(last, row)
-    return last + 1
+    return max(int(np.flatnonzero(changes).max(initial=NONE)), last_fault_row(history)) + 1
 
 
 def is_read(history: History) -> npt.NDArray[np.bool_]:

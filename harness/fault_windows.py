@@ -2,8 +2,10 @@
 
 The nemesis's lane has one event for each step in the life of a fault: ``f`` is its name and
 the value ``{"id", "phase", "targets", "class", "grudge"}``, phase being requested, effective,
-ended or recovered. A step that did not happen has no time: a fault without ``effective`` was
-asked for and never took hold, which is the difference between a pass and no coverage.
+ended or recovered; or ineffective or unrecovered, with the reason as the event's error. A step
+that did not happen has no time: a fault without ``effective`` was asked for and never took
+hold, which is the difference between a pass and no coverage. A fault that can't work on these
+hosts at all has one event, phase impossible.
 
 What a set of faults leaves is judged the way Raft needs it: some living node must talk, both
 ways and directly, to a majority that it belongs to. (A connected component isn't enough,
@@ -11,18 +13,19 @@ since nobody relays; and a ring where every node sees a majority passes.)
 """
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from seatrial.checker.history import NEMESIS, History
+from seatrial.checker.history import NEMESIS, NONE, History
 
 from .leadership import Leadership
 
 STOPS_A_NODE = frozenset({"kill", "pause", "freeze", "power-loss", "reboot"})
-PHASES = ("requested", "effective", "ended", "recovered")
+STEPS = ("requested", "effective", "ended", "recovered")
+FAILURES = ("ineffective", "unrecovered")
 FOREVER = (1 << 63) - 1
 Grudge = Mapping[str, Collection[str]]   # node -> those whose packets it doesn't get
 
@@ -37,6 +40,7 @@ class FaultWindow:
     targets: tuple[str, ...] = ()
     grudge: Grudge = field(default_factory=dict)
     times: dict[str, int] = field(default_factory=dict)
+    error: str | None = None
 
     @property
     def requested_ns(self) -> int | None:
@@ -74,18 +78,43 @@ class FaultWindow:
 def fault_windows(history: History) -> list[FaultWindow]:
     """Return the faults of a history in the order they were asked for."""
     found: dict[str, FaultWindow] = {}
-    for row in np.flatnonzero(history.process == NEMESIS).tolist():
-        value: Any = history.value(row)
-        if not isinstance(value, dict) or value.get("phase") not in PHASES:
+    for row, phase, value in _phases(history):
+        if phase not in STEPS + FAILURES:
             continue
-        name = history.fs[history.f[row]]
         id = str(value.get("id", row))
-        fault = found.setdefault(id, FaultWindow(id, name))
+        fault = found.setdefault(id, FaultWindow(id, history.fs[history.f[row]]))
         fault.failure_class = value.get("class") or fault.failure_class
         fault.targets = tuple(value.get("targets") or fault.targets)
         fault.grudge = value.get("grudge") or fault.grudge
-        fault.times.setdefault(value["phase"], int(history.time[row]))
+        fault.error = _error(history, row) or fault.error
+        if phase in STEPS:
+            fault.times.setdefault(phase, int(history.time[row]))
     return list(found.values())
+
+
+def impossible_faults(history: History) -> dict[str, str]:
+    """Return the faults that can't work on these hosts, with the reason."""
+    return {history.fs[history.f[row]]: _error(history, row) or "no reason given"
+            for row, phase, _ in _phases(history) if phase == "impossible"}
+
+
+def last_fault_row(history: History) -> int:
+    """Return the last row in which a fault was asked for, took hold or was lifted; -1: none."""
+    return max((row for row, phase, _ in _phases(history)
+                if phase in ("requested", "effective", "ended")), default=NONE)
+
+
+def _phases(history: History) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
+    """Yield row, phase and value of all events that tell of a fault's life."""
+    for row in np.flatnonzero(history.process == NEMESIS).tolist():
+        value: Any = history.value(row)
+        if isinstance(value, dict) and isinstance(value.get("phase"), str):
+            yield row, value["phase"], value
+
+
+def _error(history: History, row: int) -> str | None:
+    code = int(history.error[row])
+    return None if code == NONE else str(history.errors[code])
 
 
 def reach(node: str, nodes: Collection[str], grudges: Sequence[Grudge]) -> int:

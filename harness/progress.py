@@ -183,7 +183,7 @@ class Progress:
         grid.add_row("events", Text.assemble(
             (f"{tally.counts['ok']:,} ok", "green"), "   ",
             f"{tally.counts['fail']:,} fail", "   ", (f"{tally.counts['info']:,} info", "yellow")))
-        grid.add_row("leader", self._leadership())
+        grid.add_row("leader", Text(self._leadership()))
         grid.add_row("faults", self._faults(style="red"))
         grid.add_row("verdict", Text(self.verdict or "not judged yet",
                                      style=VERDICT_STYLE.get(self.verdict or "", "dim")))

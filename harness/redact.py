@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 import msgspec
+import numpy as np
 
 HIDDEN = "[secret removed]"
 SECRET_KEY = re.compile(
@@ -28,7 +29,12 @@ def redacted_text(text: str) -> str:
 
 def redacted(value: Any) -> Any:
     """Return a JSON-able copy of ``value`` without secrets."""
-    return _walk(msgspec.to_builtins(value, str_keys=True))
+    return _walk(msgspec.to_builtins(value, str_keys=True, enc_hook=_plain))
+
+
+def _plain(value: Any) -> Any:
+    """Return a JSON-able value for one that isn't: numpy's numbers as numbers, the rest as text."""
+    return value.item() if isinstance(value, np.generic) else repr(value)
 
 
 def _walk(value: Any) -> Any:

@@ -21,7 +21,7 @@ from seatrial.checker.history import NEMESIS, NONE, OK, TYPE_NAMES, History
 from seatrial.checker.result import worst
 
 from .errors import BadInput
-from .fault_windows import fault_windows, hits_leader
+from .fault_windows import fault_windows, hits_leader, impossible_faults
 from .leadership import leadership
 from .store import RunFolder
 
@@ -48,7 +48,10 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One fault, with the four times of its life; null where it did not happen."""
+    """One fault, with the four times of its life; null where it did not happen.
+
+    ``error``: why it did not take effect, or why its recovery could not be proved.
+    """
 
     name: str
     failure_class: str = msgspec.field(name="class", default="")
@@ -59,6 +62,7 @@ class Fault(msgspec.Struct, frozen=True):
     recovered_ns: int | None = None
     hit_leader: bool = False
     id: str = ""
+    error: str | None = None
 
 
 class Leader(msgspec.Struct, frozen=True):
@@ -96,6 +100,7 @@ class Results(msgspec.Struct, kw_only=True):
     started: str = ""
     duration_ns: int = 0
     nodes: list[str] = []
+    impossible: dict[str, str] = {}
     leader_changes: int = 0
     leaders: list[Leader] = []
     rates: Rates = Rates()
@@ -162,9 +167,10 @@ def _describe(results: Results, history: History, nodes: Sequence[str]) -> None:
     results.faults = [
         Fault(fault.name, fault.failure_class, list(fault.targets), fault.requested_ns,
               fault.effective_ns, fault.ended_ns, fault.recovered_ns,
-              hits_leader(fault, leaders, nodes), fault.id)
+              hits_leader(fault, leaders, nodes), fault.id, fault.error)
         for fault in fault_windows(history)
     ]
+    results.impossible = impossible_faults(history)
     results.rates = rates(history)
 
 

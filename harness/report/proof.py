@@ -39,6 +39,8 @@ def unproved(results: Results) -> list[str]:
     if never:
         lines.append("faults that never took effect: "
                      + ", ".join(f"{count} {name}" for name, count in never.items()))
+    lines += [f"{name} can't work on these hosts: {reason}"
+              for name, reason in results.impossible.items()]
     lasting = [fault.name for fault in results.faults
                if fault.effective_ns is not None and fault.recovered_ns is None]
     if lasting:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from seatrial.checker.history import SCHEMA, TYPE_NAMES, metadata, pack
+from seatrial.checker.history import History, metadata
+from seatrial.harness.history import HistoryWriter
+from seatrial.harness.op import Op
 from seatrial.harness.rng import Rng
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
@@ -87,9 +87,8 @@ class Campaign:
         return list(heapq.merge(lane, self._client_rows(), key=lambda row: int(row["_at"])
                                 if "_at" in row else int(row["time"])))
 
-    def history(self) -> Any:
+    def history(self) -> History:
         """Return it as a History."""
-        from seatrial.checker.history import History
         return History.from_rows(self.rows())
 
     def _client_rows(self) -> Iterator[Row]:
@@ -169,17 +168,11 @@ class Campaign:
 
 def write_history(path: Path, rows: Iterable[Row], *, seed: int = 1) -> Path:
     """Write events as the stream a run leaves behind."""
-    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
-    for i, row in enumerate(rows):
-        value, ext = pack(row.get("value"))
-        whole = {"node": -1, "domain": 0} | row | {
-            "index": i, "value": value, "value_ext": ext, "type": TYPE_NAMES.index(row["type"])}
-        for name, cells in columns.items():
-            cells.append(whole.get(name))
-    schema = SCHEMA.with_metadata(metadata(seed, {"name": "register"}))
-    batch = pa.RecordBatch.from_pydict(columns, schema=schema)
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
-        stream.write_batch(batch)
+    with HistoryWriter(path, metadata(seed, {"name": "register"})) as writer:
+        for row in rows:
+            writer.append(Op(
+                row["f"], row.get("value"), row.get("key"), row["type"], row["process"],
+                row["time"], row.get("error"), row.get("node", -1), term=row.get("term")))
     return path
 
 

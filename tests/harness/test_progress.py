@@ -113,9 +113,12 @@ def test_on_a_terminal_the_panel_shows_the_same_and_brackets_are_no_markup() -> 
     with Progress("reg[bold]ister", time_limit_s=60, console=console) as progress:
         progress.set_phase("running")
         progress.on_event(fault("effective", 1, name="partition[red]"))
+        progress.on_event(Op("leader", {"leader": "n[dim]2", "term": 4}, process=NEMESIS,
+                             type="info"))
         progress.set_verdict("violation")
         console.print(progress.render())
     assert "reg[bold]ister" in out.getvalue()
     assert "partition[red]" in out.getvalue()
+    assert "n[dim]2, term 4" in out.getvalue()
     assert "60 s left" in out.getvalue()
     assert "violation" in out.getvalue()

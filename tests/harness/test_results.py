@@ -5,6 +5,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from seatrial.checker import CheckResult, Verdict
@@ -54,7 +55,7 @@ def test_the_documented_names_come_first_and_hold_the_documented_things(tmp_path
     assert found["faults"][0] == {
         "name": "kill", "class": "crash", "targets": ["n1"], "requested_ns": 5 * S,
         "effective_ns": 5 * S + S // 20, "ended_ns": 8 * S, "recovered_ns": 8 * S + 3 * S // 10,
-        "hit_leader": True, "id": "f1"}
+        "hit_leader": True, "id": "f1", "error": None}
     assert found["leader_changes"] == 4
     assert found["leaders"][1] == {"term": 2, "leader": "n3",
                                    "since_ns": found["leaders"][1]["since_ns"]}
@@ -64,6 +65,24 @@ def test_a_step_that_did_not_happen_is_null() -> None:
     lane = strike_rows([Strike("pause", ("n1",), 1, None, effective=False)])
     (fault,) = build(History.from_rows(lane)).faults
     assert (fault.requested_ns, fault.effective_ns, fault.ended_ns) == (S, None, None)
+
+
+def test_why_a_fault_did_not_work_is_told() -> None:
+    rows = list(strike_rows([Strike("pause", ("n1",), 1, None, effective=False)]))
+    rows += [rows[0] | {"value": rows[0]["value"] | {"phase": "ineffective"}, "error": "no pids"},
+             rows[0] | {"f": "kill", "value": {"phase": "impossible"}, "error": "no agent"}]
+    built = build(History.from_rows(rows))
+    assert [(fault.name, fault.error) for fault in built.faults] == [("pause", "no pids")]
+    assert built.impossible == {"kill": "no agent"}
+
+
+def test_evidence_with_numbers_of_numpy_and_odd_objects_can_be_written(tmp_path: Path) -> None:
+    check = CheckResult("odd", Verdict.PASS, evidence={"a": np.int64(3), "b": [np.float64(0.5)],
+                                                       "c": {1, 2}, 4: {5: b"x"}, "e": 2 + 1j})
+    folder = Store(tmp_path).begin("register")
+    results.write_results(folder, build(None, check))
+    found = results.read_results(folder.results).checks["odd"].evidence
+    assert (found["a"], found["b"], found["e"]) == (3, [0.5], "(2+1j)")
 
 
 def test_rates_measure_latency_from_the_due_time() -> None:
