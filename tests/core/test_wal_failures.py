@@ -140,6 +140,7 @@ def test_a_full_disk_ends_the_process_and_loses_nothing_promised(tmp_path: Path)
 
 
 @pytest.mark.randomised
+@pytest.mark.randomised
 def test_what_was_promised_survives_kills_and_torn_tails_of_any_kind(
     tmp_path: Path
 ) -> None:

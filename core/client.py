@@ -1,0 +1,331 @@
+"""The asyncio client: sockets, a clock and chance around the pure ClientMachine.
+
+    client = await Client.connect({1: "198.18.0.1:7000", 2: "198.18.0.2:7000"},
+                                  cluster="lab", key=b"...", local_addr="198.18.1.7")
+    await client.write(b"k", b"1")
+    answer = await client.read(b"k")            # Answer(value=b"1", node=1, rindex=...)
+    try:
+        await client.cas(b"k", b"1", b"2")
+    except CasMismatch as found: ...            # changed nothing; found.seen
+    except Refused: ...                         # certainly did not happen
+    except Unknown: ...                         # may have happened
+
+It finds the leader, follows redirects, notices dead connections and repeats what may be
+repeated; client_machine.py says what each outcome promises. Cancelling an operation (a
+timeout around it) ends it at once; what it did is then as unknown as its last attempt was.
+"""
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
+
+from seatrial.core.client_machine import (
+    Answer,
+    ClientMachine,
+    Close,
+    Connect,
+    Done,
+    Send,
+)
+from seatrial.core.config import Address, clean_key, parse_address
+from seatrial.core.errors import (
+    CasMismatch,
+    HandshakeRefused,
+    NotLeader,
+    Refused,
+    SessionLost,
+    Unknown,
+)
+from seatrial.core.handshake import NONCE_BYTES, ConnectorHandshake
+
+__all__ = [
+    "Answer", "CasMismatch", "Client", "NotLeader", "Refused", "SessionLost", "Unknown",
+]
+
+CONNECT_S = 1.0                 # for one connection, handshake included
+DEFAULT_TIMEOUT_S = 5.0
+USER_TIMEOUT_MS = 2000
+
+
+def random_u64() -> int:
+    """Return a session's id: large enough that no two clients ever draw the same."""
+    return int.from_bytes(os.urandom(8), "little")
+
+
+class Wire(asyncio.Protocol):
+    """One connection of a client: handshake, then bytes to the machine."""
+
+    def __init__(self, client: Client, node: int) -> None:
+        self._client = client
+        self._node = node
+        self.gone = False
+        self._transport: asyncio.Transport | None = None
+        self._handshake: ConnectorHandshake | None = ConnectorHandshake(
+            client.cluster, "client", client.key, os.urandom(NONCE_BYTES), expect=node)
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the hello."""
+        self._transport = cast(asyncio.Transport, transport)
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+        assert self._handshake is not None
+        self._transport.write(self._handshake.hello())
+
+    def data_received(self, data: bytes) -> None:
+        """Go on with the handshake, or pass bytes to the machine."""
+        if self._handshake is None:
+            self._client.received(self, self._node, data)
+            return
+        try:
+            out = self._handshake.receive(data)
+        except HandshakeRefused as refusal:
+            self._fail(refusal)
+            return
+        if out:
+            self.send(out)
+        if self._handshake.done:
+            self._handshake = None      # no node speaks before it is asked
+            if not self.ready.done():
+                self.ready.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(error)
+        self.close()
+
+    def send(self, data: bytes) -> None:
+        """Send."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits for the handshake, and the machine."""
+        self.gone = True
+        if not self.ready.done():
+            self.ready.set_exception(exc or ConnectionResetError("closed during the handshake"))
+        self._client.lost(self, self._node)
+
+
+class Client:
+    """See the module's docstring; made by ``Client.connect``."""
+
+    def __init__(
+        self, members: Mapping[int, str], *, cluster: str, key: bytes,
+        local_addr: str | Sequence[str] | None = None, prefer: int | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        self.cluster = cluster
+        self.key = clean_key(key)
+        self.timeout_s = timeout_s
+        self._members = {node: parse_address(text) for node, text in members.items()}
+        self._local = [local_addr] if isinstance(local_addr, str) else list(local_addr or ())
+        self._machine = ClientMachine(self._members, random_u64, prefer=prefer or 0)
+        self._loop = asyncio.get_running_loop()
+        self._wires: dict[int, Wire] = {}
+        self._dialling: dict[int, asyncio.Task[None]] = {}
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._refusals: dict[int, HandshakeRefused] = {}
+
+    @classmethod
+    async def connect(
+        cls, members: Mapping[int, str], *, cluster: str, key: bytes,
+        local_addr: str | Sequence[str] | None = None, prefer: int | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> Client:
+        """Return a client that has reached at least one node.
+
+        Raises HandshakeRefused when the nodes will not have us, Refused when none answers.
+        """
+        client = cls(members, cluster=cluster, key=key, local_addr=local_addr, prefer=prefer,
+                     timeout_s=timeout_s)
+        try:
+            await client._operate("ping")
+        except Refused:
+            await client.close()
+            for refusal in client._refusals.values():
+                raise refusal from None
+            raise
+        except BaseException:
+            await client.close()
+            raise
+        return client
+
+    # -- operations ---------------------------------------------------------------------------
+
+    async def read(self, key: bytes, *, timeout_s: float | None = None) -> Answer:
+        """Return the newest value (None when the key is absent), linearizably."""
+        return await self._operate("read", key, timeout_s=timeout_s)
+
+    async def write(self, key: bytes, value: bytes, *, timeout_s: float | None = None) -> Answer:
+        """Set a key."""
+        return await self._operate("write", key, value, timeout_s=timeout_s)
+
+    async def cas(
+        self, key: bytes, expected: bytes | None, value: bytes, *,
+        timeout_s: float | None = None,
+    ) -> Answer:
+        """Set a key if it holds ``expected`` (None: is absent), else raise CasMismatch."""
+        return await self._operate("cas", key, value, expected, timeout_s=timeout_s)
+
+    async def append(self, key: bytes, value: bytes, *, timeout_s: float | None = None) -> Answer:
+        """Add bytes to a key's value; an absent one counts as empty."""
+        return await self._operate("append", key, value, timeout_s=timeout_s)
+
+    async def delete(self, key: bytes, *, timeout_s: float | None = None) -> Answer:
+        """Make a key absent."""
+        return await self._operate("delete", key, timeout_s=timeout_s)
+
+    async def status(
+        self, node: int | None = None, *, timeout_s: float | None = None
+    ) -> dict[str, Any]:
+        """Return what a node says of itself: this one, or whichever is asked just now."""
+        answer = await self._operate("status", timeout_s=timeout_s, node=node or 0)
+        return msgspec.json.decode(answer.value or b"{}", type=dict[str, Any])
+
+    async def close(self) -> None:
+        """End what is under way and close all connections."""
+        self._machine.close()
+        self._settle()
+        tasks = list(self._dialling.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _operate(
+        self, kind: str, key: bytes = b"", value: bytes = b"", expected: bytes | None = None,
+        *, timeout_s: float | None = None, node: int = 0,
+    ) -> Answer:
+        if self._machine.closed:
+            raise Refused("the client is closed")
+        if node and node not in self._members:
+            raise ValueError(f"node {node} is not among the members {sorted(self._members)}")
+        now = time.monotonic_ns()
+        limit = int((self.timeout_s if timeout_s is None else timeout_s) * 1e9)
+        handle = self._machine.start(now, kind, now + limit, key, value, expected, node=node)
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        self._waiting[handle] = future
+        self._settle()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._waiting.pop(handle, None)
+            self._machine.abandon(handle)
+            self._settle()
+            raise
+
+    # -- carrying out effects -------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Do what the machine wants done, and wake it when it wants to be woken."""
+        while effects := self._machine.take_effects():
+            for effect in effects:
+                if isinstance(effect, Send):
+                    self._wires[effect.node].send(effect.data)
+                elif isinstance(effect, Done):
+                    self._conclude(effect)
+                elif isinstance(effect, Connect):
+                    self._dialling[effect.node] = self._loop.create_task(self._dial(effect.node))
+                else:
+                    self._drop(effect)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._machine.closed and self._waiting:
+            wait = (self._machine.deadline_ns() - time.monotonic_ns()) / 1e9
+            self._timer = self._loop.call_later(max(0.0, wait), self._tick)
+
+    def _conclude(self, done: Done) -> None:
+        future = self._waiting.pop(done.handle, None)
+        if future is None or future.done():
+            return
+        if isinstance(done.outcome, Answer):
+            future.set_result(done.outcome)
+        else:
+            future.set_exception(done.outcome)
+
+    def _drop(self, effect: Close) -> None:
+        wire = self._wires.pop(effect.node, None)
+        if wire is not None:
+            wire.close()
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._machine.tick(time.monotonic_ns())
+        self._settle()
+
+    # -- connections ------------------------------------------------------------------------------
+
+    async def _dial(self, node: int) -> None:
+        wire = Wire(self, node)
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                address = self._members[node]
+                await self._loop.create_connection(
+                    lambda: wire, *address, local_addr=self._local_for(address))
+                await wire.ready
+            if wire.gone:
+                raise ConnectionResetError("closed after the handshake")
+        except (OSError, HandshakeRefused) as error:        # a timeout is an OSError too
+            if isinstance(error, HandshakeRefused):
+                self._refusals[node] = HandshakeRefused(f"{self._members[node]}: {error}")
+            self._give_up(wire)
+            self._machine.disconnected(node, time.monotonic_ns())
+            if len(self._refusals) == len(self._members):
+                self._machine.abandon_all()     # nobody will ever have us
+        except asyncio.CancelledError:
+            self._give_up(wire)
+            raise
+        else:
+            self._refusals.pop(node, None)
+            self._wires[node] = wire
+            self._machine.connected(node, time.monotonic_ns())
+        del self._dialling[node]
+        self._settle()
+
+    @staticmethod
+    def _give_up(wire: Wire) -> None:
+        wire.close()
+        wire.ready.cancel()
+        if not wire.ready.cancelled():
+            with contextlib.suppress(Exception):
+                wire.ready.exception()          # seen: nobody else will ask for it
+
+    def _local_for(self, address: Address) -> tuple[str, int] | None:
+        """Return the local address of the same family as this literal one, if any."""
+        if not self._local:
+            return None
+        for text in self._local:
+            with contextlib.suppress(ValueError):
+                version = ipaddress.ip_address(address.host.partition("%")[0]).version
+                if ipaddress.ip_address(text).version == version:
+                    return text, 0
+        raise OSError(f"no local address of {self._local} fits {address}")
+
+    def received(self, wire: Wire, node: int, data: bytes) -> None:
+        """Bytes arrived on a connection."""
+        if self._wires.get(node) is wire:
+            self._machine.received(node, data, time.monotonic_ns())
+            self._settle()
+
+    def lost(self, wire: Wire, node: int) -> None:
+        """A connection is gone."""
+        if self._wires.get(node) is wire:
+            del self._wires[node]
+            self._machine.disconnected(node, time.monotonic_ns())
+            self._settle()
