@@ -133,14 +133,22 @@ def build(
         verdict=verdict.label, test=test, world=world, seed=seed, commit=commit(),
         operations=Operations(), checks={check.name: _check(check) for check in checks},
         faults=[], coverage=_coverage(checks), error=error, started=started,
-        summary=next((f"{check.name}: {check.summary}" for check in checks
-                      if check.verdict is verdict and verdict is not Verdict.PASS), error or ""),
+        summary=_summary(checks, verdict) or error or "",
         nodes=list(nodes), versions=versions() | dict(system_versions or {}),
         command=list(command),
     )
     if history is not None:
         _describe(results, history, nodes)
     return results
+
+
+def _summary(checks: Sequence[CheckResult], verdict: Verdict) -> str:
+    """Return what the first check with the run's verdict says; nothing for a pass."""
+    for check in checks:
+        if check.verdict is verdict and verdict is not Verdict.PASS:
+            named = check.name in check.summary
+            return check.summary if named else f"{check.name}: {check.summary}"
+    return ""
 
 
 def _check(check: CheckResult) -> Check:

@@ -70,7 +70,7 @@ def _stories(name: str, check: Check, history: History | None, nodes: list[str])
     found = several if isinstance(several, list) and several else [check.evidence]
     told = [_story(name, check, one if isinstance(one, dict) else {}, history, nodes)
             for one in found[:MOST_STORIES]]
-    told[0].text = check.text
+    told[-1].text = check.text          # it tells of all of them
     return told
 
 

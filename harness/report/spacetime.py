@@ -107,7 +107,8 @@ def _bar(bar: Bar, axis: Axis, y: float, room: float) -> list[Markup]:
     width = max(right - left, 6)
     kind = "culprit" if bar.culprit else "pending" if bar.pending else "placed"
     colour = None if bar.culprit else operation_colour(bar.f)
-    parts = [svg.tag("rect", svg.title(bar.tooltip or bar.label), x=left, y=y, width=width,
+    parts = [svg.tag("rect", x=left, y=y, width=width, height=BAR, rx=3, fill="#fff"),
+             svg.tag("rect", svg.title(bar.tooltip or bar.label), x=left, y=y, width=width,
                      height=BAR, rx=3, class_=f"bar {kind}", stroke=colour, fill=colour)]
     if bar.pending:
         parts.append(svg.tag("path", d=f"M{right - 7:.1f} {y + 5} l7 {BAR / 2 - 5} "

@@ -45,7 +45,7 @@ def test_the_documented_names_come_first_and_hold_the_documented_things(tmp_path
     assert list(found)[:9] == ["verdict", "test", "world", "seed", "commit", "operations",
                                "checks", "faults", "coverage"]
     assert found["verdict"] == "violation"
-    assert found["summary"] == "linearizable: key 3 is not linearizable"
+    assert found["summary"] == "key 3 is not linearizable"
     counts = found["operations"]
     assert counts["invoke"] == counts["ok"] + counts["fail"] + counts["info"] > 10_000
     assert found["checks"]["linearizable"] == {
