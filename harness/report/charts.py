@@ -73,6 +73,7 @@ def charts(scatter: Sequence[Scatter], percentiles: Sequence[Line], rate: Sequen
     """Return the drawing of all three rows."""
     least, most = _bounds([group.ms for group in scatter])
     _, highest = _bounds([line.values for line in rate])
+    least, most = least / 1.4, most * 1.4          # no point lies on the edge
     latency = Row(0, least, most, duration_s, logarithmic=True)
     cut = Row(1, least, most, duration_s, logarithmic=True)
     speed = Row(2, 0.0, highest * 1.05, duration_s, logarithmic=False)
@@ -101,7 +102,7 @@ def _bounds(groups: Sequence[Floats]) -> tuple[float, float]:
 
 def _dots(row: Row, group: Scatter) -> Markup:
     """Return a group of the scatter as one path of dots (a thousand circles would weigh more)."""
-    size = 1.4 if group.outcome == "ok" else 2.4
+    size = 1.4 if group.outcome == "ok" else 1.9
     d = "".join(f"M{row.x(second):.1f} {row.y(ms):.1f}h0" for second, ms in
                 zip(group.seconds.tolist(), group.ms.tolist(), strict=True))
     return svg.tag("path", svg.title(f"{group.f} {group.outcome}"), d=d, fill="none",

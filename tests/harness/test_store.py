@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import threading
 from pathlib import Path
 
@@ -105,7 +106,23 @@ def test_a_write_that_fails_keeps_the_old_file_and_leaves_no_part(
     assert [found.name for found in tmp_path.iterdir()] == ["results.json"]
 
 
-def test_a_really_full_disk_ends_in_one_line_that_names_the_path() -> None:
+def test_a_file_that_the_system_refuses_to_let_grow_leaves_nothing_half_written(
+    tmp_path: Path,
+) -> None:
+    run = Store(tmp_path).begin("register")
+    run.write("report.html", b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(HarnessFailure, match=r"report\.html: can't write to the store: File"):
+            run.write("report.html", b"x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert run.report.read_bytes() == b"old"
+    assert [path.name for path in run.path.iterdir()] == ["report.html"]
+
+
+def test_a_place_that_is_no_folder_ends_in_one_line_that_names_it() -> None:
     with pytest.raises(HarnessFailure, match=r"^/dev/full/register: can't write to the store: "):
         Store("/dev/full").begin("register")
 
