@@ -276,6 +276,7 @@ def paused_by_another(pid: int, start: int, ending: set[str]) -> bool:
 
 
 def cut(request: Json) -> Json:
+    """Drop all packets from these addresses, in all of the host."""
     for source in request["sources"]:
         version_of(source)
     with locked():
@@ -285,6 +286,7 @@ def cut(request: Json) -> Json:
 
 
 def pause(request: Json) -> Json:
+    """Stop these processes."""
     with locked():
         entry = begin(request, "pause", pids=identify(request["pids"]))
         for pid, start in entry["pids"]:
@@ -293,18 +295,21 @@ def pause(request: Json) -> Json:
 
 
 def stopped(request: Json) -> Json:
+    """Return which processes of a pause are stopped and which run."""
     pids = journalled_pids(request["id"])
     return {name: [pid for pid, start in pids if is_stopped(pid, start) is wanted]
             for name, wanted in (("stopped", True), ("running", False))}
 
 
 def aim(request: Json) -> Json:
+    """Journal the processes that are about to be killed; return those that run."""
     with locked():
         entry = begin(request, "kill", pids=identify(request["pids"]))
     return {"pids": [pid for pid, _ in entry["pids"]]}
 
 
 def gone(request: Json) -> Json:
+    """Return which processes of a kill still run."""
     pids = journalled_pids(request["id"])
     return {"alive": [pid for pid, start in pids if start_time(pid) == start]}
 
@@ -333,6 +338,7 @@ def accepts(address: str, port: int) -> bool:
 
 
 def stop(request: Json) -> Json:
+    """End one fault; ``undone`` is empty when it isn't in the journal (any more)."""
     with locked():
         entry = read_json(entry_path(request["id"]))
         return {"undone": undo([] if entry is None else [entry])}
@@ -450,6 +456,7 @@ def is_overdue(run: Json) -> bool:
 
 
 def peers(request: Json) -> Json:
+    """Write down whom the resident sends beacons to."""
     write_json(PEERS, request["peers"])
     return {}
 

@@ -65,15 +65,14 @@ class Scene:
 
 
 class Kind(Protocol):
-    """One entry of the catalogue. Every step raises FaultError when it didn't work out."""
+    """One entry of the catalogue. Every step raises FaultError when it didn't work out.
 
-    @property
-    def name(self) -> str:
-        """The fault's name in test files and histories."""
+    name: the fault's, in test files and histories; cls: its failure class (crash, omission,
+    timing).
+    """
 
-    @property
-    def cls(self) -> str:
-        """Its failure class: crash, omission, timing."""
+    name: str
+    cls: str
 
     def impossible(self, scene: Scene) -> str | None:
         """Return why it can't work on these hosts, or None."""

@@ -17,14 +17,14 @@ from . import grudge as shapes
 from .agents import call, everywhere, stop_everywhere
 from .fault import Fault, FaultError
 from .grudge import Grudge, hardest_hit, pairs
-from .kind import POLL_S, Scene
+from .kind import POLL_S, Kind, Scene
 from .probe import Pair, Probe, Verdict
 
 Shape = Callable[[Sequence[str], Rng], Grudge]
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+@dataclass(frozen=True)
+class Partition(Kind):
     """A partition of one shape; ``min_nodes`` is the smallest cluster that has it."""
 
     name: str
@@ -62,7 +62,7 @@ class Partition:
         await watch(scene, set(), healed, scene.recover_s)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LeaderPartition(Partition):
     """Isolates whoever leads at the moment that the fault strikes."""
 

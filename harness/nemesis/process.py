@@ -13,7 +13,7 @@ from ..rng import Rng
 from .agents import call, everywhere, stop_everywhere
 from .fault import Fault, FaultError
 from .grudge import majority
-from .kind import Scene, until
+from .kind import Kind, Scene, until
 
 ONE, MINORITY, MAJORITY, ALL, PRIMARIES = "one", "minority", "majority", "all", "primaries"
 TARGETS = (ONE, MINORITY, MAJORITY, ALL, PRIMARIES)
@@ -48,8 +48,8 @@ async def recovered(scene: Scene, host: Host) -> bool:
     return not answer["idle"] and not answer["closed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+@dataclass(frozen=True)
+class Kill(Kind):
     """kill -9; the node is started again when the fault ends."""
 
     name: str = "kill"
@@ -90,8 +90,8 @@ class Kill:
         await all_recovered(scene, fault)
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+@dataclass(frozen=True)
+class Pause(Kind):
     """SIGSTOP; SIGCONT when the fault ends."""
 
     name: str = "pause"
