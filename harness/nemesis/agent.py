@@ -42,7 +42,6 @@ import fcntl
 import ipaddress
 import json
 import os
-import selectors
 import shutil
 import signal
 import socket
@@ -66,6 +65,7 @@ LOCK_WAIT_S = "5"
 TOOLS = {4: "iptables", 6: "ip6tables"}
 RESIDENT_WAIT_S = 5.0
 CONNECT_S = 0.5
+MOST_DATAGRAMS = 1000           # a beat; whoever floods us must not keep us from beating
 
 Json = dict[str, Any]
 
@@ -464,20 +464,21 @@ def peers(request: Json) -> Json:
 # the resident
 
 class Resident:
-    """Beacons, and the dead-man. Time is monotonic: faults may move the wall clock."""
+    """Beacons, and the dead-man. Time is monotonic: faults may move the wall clock.
+
+    It wakes only to beat: what arrives in between waits in the sockets' buffers.
+    """
 
     def __init__(self, fds: list[int]) -> None:
         self.setup = identity(RUN)
         self.run = read_json(RUN)
         self.sockets: dict[int, socket.socket] = {}
-        self.selector = selectors.DefaultSelector()
         for fd in fds:
             beacon = socket.socket(fileno=fd)
             beacon.setblocking(False)
             self.sockets[6 if beacon.family == socket.AF_INET6 else 4] = beacon
-            self.selector.register(beacon, selectors.EVENT_READ)
-        self.token = self.run["run"]
-        self.peers: list[tuple[str, int]] = []
+        self.token = self.run["run"].encode()
+        self.peers: dict[str, tuple[socket.socket, int]] = {}
         self.number = 0
         self.sent: dict[str, int] = {}
         self.heard: dict[str, int] = {}
@@ -486,26 +487,15 @@ class Resident:
 
     def live(self) -> None:
         """Beat until the run's setup is gone or the deadline has passed."""
-        next_beat = time.monotonic()
-        while True:
+        while identity(RUN) == self.setup:
             now = time.monotonic()
-            if now >= next_beat:
-                next_beat = now + BEAT_S
-                if not self.is_wanted():
-                    return
-                if self.is_abandoned(now):
-                    undone = heal({})["undone"]
-                    names = ", ".join(entry["name"] for entry in undone) or "no fault in force"
-                    print(f"no controller for {self.run['deadline_s']} s: healed ({names})",
-                          flush=True)
-                    return
-                self.beat()
-            for key, _ in self.selector.select(max(0.0, next_beat - time.monotonic())):
-                self.receive(key.fileobj)
-
-    def is_wanted(self) -> bool:
-        """Tell whether the run that this process belongs to is still set up."""
-        return identity(RUN) == self.setup
+            if self.is_abandoned(now):
+                names = ", ".join(entry["name"] for entry in heal({})["undone"])
+                print(f"no controller for {self.run['deadline_s']} s: undid "
+                      f"{names or 'nothing, as no fault was in force'}", flush=True)
+                return
+            self.beat()
+            time.sleep(max(0.0, now + BEAT_S - time.monotonic()))
 
     def is_abandoned(self, now: float) -> bool:
         """Tell whether the controller has stopped touching its file."""
@@ -521,7 +511,8 @@ class Resident:
         and what had arrived by now is in it.
         """
         if not self.peers:
-            self.peers = [(address, port) for address, port in read_json(PEERS) or ()]
+            self.peers = {address: (self.sockets[version_of(address)], port)
+                          for address, port in read_json(PEERS) or ()}
         for beacon in self.sockets.values():
             self.receive(beacon)
         self.number += 1
@@ -529,23 +520,22 @@ class Resident:
         new.write_text(json.dumps({"number": self.number, "sent": self.sent,
                                    "heard": self.heard}))
         new.rename(VIEW)
-        message = f"{self.token} {self.number}".encode()
-        for address, port in self.peers:
-            try:
-                self.sockets[version_of(address)].sendto(message, (address, port))
-            except (OSError, KeyError):
-                continue                        # not sent, so silence will prove nothing
-            self.sent[address] = self.number
+        message = b"%s %d" % (self.token, self.number)
+        for address, (beacon, port) in self.peers.items():
+            with contextlib.suppress(OSError):  # not sent, so silence will prove nothing
+                beacon.sendto(message, (address, port))
+                self.sent[address] = self.number
 
-    def receive(self, beacon: Any) -> None:
+    def receive(self, beacon: socket.socket) -> None:
         """Take in what has arrived; anything but a beacon of this run is ignored."""
-        known = {address for address, _ in self.peers}
-        with contextlib.suppress(BlockingIOError, ConnectionRefusedError):
-            while True:
+        for _ in range(MOST_DATAGRAMS):
+            try:
                 message, (source, *_) = beacon.recvfrom(256)
-                token, _, number = message.decode(errors="replace").rpartition(" ")
-                if token == self.token and source in known and number.isdecimal():
-                    self.heard[source] = int(number)
+            except OSError:                     # mostly: nothing more has arrived
+                return
+            token, _, number = message.partition(b" ")
+            if token == self.token and source in self.peers and number.isdigit():
+                self.heard[source] = int(number)
 
 
 def identity(path: Path) -> tuple[int, int] | None:

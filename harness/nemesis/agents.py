@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,8 @@ ALIVE = f"{STATE}/alive"
 VIEW = f"/run/{Path(STATE).name}.view"
 COMMAND_TIMEOUT_S = 20.0
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 def addresses(host: Host) -> tuple[str, ...]:
@@ -88,8 +91,6 @@ class Agents:
         self.addresses = {host.name: addresses(host) for host in hosts}
         self.cannot: dict[str, dict[str, str]] = {}
         """Host name -> kind of fault -> why it can't work there."""
-        self.unheard: str = ""
-        """Why the last sign of life did not reach every host; empty when it did."""
 
     async def install(self) -> None:
         """Start an agent on every host, healing what an earlier run left there."""
@@ -125,7 +126,8 @@ class Agents:
                 # -c: after ``remove`` nothing may come back
                 await host.run(["touch", "-c", ALIVE], timeout_s=self.deadline_s)
             except (SeatrialError, OSError) as error:
-                self.unheard = str(error)
+                logger.warning("%s: heals itself in %g s unless it hears of us: %s", host.name,
+                               self.deadline_s, error)
             await asyncio.sleep(self.deadline_s / 6)
 
 

@@ -7,7 +7,7 @@ Operations it understands (``f`` is the fault's name):
 "id": ..., "seed": ...}``
 ``{"action": "stop",        end it
 "id": ...}``
-``f == "heal"``             end all that are in force
+``{"action": "heal"}``      end all that are in force; ``f`` is ``heal``
 ==========================  =======================================================
 
 Each phase of a fault's life becomes an event of its own, given to ``record`` the moment it
@@ -106,7 +106,7 @@ class FaultNemesis:
         if op.f == HEAL:
             for fault in list(self._active().values()):
                 await self._stop(test, fault)
-            return op.completed(INFO, {"action": HEAL})
+            return op.completed(INFO, op.value)
         if op.value["action"] == "start":
             fault = await self._start(test, op.f, str(op.value["id"]), Rng(op.value["seed"]))
         else:

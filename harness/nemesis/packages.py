@@ -86,7 +86,7 @@ def packages(names: Sequence[str], options: Options | None = None) -> Package:
     each = [gen.on_threads(lane, Lane(i, tuple(nemesis.kinds), rhythm))
             for i, lane in enumerate(lanes)]
     return Package(
-        nemesis, gen.any(*each), gen.on_threads(LANE, {"f": HEAL}),
+        nemesis, gen.any(*each), gen.on_threads(LANE, {"f": HEAL, "value": {"action": HEAL}}),
         tuple(Perf(name, CATALOGUE[name].cls) for name in nemesis.kinds), lanes)
 
 
