@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-FOLDERS = ("core", "checker", "harness", "workloads", "scripts", "bench")
+FOLDERS = ("core", "checker", "harness", "workloads", "scripts", "bench", "examples")
 CYTHON_DEF = re.compile(r"^( {4})?(?:cpdef[^(=:]*?|def) ?([a-z]\w*)\s*\(.*?\)(?: *->[^:]*)?"
                         r"(?: *(?:noexcept|except\S*))*:[^\n]*\n\s*(?P<first>\S{1,3})", re.M | re.S)
 
@@ -17,41 +17,41 @@ def undocumented(tree: ast.Module) -> Iterator[str]:
     """Yield public names without a docstring.
 
     A method of a class that has bases may say nothing: what it does is said where it was
-    declared first. The methods of the small protocols likewise (protocols.py).
+    declared first. A function may be explained by a row of the module docstring's table.
     """
+    table = re.findall(r"^\| (\w+) +\|", ast.get_docstring(tree) or "", re.M)
     for node in tree.body:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             continue
-        if node.name.startswith("_"):
+        if node.name.startswith("_") or node.name in table:
             continue
         if ast.get_docstring(node) is None:
             yield node.name
         if isinstance(node, ast.ClassDef) and not node.bases:
-            for item in node.body:
-                if (isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)
-                        and not item.name.startswith("_") and ast.get_docstring(item) is None):
-                    yield f"{node.name}.{item.name}"
+            yield from (f"{node.name}.{item.name}" for item in methods(node)
+                        if not item.name.startswith("_") and ast.get_docstring(item) is None)
 
 
-def declared_in_protocols(root: Path) -> set[str]:
-    """Return the method names that protocols.py documents."""
-    tree = ast.parse((root / "harness/protocols.py").read_text(encoding="utf-8"))
-    return {item.name for node in tree.body if isinstance(node, ast.ClassDef)
-            for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)}
+def methods(node: ast.ClassDef) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Return a class's methods."""
+    return [item for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def promised(trees: Iterable[ast.Module]) -> set[str]:
+    """Return the methods that some Protocol declares and explains; who keeps it need not again."""
+    return {item.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)
+            if any(isinstance(base, ast.Name) and base.id == "Protocol" for base in node.bases)
+            for item in methods(node) if ast.get_docstring(item) is not None}
 
 
 def test_python_sources_are_documented(root: Path, files: list[Path]) -> None:
-    known = declared_in_protocols(root)
-    missing = []
-    for path in files:
-        relative = path.relative_to(root)
-        if relative.parts[0] not in FOLDERS or path.suffix != ".py":
-            continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        if tree.body and ast.get_docstring(tree) is None:
-            missing.append(str(relative))
-        missing += [f"{relative}: {name}" for name in undocumented(tree)
-                    if not ("." in name and name.rpartition(".")[2] in known)]
+    trees = {path.relative_to(root): ast.parse(path.read_text(encoding="utf-8")) for path in files
+             if path.suffix == ".py" and path.relative_to(root).parts[0] in FOLDERS}
+    known = promised(trees.values())
+    missing = [str(path) for path, tree in trees.items()
+               if tree.body and ast.get_docstring(tree) is None]
+    missing += [f"{path}: {name}" for path, tree in trees.items() for name in undocumented(tree)
+                if not ("." in name and name.rpartition(".")[2] in known)]
     assert missing == []
 
 
