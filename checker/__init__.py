@@ -1,4 +1,12 @@
 """Verdicts from histories. Imports nothing of the node: a judge must not share its bugs."""
+from .errors import BadHistory, CheckerError, EngineAbsent
+from .history import History
+from .linearizable import check_linearizable
+from .models import MODELS, Model
 from .result import CheckResult, Verdict
+from .stats import check_stats, check_unhandled_exceptions
 
-__all__ = ["CheckResult", "Verdict"]
+__all__ = [
+    "MODELS", "BadHistory", "CheckResult", "CheckerError", "EngineAbsent", "History", "Model",
+    "Verdict", "check_linearizable", "check_stats", "check_unhandled_exceptions",
+]

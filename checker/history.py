@@ -126,6 +126,7 @@ class History:
         self.f, self.fs = _codes(table, "f")
         self.key, self.keys = _codes(table, "key")
         self.error, self.errors = _codes(table, "error")
+        self.lines: Sequence[int] | None = None
         self._table = table
         self._value = _column(table, "value")
         self._value_ext = _column(table, "value_ext")
@@ -162,6 +163,38 @@ class History:
         schema = SCHEMA.with_metadata(dict(meta) if meta else metadata())
         return cls(pa.Table.from_pydict(columns, schema=schema), where=where)
 
+    @classmethod
+    def from_columns(
+        cls, *, type: Sequence[int], process: Sequence[int], f: Sequence[str],
+        value: Sequence[Any], key: Sequence[bytes | None] | None = None,
+        time: Sequence[int] | None = None, lines: Sequence[int] | None = None,
+        where: str = "history",
+    ) -> History:
+        """Build a history from columns, as readers of other formats have them.
+
+        ``lines``: of each event in its file, for messages.
+        """
+        n = len(type)
+        plain, rest = _split(value)
+        codes = pa.array(f, pa.string()).dictionary_encode()
+        columns = {
+            "index": pa.array(np.arange(n)),
+            "time": pa.array(time if time is not None else np.full(n, -1), pa.int64()),
+            "process": pa.array(process, pa.int32()),
+            "type": pa.array(type, pa.int8()),
+            "f": pa.DictionaryArray.from_arrays(codes.indices.cast(pa.int16()), codes.dictionary),
+            "key": pa.array(key, pa.binary()) if key else pa.nulls(n, pa.binary()),
+            "value": plain,
+            "value_ext": rest,
+            "node": pa.array(np.full(n, -1), pa.int16()),
+            "domain": pa.array(np.zeros(n), pa.int16()),
+        }
+        table = pa.table([columns.get(field.name, pa.nulls(n, field.type)) for field in SCHEMA],
+                         schema=SCHEMA.with_metadata(metadata()))
+        history = cls(table, where=where)
+        history.lines = lines
+        return history
+
     @cached_property
     def pairs(self) -> tuple[Ints, Ints]:
         """Rows of the clients' invocations, and of their completions (NONE: never completed).
@@ -190,8 +223,12 @@ class History:
     def _refuse(self, rows: Ints, what: str) -> None:
         if len(rows):
             first = int(rows.min())
-            raise BadHistory(f"process {self.process[first]} {what}",
-                             where=self.where, line=first + 1)
+            raise self.bad(f"process {self.process[first]} {what}", first)
+
+    def bad(self, message: str, row: int) -> BadHistory:
+        """Return the error that names this history and a row, or the row's line in its file."""
+        line = row + 1 if self.lines is None else self.lines[row]
+        return BadHistory(message, where=self.where, line=line)
 
     @cached_property
     def _grouped(self) -> tuple[Ints, Ints]:
@@ -262,6 +299,16 @@ def _read_stream(path: Path) -> tuple[pa.Table, bool]:
             except (pa.ArrowInvalid, OSError):
                 break                                   # torn: the writer was killed here
         return pa.Table.from_batches(batches, schema=reader.schema), complete
+
+
+def _split(values: Sequence[Any]) -> tuple[pa.Array, pa.Array]:
+    """Pack many values at once: the columns value and value_ext."""
+    try:
+        return pa.array(values, pa.int64()), pa.nulls(len(values), pa.binary())
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        pairs = [pack(value) for value in values]
+    ints, rest = zip(*pairs, strict=True)
+    return pa.array(ints, pa.int64()), pa.array(rest, pa.binary())
 
 
 def _has_end(source: pa.MemoryMappedFile) -> bool:

@@ -21,6 +21,7 @@ failed CAS that does not say what it saw, unless ``cas_fail="observe"`` makes it
 """
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +30,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from .errors import BadHistory
 from .history import FAIL, INFO, NONE, OK, History, Ints
 from .models import Model, Role
 
@@ -40,6 +40,9 @@ BYTES = -(1 << 62)          # symbols of text are BYTES + byte
 IMPOSSIBLE = NIL + 1        # a token that no operation writes
 SCALAR, LIST, TEXT = 0, 1, 2
 PLAIN, APPENDS_ELEMENTS, APPENDS_TEXT = 0, 1, 2
+
+
+COLUMNS = ("key", "kind", "a", "b", "inv", "ret", "process", "row", "done")
 
 
 class Values:
@@ -120,10 +123,15 @@ class Operations:
     def __post_init__(self) -> None:
         self.modes = np.zeros(len(self.keys), dtype=np.uint8)
         appends = self.kind == Role.APPEND
+        self._take_apart()
         if appends.any():
-            self.shape, self.path_start, self.symbols = self.values.paths()
             self._find_modes(appends)
-        else:                               # values are never taken apart
+
+    def _take_apart(self) -> None:
+        """Fill the paths of values; empty where no value is ever taken apart."""
+        if (self.kind == Role.APPEND).any():
+            self.shape, self.path_start, self.symbols = self.values.paths()
+        else:
             self.shape = np.zeros(len(self.values.objects), dtype=np.int8)
             self.path_start = np.zeros(len(self.shape) + 1, dtype=np.int64)
             self.symbols = np.zeros(0, dtype=np.int64)
@@ -142,13 +150,32 @@ class Operations:
         text[self.key[(shape == LIST) | (appends & (shape == SCALAR))]] = False
         self.modes[text] = APPENDS_TEXT
 
+    def token(self, value: Any) -> int:
+        """Return the token of a value that may be new, such as the one at the start."""
+        token = self.values.token(value)
+        if len(self.values.objects) > len(self.shape):
+            self._take_apart()
+        return token
+
     def select(self, chosen: Ints | npt.NDArray[np.bool_]) -> Operations:
-        """Return some of the operations, under the same keys and values."""
-        return Operations(
-            key=self.key[chosen], kind=self.kind[chosen], a=self.a[chosen], b=self.b[chosen],
-            inv=self.inv[chosen], ret=self.ret[chosen], process=self.process[chosen],
-            row=self.row[chosen], done=self.done[chosen], positions=self.positions,
-            keys=self.keys, values=self.values)
+        """Return some of the operations, under the same keys, values and positions."""
+        part = copy.copy(self)
+        for name in COLUMNS:
+            setattr(part, name, getattr(self, name)[chosen])
+        return part
+
+    def compact(self) -> Operations:
+        """Return the same operations with positions numbered without gaps."""
+        whole = copy.copy(self)
+        ended = self.ret != INF
+        order = np.argsort(np.concatenate([self.inv, self.ret[ended]]), kind="stable")
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[order] = np.arange(len(order))
+        whole.inv = rank[:len(self)]
+        whole.ret = np.full(len(self), INF, dtype=np.int64)
+        whole.ret[ended] = rank[len(self):]
+        whole.positions = len(order)
+        return whole
 
     def describe(self, i: int) -> str:
         """Return an operation as a person writes it: ``read -> 3``, ``cas 1 -> 2``."""
@@ -224,9 +251,8 @@ def _roles(history: History, model: Model, invocation: Ints) -> Ints:
     role = table[history.f[invocation]]
     if (role < 0).any():
         row = int(invocation[np.flatnonzero(role < 0)[0]])
-        raise BadHistory(f"the {model.name} model does not know {history.fs[history.f[row]]!r}; "
-                         f"it knows {', '.join(sorted(model.roles))}",
-                         where=history.where, line=row + 1)
+        raise history.bad(f"the {model.name} model does not know {history.fs[history.f[row]]!r}; "
+                          f"it knows {', '.join(sorted(model.roles))}", row)
     return role
 
 
@@ -247,8 +273,7 @@ def _cas(history: History, values: Values, invocation: int, completion: int, cas
     rest = history.values[2]
     asked = rest.get(invocation)
     if not isinstance(asked, list) or len(asked) != 2:
-        raise BadHistory(f"cas has the value {show(asked)}; expected [old, new]",
-                         where=history.where, line=invocation + 1)
+        raise history.bad(f"cas has the value {show(asked)}; expected [old, new]", invocation)
     answered = rest.get(completion)
     return answered if isinstance(answered, list) and len(answered) == 3 else asked
 
@@ -270,12 +295,11 @@ def from_intervals(
     ret = np.full(len(rows), INF, dtype=np.int64)
     for position, (_, returns, i) in enumerate(sorted(events)):
         (ret if returns else inv)[i] = position
-    numbers = np.arange(len(rows), dtype=np.int64)
     return Operations(
         key=np.array([code[row[1]] for row in rows], dtype=np.int32),
         kind=np.array([row[2] for row in rows], dtype=np.int8),
         a=np.array([values.token(row[3]) for row in rows], dtype=np.int64),
         b=np.array([values.token(row[4]) for row in rows], dtype=np.int64),
         inv=inv, ret=ret, process=np.array([row[0] for row in rows], dtype=np.int64),
-        row=numbers, done=np.where(ret == INF, NONE, numbers), positions=len(events), keys=keys,
+        row=inv, done=np.where(ret == INF, NONE, ret), positions=len(events), keys=keys,
         values=values)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,8 @@ from .porcupine_worker import Answer, Hello, Job, receive, send
 
 ABSENT = "this installation has no porcupine engine: it was built without Go"
 CRASHED_CAS = 5             # a role that only porcupine needs, see porcupine/model.go
+LEAST_MEMORY = 256 << 20    # a Go heap grows by arenas of 64 MB
+OUT_OF_MEMORY = ("out of memory", "cannot allocate memory", "MemoryError")     # Go's and Python's
 GRACE_S = 2.0               # beyond the time limit, before a worker that doesn't answer is ended
 
 
@@ -37,7 +40,7 @@ def available() -> bool:
 
 def version() -> str:
     """Return the version of the Go module, asking a worker for it."""
-    with Porcupine(memory_limit_bytes=64 << 20) as engine:
+    with Porcupine(memory_limit_bytes=LEAST_MEMORY) as engine:
         return engine.version
 
 
@@ -56,7 +59,7 @@ class Porcupine:
     def __init__(self, *, memory_limit_bytes: int) -> None:
         if not available():
             raise EngineAbsent(ABSENT)
-        self._memory = memory_limit_bytes
+        self._memory = max(memory_limit_bytes, LEAST_MEMORY)
         self._job: Job | None = None
         self.version = ""
         self._spawn()
@@ -140,7 +143,9 @@ class Porcupine:
         hello = receive(self._stdout)
         if not isinstance(hello, Hello):
             self._process.wait()
-            raise EngineAbsent(f"the porcupine worker did not start: {self._last_words()}")
+            words = _last_line(self._last_words())
+            self.close()
+            raise EngineAbsent(f"the porcupine worker did not start: {words}")
         self.version = hello.version
 
     def _send(self, job: Job) -> threading.Thread:
@@ -160,16 +165,19 @@ class Porcupine:
 
     def _last_words(self) -> str:
         self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return lines[0] if lines else f"exit code {self._process.returncode}"
+        return self._errors.read().decode(errors="replace").strip()
 
     def _why(self) -> str:
         """Why the worker ended before it answered: only running out of memory is expected."""
-        self._process.wait()
+        code = self._process.wait()
         words = self._last_words()
-        if "memory" in words.lower() or self._process.returncode == -9:
+        if code == -signal.SIGKILL or any(sign in words for sign in OUT_OF_MEMORY):
             return "memory"
-        raise EngineAbsent(f"the porcupine worker failed: {words}")
+        raise EngineAbsent(f"the porcupine worker ended with {code}: {_last_line(words)}")
+
+
+def _last_line(words: str) -> str:
+    return words.splitlines()[-1] if words else "it said nothing"
 
 
 def _job(operations: Operations, keys: Sequence[int], initial: int, time_limit_s: float) -> Job:

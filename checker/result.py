@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +43,8 @@ class CheckResult:
 
     ``evidence`` is JSON-able and stable (it goes to results.json): for a violation it names
     the operations, the key and why; ``summary`` is one line for a person; ``text`` is the
-    readable counterexample (several lines), empty when there is none.
+    readable counterexample (several lines), empty when there is none. ``also`` holds other
+    results that came up on the way, such as two engines that disagree.
     """
 
     name: str
@@ -51,3 +52,10 @@ class CheckResult:
     summary: str = ""
     text: str = ""
     evidence: dict[str, Any] = field(default_factory=dict)
+    also: list[CheckResult] = field(default_factory=list)
+
+    def all(self) -> Iterator[CheckResult]:
+        """Yield this result and those that came with it."""
+        yield self
+        for other in self.also:
+            yield from other.all()

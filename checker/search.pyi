@@ -14,6 +14,6 @@ class Search:
         self, keys: Any, initial: int, *, deadline_ns: int, memory: int, effort: int,
     ) -> tuple[npt.NDArray[np.int8], Ints, Ints, Ints, Ints]: ...
     def probe(
-        self, key: int, initial: int, *, anywhere: bool = False, deadline_ns: int, memory: int,
-        effort: int,
+        self, key: int, initial: int, *, anywhere: bool = False, look_ahead: bool = True,
+        deadline_ns: int, memory: int, effort: int,
     ) -> tuple[str, int, list[tuple[int, ...]]]: ...

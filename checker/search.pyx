@@ -74,6 +74,7 @@ cdef struct Work:
     uint64_t* from_
     uint64_t* to
     size_t config_room
+    bint looks_ahead        # drop states that the next read can't grow out of
     int64_t deadline_ns
     uint64_t effort         # explorations allowed
     uint64_t explored
@@ -378,7 +379,7 @@ cdef int place(Work* w, const uint64_t* c, int i, int returning, int32_t event) 
     else:
         for j in range(n):
             w.to[2 + j] |= f.served[i * n + j]
-    if p.appends and not can_grow(w, w.to, event):
+    if p.appends and w.looks_ahead and not can_grow(w, w.to, event):
         return 0
     if has(w.to, returning):
         remove(w.to, returning)
@@ -657,6 +658,7 @@ cdef class Search:
                 raise IndexError(f"key {key} of {self.keys}")
         self.work.deadline_ns = deadline_ns
         self.work.effort = effort
+        self.work.looks_ahead = True
         with nogil:
             for i in range(n):
                 self._choose(chosen[i])
@@ -667,17 +669,20 @@ cdef class Search:
                 numbers_[3, i] = self.work.peak
         return status, *numbers
 
-    def probe(self, int64_t key, int64_t initial, *, bint anywhere=False, int64_t deadline_ns,
-              size_t memory, uint64_t effort):
+    def probe(self, int64_t key, int64_t initial, *, bint anywhere=False, bint look_ahead=True,
+              int64_t deadline_ns, size_t memory, uint64_t effort):
         """Judge one key and look closer: status, operation, and the values possible at the end.
 
         A value is a tuple of symbols. ``anywhere``: the value at the start is unknown.
+        ``look_ahead=False``: where values are appended to, end at the answer that contradicts,
+        not already where the contradiction can be foreseen (slower).
         """
         cdef int status
         if not 0 <= key < self.keys:
             raise IndexError(f"key {key} of {self.keys}")
         self.work.deadline_ns = deadline_ns
         self.work.effort = effort
+        self.work.looks_ahead = look_ahead
         with nogil:
             self._choose(key)
             status = search_key(&self.work, memory, &initial, anywhere)

@@ -1,0 +1,247 @@
+"""The linearizability check: which engine judges, what their verdicts add up to.
+
+Both engines judge a run of moderate size. They share no code beyond the reading of the history,
+so where they disagree one of them is wrong, and that is an error of its own: it is reported
+beside the verdict, with the operations that reproduce it. An engine that runs out of its time
+or memory decides nothing; a definite answer of the other stands.
+"""
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import porcupine_engine
+from .counterexample import Budget, explain, plain
+from .errors import CheckerError, EngineAbsent
+from .history import History
+from .models import Model, Role, model_for, model_named
+from .operations import INF, Operations, operations_of, show
+from .porcupine_engine import Porcupine
+from .result import CheckResult, Verdict
+from .search import STATUSES, Search
+
+ENGINES = ("auto", "search", "porcupine", "both")
+MODERATE_OPERATIONS = 200_000       # what auto lets porcupine judge, too: altogether,
+MODERATE_ON_ONE_KEY = 20_000        # on one key (its time grows with the square of that),
+MODERATE_TIME_S = 30.0              # and for how long
+FIRST_EFFORT = 200_000              # explorations on a key before the other keys get their turn
+EXPLAIN_S = 5.0
+MOST_EXPLAINED = 3                  # keys with a counterexample; further ones are named
+MOST_LISTED = 20
+UNDECIDED = {"time": "out of time", "memory": "out of memory", "effort": "out of time"}
+
+
+@dataclass(slots=True)
+class Judgement:
+    """One engine's verdict on each key: ``ok``, ``violation``, or why it is undecided."""
+
+    verdicts: list[str]
+    elapsed_s: float
+    details: dict[str, Any] = field(default_factory=dict)
+    stopped: dict[int, tuple[int, int]] = field(default_factory=dict)  # index -> operation, event
+
+    def evidence(self) -> dict[str, Any]:
+        """Return how much this engine proved."""
+        return {"elapsed_s": round(self.elapsed_s, 6), "keys": dict(Counter(self.verdicts)),
+                **self.details}
+
+
+def check_linearizable(
+    history: History | Operations, model: Model | str | None = None, *, engine: str = "auto",
+    time_limit_s: float = 60.0, memory_limit_bytes: int = 1 << 30, initial: Any = None,
+    cas_fail: str = "drop", porcupine: Porcupine | None = None, name: str = "linearizable",
+) -> CheckResult:
+    """Judge whether each key's operations have an order that explains every answer.
+
+    model: a model or its name; None: the narrowest that knows the history's operations.
+    engine: ``search``, ``porcupine``, ``both``; ``auto`` is both for runs of moderate size.
+    initial: every key's value at the start. porcupine: a worker to use again.
+    """
+    if engine not in ENGINES:
+        raise CheckerError(f"unknown engine {engine!r}; expected one of {', '.join(ENGINES)}")
+    operations = history if isinstance(history, Operations) else operations_of(
+        history, _model(history, model), cas_fail=cas_fail)
+    check = _Check(operations, operations.token(initial), engine, time_limit_s,
+                   memory_limit_bytes, porcupine)
+    check.run()
+    return check.result(name)
+
+
+def _model(history: History, model: Model | str | None) -> Model:
+    if model is None:
+        rows = history.pairs[0]
+        return model_for(frozenset(history.fs[code] for code in np.unique(history.f[rows])))
+    return model_named(model) if isinstance(model, str) else model
+
+
+class _Check:
+    """One check while it runs."""
+
+    def __init__(self, operations: Operations, initial: int, engine: str, time_limit_s: float,
+                 memory: int, porcupine: Porcupine | None) -> None:
+        self.operations = operations
+        self.initial = initial
+        self.time_limit_s = time_limit_s
+        self.memory = memory
+        self.began = time.monotonic()
+        sizes = np.bincount(operations.key, minlength=len(operations.keys))
+        self.keys: list[int] = np.flatnonzero(sizes).tolist()
+        self.skipped = ""                   # why porcupine does not judge
+        self.uses_search = engine != "porcupine"
+        self.uses_porcupine = engine != "search"
+        if engine == "search":
+            self.skipped = "not asked for"
+        elif not porcupine_engine.available():
+            if engine != "auto":
+                raise EngineAbsent(porcupine_engine.ABSENT)
+            self.uses_porcupine, self.skipped = False, "absent: built without Go"
+        elif engine == "auto" and (len(operations) > MODERATE_OPERATIONS
+                                   or sizes.max(initial=0) > MODERATE_ON_ONE_KEY):
+            self.uses_porcupine, self.skipped = False, "the run is larger than moderate"
+        self.porcupine_limit_s = (min(time_limit_s, MODERATE_TIME_S) if engine == "auto"
+                                  else time_limit_s)
+        self.lent = porcupine
+        self.judgements: dict[str, Judgement] = {}
+
+    def run(self) -> None:
+        """Let the engines judge, at the same time when there are two."""
+        if not self.uses_porcupine:
+            self.judgements["search"] = self._search()
+            return
+        worker = self.lent or Porcupine(memory_limit_bytes=self.memory)
+        try:
+            worker.start(self.operations, self.keys, self.initial, self.porcupine_limit_s)
+            if self.uses_search:
+                self.judgements["search"] = self._search()
+            judged = worker.finish()
+        finally:
+            if worker is not self.lent:
+                worker.close()
+        self.judgements["porcupine"] = Judgement(judged.verdicts, judged.elapsed_s,
+                                                 {"version": judged.version})
+
+    def _search(self) -> Judgement:
+        """All keys with a bounded effort, then the hard ones with the time that is left."""
+        began = time.monotonic()
+        search = Search(self.operations)
+        deadline = time.monotonic_ns() + int(self.time_limit_s * 1e9)
+        columns: tuple[Any, ...] = search.run(
+            self.keys, self.initial, deadline_ns=deadline, memory=self.memory, effort=FIRST_EFFORT)
+        status, operation, event, explored, peak = columns
+        hard = np.flatnonzero(status == STATUSES.index("effort")).tolist()
+        for done, i in enumerate(hard):
+            now = time.monotonic_ns()
+            share = now + (deadline - now) // (len(hard) - done)
+            cells: tuple[Any, ...] = search.run([self.keys[i]], self.initial, deadline_ns=share,
+                               memory=self.memory, effort=1 << 62)
+            for column, cell in zip(columns, cells, strict=True):
+                column[i] = cell[0]
+        verdicts = [STATUSES[code] for code in status.tolist()]
+        stopped = {i: (int(operation[i]), int(event[i])) for i in np.flatnonzero(status).tolist()}
+        return Judgement(verdicts, time.monotonic() - began, {
+            "explored": int(explored.sum()), "most_configurations": int(peak.max(initial=0)),
+        }, stopped)
+
+    def result(self, name: str) -> CheckResult:
+        """Add the engines' verdicts up."""
+        by_key = list(zip(*(j.verdicts for j in self.judgements.values()), strict=True))
+        bad = [key for key, said in zip(self.keys, by_key, strict=True) if "violation" in said]
+        disputed = [key for key, said in zip(self.keys, by_key, strict=True)
+                    if {"violation", "ok"} <= set(said)]
+        open_ = [i for i, said in enumerate(by_key) if not {"violation", "ok"} & set(said)]
+        found = [explain(self.operations, key, self.initial, Budget.of(EXPLAIN_S, self.memory))
+                 for key in bad[:MOST_EXPLAINED]]
+        undecided = [self._undecided(i) for i in open_]
+        evidence: dict[str, Any] = {
+            "keys": len(self.keys),
+            "operations": len(self.operations),
+            "crashed_operations": int((self.operations.ret == INF).sum()),
+            "engines": {engine: j.evidence() for engine, j in self.judgements.items()},
+        }
+        if self.skipped:
+            evidence["engines"]["porcupine"] = {"skipped": self.skipped}
+        if bad:
+            evidence["violating_keys"] = [plain(self.operations.keys[key]) for key in bad]
+            evidence["counterexamples"] = [example.evidence() for example in found]
+        if undecided:
+            evidence["undecided"] = undecided
+        verdict = Verdict.VIOLATION if bad else Verdict.INCONCLUSIVE if open_ else Verdict.PASS
+        also = [self._disagreement(disputed, by_key)] if disputed else []
+        return CheckResult(
+            name, verdict, self._summary(bad, undecided, [example.reason for example in found]),
+            text="\n\n".join(example.text() for example in found), evidence=evidence, also=also)
+
+    def _summary(self, bad: Sequence[int], undecided: Sequence[dict[str, Any]],
+                 reasons: Sequence[str]) -> str:
+        size = f"{len(self.operations)} operations on {len(self.keys)} keys"
+        if bad:
+            key = show(plain(self.operations.keys[bad[0]]))
+            more = f"; {len(bad)} keys in all" if len(bad) > 1 else ""
+            return f"not linearizable: key {key}: {reasons[0]}{more}"
+        if undecided:
+            first = undecided[0]
+            return (f"{len(undecided)} of {len(self.keys)} keys undecided: key {show(first['key'])}"
+                    f" {first['reason']}")
+        engines = " and ".join(self.judgements)
+        return f"{size} linearizable ({engines})"
+
+    def _undecided(self, i: int) -> dict[str, Any]:
+        """Name the key, why, the segment that was being judged, and what was pending there."""
+        key = self.keys[i]
+        why = {engine: UNDECIDED[j.verdicts[i]] for engine, j in self.judgements.items()}
+        gave_up = ", ".join(f"{engine} {reason}" for engine, reason in why.items())
+        answer: dict[str, Any] = {"key": plain(self.operations.keys[key]), "reason": gave_up}
+        stopped = self.judgements["search"].stopped.get(i) if self.uses_search else None
+        if stopped is None:
+            return answer
+        ops = self.operations.select(self.operations.key == key)
+        at = self._position(key, stopped)
+        flying = np.flatnonzero((ops.inv <= at) & (ops.ret >= at))
+        crashed = int((ops.ret[flying] == INF).sum())
+        rows = [int(ops.row[flying].min(initial=at)), int(at)]
+        answer |= {
+            "segment": {"first_row": rows[0], "last_row": rows[1]},
+            "in_flight": len(flying), "crashed": crashed,
+            "pending": [f"p{ops.process[j]} {ops.describe(j)} (row {ops.row[j]})"
+                        for j in flying[:MOST_LISTED].tolist()],
+        }
+        answer["reason"] += (f" at rows {rows[0]}-{rows[1]}, with {len(flying)} operations in "
+                             f"flight ({crashed} crashed)")
+        return answer
+
+    def _position(self, key: int, stopped: tuple[int, int]) -> int:
+        """Position in the history of a key's event (they are numbered key by key)."""
+        mine = self.operations.key == key
+        positions = np.concatenate([self.operations.inv[mine], self.operations.ret[mine]])
+        return int(np.sort(positions)[stopped[1]])
+
+    def _disagreement(self, disputed: Sequence[int],
+                      by_key: Sequence[tuple[str, ...]]) -> CheckResult:
+        cases = []
+        for key in disputed[:MOST_EXPLAINED]:
+            ops = self.operations.select(self.operations.key == key)
+            said = dict(zip(self.judgements, by_key[self.keys.index(key)], strict=True))
+            cases.append({
+                "key": plain(self.operations.keys[key]), "verdicts": said,
+                "initial": plain(self.operations.values.value(self.initial)),
+                "operations": [_as_json(ops, i) for i in range(len(ops))],
+            })
+        return CheckResult(
+            "engines-disagree", Verdict.HARNESS_FAILURE,
+            f"the engines disagree on {len(disputed)} keys, first {show(cases[0]['key'])}: "
+            + ", ".join(f"{engine} says {verdict}" for engine, verdict in said.items())
+            + " (one of them is wrong: please report it)",
+            evidence={"cases": cases})
+
+
+def _as_json(ops: Operations, i: int) -> dict[str, Any]:
+    return {
+        "process": int(ops.process[i]), "role": Role(int(ops.kind[i])).name.lower(),
+        "a": plain(ops.values.value(int(ops.a[i]))), "b": plain(ops.values.value(int(ops.b[i]))),
+        "invoked": int(ops.inv[i]), "returned": int(ops.ret[i]) if ops.ret[i] != INF else None,
+    }

@@ -1,0 +1,149 @@
+"""``seatrial check``: judge a history, a run's folder, or a whole corpus."""
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import click
+import msgspec
+
+from seatrial.checker import CheckResult, porcupine_engine
+from seatrial.checker.corpus import Judged, Report, judge_index
+from seatrial.checker.errors import CheckerError
+from seatrial.checker.linearizable import ENGINES, check_linearizable
+from seatrial.checker.models import MODELS
+from seatrial.checker.porcupine_engine import Porcupine
+from seatrial.checker.readers import OBSERVES_FAILED_CAS, READERS, read
+from seatrial.checker.result import worst
+from seatrial.checker.stats import check_stats, check_unhandled_exceptions
+
+from ..errors import BadInput
+
+UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def size(context: click.Context, param: click.Parameter, value: str) -> int:
+    """Return a number of bytes from ``512M`` or ``2G``."""
+    text = value.strip().lower().removesuffix("b").removesuffix("i")
+    unit = UNITS.get(text[-1:], 1)
+    digits = text[:-1] if text[-1:] in UNITS else text
+    if not digits.isdigit() or int(digits) == 0:
+        raise click.BadParameter(f"{value!r} is not a size; expected a number and K, M or G")
+    return int(digits) * unit
+
+
+@click.command("check")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--index", type=click.Path(path_type=Path), help="Judge a corpus by its index.")
+@click.option("--model", type=click.Choice(list(MODELS)), help="Default: what its operations need.")
+@click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True)
+@click.option("--time", "time_limit_s", type=click.FloatRange(min=0.001), default=60.0,
+              show_default=True, help="Seconds for each history.")
+@click.option("--memory", callback=size, default="1G", show_default=True,
+              help="Bytes for each engine.")
+@click.option("--format", "format", type=click.Choice(list(READERS)),
+              help="Default: told from the content.")
+@click.option("--initial", default=None, help="Every key's value at the start, as JSON.")
+@click.option("--cas-fail", type=click.Choice(["drop", "observe"]),
+              help="What a failed CAS that does not say what it saw means.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+def command(
+    file: Path | None, index: Path | None, model: str | None, engine: str, time_limit_s: float,
+    memory: int, format: str | None, initial: str | None, cas_fail: str | None, as_json: bool,
+) -> int:
+    """Judge FILE, a history in any known format or a run's folder, or a corpus (--index)."""
+    if (file is None) == (index is None):
+        raise click.UsageError("expected either FILE or --index INDEX")
+    try:
+        if index is not None:
+            return _check_index(index, engine, time_limit_s, memory)
+        assert file is not None
+        results = _check_file(file, model, engine, time_limit_s, memory, format, initial, cas_fail)
+    except CheckerError as error:
+        raise BadInput(str(error)) from error
+    if as_json:
+        click.echo(json.dumps([msgspec.to_builtins(_plain(result)) for result in results]))
+    else:
+        _print(results)
+    return worst(result.verdict for result in results).exit_code
+
+
+def _check_file(
+    file: Path, model: str | None, engine: str, time_limit_s: float, memory: int,
+    format: str | None, initial: str | None, cas_fail: str | None,
+) -> list[CheckResult]:
+    try:
+        start = None if initial is None else json.loads(initial)
+    except ValueError as error:
+        raise BadInput(f"--initial {initial!r} is not JSON; expected for example 0 or '\"\"'"
+                       ) from error
+    history, format = read(file, format)
+    observes = "observe" if format in OBSERVES_FAILED_CAS else "drop"
+    result = check_linearizable(
+        history, model, engine=engine, time_limit_s=time_limit_s, memory_limit_bytes=memory,
+        initial=start, cas_fail=cas_fail or observes)
+    if format != "arrow":
+        return list(result.all())
+    return [*result.all(), check_stats(history), check_unhandled_exceptions(history)]
+
+
+def _plain(result: CheckResult) -> dict[str, object]:
+    return {"name": result.name, "verdict": result.verdict.label, "summary": result.summary,
+            "evidence": result.evidence, "text": result.text}
+
+
+def _print(results: Sequence[CheckResult]) -> None:
+    for result in results:
+        click.echo(f"{result.name}: {result.verdict.label}: {result.summary}")
+    for result in results:
+        if result.text:
+            click.echo(f"\n{result.text}")
+
+
+def _check_index(index: Path, engine: str, time_limit_s: float, memory: int) -> int:
+    began = time.monotonic()
+    worker: AbstractContextManager[Porcupine | None] = contextlib.nullcontext()
+    if engine != "search" and porcupine_engine.available():
+        worker = Porcupine(memory_limit_bytes=memory)
+    with worker as porcupine:
+        report = judge_index(index, engine=engine, time_limit_s=time_limit_s,
+                             memory_limit_bytes=memory, porcupine=porcupine)
+        version = porcupine.version if porcupine else "absent"
+    _print_report(report)
+    click.echo(f"engines: search, porcupine {version}; {time.monotonic() - began:.1f} s, of it "
+               + ", ".join(f"{name} {seconds:.3f} s" for name, seconds in _seconds(report).items()))
+    return report.exit_code
+
+
+def _seconds(report: Report) -> dict[str, float]:
+    """Check time of each engine over all files."""
+    total: dict[str, float] = {}
+    for judged in report.agree + report.disagree + report.undecided + report.disputed:
+        if judged.result is not None:
+            for name, engine in judged.result.evidence["engines"].items():
+                total[name] = total.get(name, 0.0) + engine.get("elapsed_s", 0.0)
+    return total
+
+
+def _print_report(report: Report) -> None:
+    sections: tuple[tuple[str, list[Judged]], ...] = (
+        ("DISAGREES", report.disagree), ("undecided", report.undecided),
+        ("unreadable", report.unreadable), ("disputed, not counted", report.disputed))
+    for title, rows in sections:
+        for judged in rows:
+            click.echo(f"{title}: {judged.row.file}: {judged.problem or 'agrees'}")
+    by_format: dict[tuple[str, str], int] = {}
+    for judged in report.agree:
+        name = judged.row.format, judged.row.model
+        by_format[name] = by_format.get(name, 0) + 1
+    for (format, model), count in sorted(by_format.items()):
+        click.echo(f"agrees: {count} {format} ({model})")
+    for (format, model), count in sorted(report.unsupported.items()):
+        click.echo(f"unsupported: {count} {format} ({model})")
+    click.echo(f"{len(report.agree)} agree, {len(report.disagree)} disagree, "
+               f"{len(report.undecided)} undecided, {len(report.unreadable)} unreadable, "
+               f"{len(report.disputed)} disputed, {report.unsupported.total()} unsupported")
