@@ -59,6 +59,12 @@ def seeded_all(gens: tuple[Generator, ...], seed: int) -> tuple[Generator, ...]:
     return tuple(gen.seeded(split(seed, i)) for i, gen in enumerate(gens))
 
 
+def updated_all(gens: tuple[Generator, ...], test: Any, ctx: Context, event: Op) -> tuple[
+        Generator, ...]:
+    """Return children after an event that all of them may hear of."""
+    return tuple([gen.update(test, ctx, event) if gen.hears else gen for gen in gens])
+
+
 def replaced(gens: tuple[Generator, ...], i: int, gen: Generator) -> tuple[Generator, ...]:
     """Return children with another one at position ``i``."""
     return (*gens[:i], gen, *gens[i + 1:])
@@ -98,7 +104,7 @@ class Mix(Generator, frozen=True, gc=False):
         return None
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
-        gens = tuple([gen.update(test, ctx, event) for gen in self.gens])
+        gens = updated_all(self.gens, test, ctx, event)
         return Mix(gens, self.weights, self.total, self.state, one_hears(gens))
 
     def seeded(self, seed: int) -> Generator:
@@ -137,7 +143,7 @@ class Soonest(Generator, frozen=True, gc=False):
                            self.hears or after.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
-        gens = tuple([gen.update(test, ctx, event) for gen in self.gens])
+        gens = updated_all(self.gens, test, ctx, event)
         return Soonest(gens, self.turn, self.shortest, one_hears(gens))
 
     def seeded(self, seed: int) -> Generator:
@@ -162,7 +168,7 @@ class FlipFlop(Generator, frozen=True, gc=False):
         return op, FlipFlop(gens, (self.turn + 1) % len(gens), self.hears or after.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
-        gens = tuple([gen.update(test, ctx, event) for gen in self.gens])
+        gens = updated_all(self.gens, test, ctx, event)
         return FlipFlop(gens, self.turn, one_hears(gens))
 
     def seeded(self, seed: int) -> Generator:

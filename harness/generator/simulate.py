@@ -14,7 +14,7 @@ from typing import Any
 from ..op import FAIL, INFO, INVOKE, OK, Op
 from .context import Context
 from .lift import lift
-from .protocol import LOG, PENDING, SLEEP
+from .protocol import LOG, PENDING, SLEEP, Answer
 
 PERFECT_NS = 10                # what an operation takes
 POLL_NS = 1_000_000            # after so long a pending generator is asked again
@@ -78,15 +78,17 @@ def run(gen: Any, respond: Respond, ctx: Context | None = None, *, seed: int = 1
     flying: list[tuple[int, int, int, Op]] = []      # heap: (ends, number, thread, completion)
     number = polls = 0
     while True:
-        answer = gen.op(test, ctx) if max_ops > 0 else None
+        if flying and flying[0][0] <= ctx.time_ns:
+            answer: Answer = PENDING                 # first, what is over
+        else:
+            answer = gen.op(test, ctx) if max_ops > 0 else None
         if isinstance(answer, tuple) and not (flying and flying[0][0] <= answer[0].time_ns):
             op, gen = answer
             thread = ctx.thread_of(op.process)
-            ctx = ctx.took(thread, max(ctx.time_ns, op.time_ns))
             polls = 0
             if op.type == LOG:
-                ctx = ctx.freed(thread, ctx.time_ns)
                 continue
+            ctx = ctx.took(thread, max(ctx.time_ns, op.time_ns))
             number += 1
             if op.type == SLEEP:
                 heapq.heappush(flying, (ctx.time_ns + round(op.value * 1e9), number, thread, op))
@@ -108,7 +110,7 @@ def run(gen: Any, respond: Respond, ctx: Context | None = None, *, seed: int = 1
                     ctx = ctx.crashed(thread)
         elif answer is None:
             return history
-        elif answer is PENDING:
+        else:
             polls += 1
             if polls > PATIENCE:
                 raise Stuck(f"{gen!r:.300} is pending at {ctx.time_ns} ns with nothing going on")

@@ -217,6 +217,8 @@ class EachThread(Generator, frozen=True, gc=False):
         return EachThread(self.gen, copies, processes, self.seed, self.by_process, self.hears)
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
+        if not self.hears:
+            return self
         now, thread = self._current(ctx), ctx.thread_of(event.process)
         for i, t in enumerate(bits(ctx.threads)):
             if t == thread:

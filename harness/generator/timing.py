@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ..op import Op
-from .choice import one_hears, replaced, seeded_all
+from .choice import one_hears, replaced, seeded_all, updated_all
 from .context import Context
 from .lift import lift
 from .protocol import PENDING, SLEEP, Answer, Generator, split
@@ -180,10 +180,8 @@ class CycleTimes(Generator, frozen=True, gc=False):
         while True:
             i, end = self._turn(start, now)
             answer = self.gens[i].op(test, ctx.at(now))
-            if answer is None:
-                return None if now == ctx.time_ns else PENDING
-            if answer is PENDING:
-                return PENDING
+            if answer is None or answer is PENDING:
+                return answer
             if max(answer[0].time_ns, now) < end:
                 op, after = answer
                 gens = replaced(self.gens, i, after)
@@ -201,7 +199,7 @@ class CycleTimes(Generator, frozen=True, gc=False):
         raise AssertionError(f"{now} is in none of the turns {self.spans_ns} from {start}")
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
-        gens = tuple(gen.update(test, ctx, event) for gen in self.gens)
+        gens = updated_all(self.gens, test, ctx, event)
         return msgspec.structs.replace(self, gens=gens, hears=one_hears(gens))
 
     def seeded(self, seed: int) -> Generator:
