@@ -367,3 +367,4 @@ def loads(data):
     if reader.more():
         raise EdnError("text after the form", reader.line)
     return form
+

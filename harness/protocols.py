@@ -68,10 +68,17 @@ class Host(Protocol):
 class World(Protocol):
     """Where hosts come from: ``local``, later ``vm``, ``inventory``, ``sim``."""
 
-    name: str
-    hosts: Sequence[Host]
-    pools: Mapping[str, tuple[str, str | None]]
-    """Client pools: name -> (IPv4, IPv6) source addresses that clients bind to."""
+    @property
+    def name(self) -> str:
+        """What ``--on`` calls it."""
+
+    @property
+    def hosts(self) -> Sequence[Host]:
+        """Its hosts; a host's index is its position here."""
+
+    @property
+    def pools(self) -> Mapping[str, tuple[str, str | None]]:
+        """Client pools: name -> (IPv4, IPv6) source addresses that clients bind to."""
 
     async def up(self) -> None:
         """Make the hosts; return when each answers over SSH."""

@@ -18,6 +18,7 @@ from .yamlfile import Document, Section
 Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
 Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Targets = Literal["one", "minority", "majority", "all", "primaries"]
 SEED_MAX = (1 << 63) - 1
 
 
@@ -37,14 +38,18 @@ class Topology(Section):
 class Faults(Section):
     """Which faults strike, for how long, and how much peace there is between them.
 
-    Each of the ``lanes`` draws its next fault from ``names`` so that all of them get their
-    turn; lanes overlap in time. ``settle`` is the peace after healing, before final reads.
+    Each of the ``lanes`` goes through ``names`` in rounds, so that all of them get their turn;
+    lanes overlap in time. ``jitter`` is how far off a single duration or gap may be, as a
+    share. ``targets``: how many nodes a kill or pause hits, drawn anew each time. ``settle`` is
+    the peace after healing, before final reads.
     """
 
     names: list[str] = Field(default_factory=list)
     duration: Seconds = 4.0
     gap: Seconds = 2.0
+    jitter: Annotated[float, Field(ge=0, lt=1)] = 0.2
     lanes: Annotated[int, Field(ge=1, le=4)] = 1
+    targets: list[Targets] = Field(default=["one", "minority", "primaries"], min_length=1)
     settle: Annotated[float, Field(ge=0, le=600)] = 1.0
 
 
@@ -71,9 +76,12 @@ class Requirements(Section):
 
 
 class Checks(Section):
-    """Which engines judge, and what each may use before its verdict is inconclusive."""
+    """Which engines judge, and what each may use before its verdict is inconclusive.
 
-    engine: Literal["auto", "frontier", "porcupine", "both"] = "both"
+    ``auto``: both engines where the run is of moderate size and porcupine was built.
+    """
+
+    engine: Literal["auto", "search", "porcupine", "both"] = "auto"
     time_limit: Seconds = 120.0
     memory_mb: Annotated[int, Field(ge=64, le=1 << 20)] = 2048
 

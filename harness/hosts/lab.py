@@ -100,14 +100,13 @@ class Lab:
             write_keys(young, plan)
             state.write(young, known)
             young.rename(lab.folder)
-        except BaseException as error:
-            shutil.rmtree(young, ignore_errors=True)
+        except OSError as error:
+            shutil.rmtree(young)
             lab.release()
-            if not isinstance(error, OSError):
-                raise
-            raise HarnessFailure(
-                f"lab {plan.lab}: exists already (seatrial down --lab {plan.lab})"
-                if plan.lab in state.names() else f"lab {plan.lab}: {error}") from error
+            if plan.lab in state.names():
+                raise HarnessFailure(f"lab {plan.lab}: exists already "
+                                     f"(seatrial down --lab {plan.lab})") from error
+            raise HarnessFailure(f"lab {plan.lab}: {error}") from error
         return lab
 
     @classmethod
@@ -163,8 +162,6 @@ class Lab:
     def release(self) -> None:
         """Give up ownership; the lab stays as it is."""
         os.close(self.lock)
-        if self._keeper is not None and self._keeper.returncode is None:
-            self._keeper.returncode = 0  # Popen would warn that it outlives us: it is meant to
 
     # Making
 
@@ -214,13 +211,12 @@ class Lab:
     def destroy(self) -> None:
         """Kill its processes, remove everything of it. Works on half-made and dead labs."""
         # In every hierarchy: the machine may mount others now than when the lab was made.
-        groups = [Cgroup.of_lab(self.name, where) for where in hierarchies()]
-        for group in groups:
+        for where in hierarchies():
+            group = Cgroup.of_lab(self.name, where)
             group.child("hosts").kill()  # first, while the keeper still reaps the hosts' inits
             group.kill()
-        if self._keeper is not None:
-            self._keeper.wait()
-        for group in groups:
+            if self._keeper is not None:
+                self._keeper.wait()
             group.remove()
         for folder in (self.disk, self.folder):
             if folder.exists():

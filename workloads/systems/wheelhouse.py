@@ -20,7 +20,7 @@ from pathlib import Path
 from . import wheels
 
 KEPT = 4
-ARCHIVE = "wheels.tar"
+ARCHIVE, MUTANTS = "wheels.tar", "mutants"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,11 @@ class Wheelhouse:
     digest: str
     python: str
     machine: str
+
+    def mutants(self) -> list[str]:
+        """Return the names of the planted bugs that its node holds."""
+        names = self.archive.with_name(MUTANTS)
+        return names.read_text(encoding="ascii").split() if names.exists() else []
 
 
 def cache() -> Path:
@@ -59,7 +64,12 @@ def wheelhouse(*, mutants: bool) -> Wheelhouse:
 
 def _fill(folder: Path, mutants: bool) -> None:
     """Make all wheels in ``folder`` and the archive of them."""
-    made = [wheels.build_mutants(folder) if mutants else wheels.pack_node(folder)]
+    if mutants:
+        made = [wheels.build_mutants(folder)]
+        names = wheels.mutant_names(made[0])
+        (folder / MUTANTS).write_text("\n".join(names), encoding="ascii")
+    else:
+        made = [wheels.pack_node(folder)]
     made += [wheels.repack(folder, dist) for dist in wheels.needed()]
     with tarfile.open(folder / ARCHIVE, "w") as archive:
         for path in made:

@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -175,6 +176,19 @@ def build_mutants(folder: Path) -> Path:
         raise HarnessFailure(f"the build with planted bugs failed: {reason}")
     shutil.rmtree(work)
     return wheels[0]
+
+
+def mutant_names(wheel: Path) -> list[str]:
+    """Return the planted bugs that a wheel's node says it holds."""
+    with tempfile.TemporaryDirectory(dir=wheel.parent) as site:
+        with zipfile.ZipFile(wheel) as packed:
+            packed.extractall(site)
+        code = f"from {NAME}.core.mutants import NAMES; print(*NAMES)"
+        answer = subprocess.run(
+            [sys.executable, "-S", "-c", code], env={"PYTHONPATH": site}, cwd=site, check=True,
+            capture_output=True, text=True, timeout=60,
+        )
+    return answer.stdout.split()
 
 
 def pack_node(folder: Path) -> Path:

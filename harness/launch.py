@@ -1,0 +1,175 @@
+"""From a command line to a verdict: the part of a run that stays outside the lab.
+
+::
+
+    launch                                     run.py, in a child inside the lab
+      read and validate, without a host
+      make the hosts
+      run_inside(...)  ----------------------> install, disturb, measure, judge, save
+      remove the hosts, whatever happened
+      the verdict      <---------------------- Done
+
+Everything that can be known to be wrong is found before the first host is made. From then on
+the lab is removed on every way out; only a lab that was there before, or that ``--keep`` wants
+to be looked at after a violation, stays.
+"""
+from __future__ import annotations
+
+import secrets
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from . import registry
+from .errors import BadInput
+from .hosts.inside import run_inside
+from .hosts.local import LocalWorld
+from .nemesis.catalogue import CATALOGUE
+from .protocols import System, Workload
+from .testfile import SEED_MAX, Spec, validated
+from .yamlfile import At, Document, suggestion
+
+WORLDS = ("local",)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks for. overrides: option -> (key of the test file, value)."""
+
+    file: Path
+    store: Path
+    world: str = "local"
+    lab: str | None = None
+    keep: bool = False
+    overrides: dict[str, tuple[At, Any]] = field(default_factory=dict)
+
+    @property
+    def command(self) -> list[str]:
+        """The words that run the same again, when a seed is among the overrides."""
+        words = ["seatrial", "run", str(self.file), "--on", self.world]
+        for option, (_, value) in self.overrides.items():
+            words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+        if self.lab is not None:
+            words += ["--lab", self.lab]
+        return words
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A validated request: everything that a run is made from, and no host yet."""
+
+    request: Request
+    spec: Spec
+    seed: int
+    system: System
+    workload: Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a run ended. violated: whether hosts may be worth keeping."""
+
+    verdict: str
+    exit_code: int
+    summary: str
+    folder: Path
+    command: list[str]
+    violated: bool
+
+
+def launch(request: Request) -> Done:
+    """Run a test and return its verdict. BadInput and HarnessFailure end it without one."""
+    request = _with_seed(request)
+    chosen = plan(request)
+    prepare = getattr(chosen.system, "prepare", None)
+    if prepare is not None:
+        prepare()
+    with _ended_by_interrupt():
+        world = _world(request, chosen.spec)
+        keep = request.lab is not None
+        try:
+            if request.lab is None:
+                world.make()
+            done = run_inside(world.lab, "seatrial.harness.run:inside", request, world.plan.lab)
+            assert isinstance(done, Done)
+            keep = keep or (request.keep and done.violated)
+            return done
+        finally:
+            with _undisturbed():
+                world.keep() if keep else world.destroy()
+
+
+def plan(request: Request) -> Plan:
+    """Validate a request as far as that is possible without hosts."""
+    document = Document.load(request.file)
+    for option, (at, value) in request.overrides.items():
+        document.override(at, value, option)
+    document, spec = validated(document)
+    for number, name in enumerate(spec.faults.names):
+        if name not in CATALOGUE:
+            raise document.error(("faults", "names", number),
+                                 f"unknown fault {name!r}; {suggestion(name, CATALOGUE)}")
+    system = registry.make(registry.SYSTEMS, spec.system, document, "system")
+    workload = registry.make(registry.WORKLOADS, spec.workload, document, "workload")
+    for part, section in ((system, "system"), (workload, "workload")):
+        try:
+            if hasattr(part, "validate"):
+                part.validate(spec, system)
+        except ValueError as error:
+            raise document.error((section, "options"), str(error)) from None
+    assert spec.seed is not None
+    return Plan(request, spec, spec.seed, system, workload)
+
+
+def _with_seed(request: Request) -> Request:
+    """Return the request with a seed: the file's own, or one drawn now."""
+    data = Document.load(request.file).data
+    if "--seed" in request.overrides or data.get("seed") is not None:
+        return request
+    drawn = secrets.randbelow(min(SEED_MAX, 1 << 32))
+    return replace(request, overrides={"--seed": (("seed",), drawn), **request.overrides})
+
+
+def _world(request: Request, spec: Spec) -> LocalWorld:
+    """Claim a new lab, or the one that was asked for."""
+    nodes = spec.topology.nodes
+    if request.lab is None:
+        return LocalWorld.create(nodes, masked=[request.store])
+    world = LocalWorld.attach(request.lab)
+    if len(world.hosts) != nodes:
+        found = len(world.hosts)
+        world.keep()
+        raise BadInput(f"--lab {request.lab}: has {found} hosts, but {request.file} asks for "
+                       f"{nodes} (topology.nodes)")
+    return world
+
+
+@contextmanager
+def _ended_by_interrupt() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a run the way ^C does, so that hosts are removed."""
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt)
+              for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Removing the hosts takes a moment and is not to be interrupted half-way."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

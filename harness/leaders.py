@@ -1,0 +1,52 @@
+"""Who leads, several times a second, as rows of the history.
+
+Answers carry the term they were given in, but say nothing while nobody answers, and faults
+aim at the leader of the moment: so the system is asked, in a task beside the run, and every
+change becomes an event of the nemesis's lane: ``f="leader"``, value ``{"leader": name,
+"term": number}``. A system that can't be asked (it has no ``leaders``) is left alone.
+"""
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol, runtime_checkable
+
+from .op import INFO, NEMESIS, Op
+from .protocols import Host
+from .test import Test
+
+PERIOD_S = 0.2
+
+
+@runtime_checkable
+class Leaders(Protocol):
+    """A system whose nodes say who leads, and in which term."""
+
+    async def leaders(self, test: Test) -> list[tuple[int, Host]]:
+        """Return (term, host) for each node that says it leads, newest term first."""
+
+
+@asynccontextmanager
+async def watch_leaders(test: Test, record: Callable[[Op], None]) -> AsyncIterator[None]:
+    """Record every change of leader or term inside the with block."""
+    if not isinstance(test.system, Leaders):
+        yield
+        return
+    task = asyncio.create_task(_watch(test, test.system, record), name="leaders")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _watch(test: Test, system: Leaders, record: Callable[[Op], None]) -> None:
+    newest = 0
+    while True:
+        for term, host in reversed(await system.leaders(test)):
+            if term > newest:
+                newest = term
+                value = {"leader": host.name, "term": term}
+                record(Op("leader", value, type=INFO, process=NEMESIS, time_ns=test.now_ns()))
+        await asyncio.sleep(PERIOD_S)

@@ -1,0 +1,247 @@
+"""The life of a run, inside the lab: install, disturb, measure, heal, judge, save.
+
+::
+
+    system.setup, nemesis.setup
+    phase 1   clients and fault lanes together, for the time limit      } one scheduler,
+    phase 2   all faults healed, and their recovery proved              } one history
+    phase 3   final reads                                               }
+    nemesis.teardown, logs fetched, history closed
+    checks, coverage -> results.json, report.html -> verdict
+
+Whatever breaks, every later step that still makes sense is done: hosts are healed, logs are
+fetched, and what the history holds is judged. A violation stays one when the run broke after
+it. ^C once ends phase 1 to 3 early and goes on from there; ^C twice ends at once and leaves
+the faults' journal on the hosts for ``seatrial heal``.
+"""
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+
+from seatrial.checker import CheckerError, CheckResult, History, Verdict
+from seatrial.checker.history import metadata
+
+from . import coverage
+from . import generator as gen
+from .control import on_nodes
+from .errors import HarnessFailure, SeatrialError
+from .history import HistoryWriter
+from .hosts.local import LocalWorld
+from .launch import Done, Plan, Request, plan
+from .leaders import watch_leaders
+from .nemesis import Options, packages
+from .op import Op
+from .progress import Progress
+from .protocols import Host, World
+from .report import render_report
+from .results import VERDICTS, build, write_results
+from .scheduler import Scheduler
+from .store import RunFolder, Store
+from .test import Test
+
+FINAL_LIMIT_S = 60.0     # final reads give up after so long; coverage tells which keys lack one
+
+
+def inside(request: Request, lab: str) -> Done:
+    """Run a validated request with the hosts of a lab that somebody else owns."""
+    return asyncio.run(_inside(request, lab))
+
+
+async def _inside(request: Request, lab: str) -> Done:
+    world = LocalWorld.view(lab)
+    try:
+        await world.up()
+        return await Run(plan(request), world).live()
+    finally:
+        world.close()
+
+
+class Run:
+    """One run, from installed hosts to a verdict."""
+
+    def __init__(self, chosen: Plan, world: World) -> None:
+        spec = chosen.spec
+        self.request = chosen.request
+        self.test = Test(spec, chosen.seed, world, chosen.system, chosen.workload)
+        self.folder: RunFolder = Store(chosen.request.store).begin(spec.name)
+        self.started = datetime.now(UTC)
+        self.progress = Progress(f"{spec.name}, seed {chosen.seed}, {world.name}",
+                                 time_limit_s=spec.time_limit)
+        faults = spec.faults
+        self.faults = packages(faults.names, Options(
+            duration_s=faults.duration, gap_s=faults.gap, jitter=faults.jitter,
+            lanes=faults.lanes, targets=faults.targets))
+        self.history: HistoryWriter | None = None
+        self.hosts_may_be_hurt = False
+        self.judged: History | None = None
+        self.checks: list[CheckResult] = []
+        self.scheduler: Scheduler | None = None
+        self.interrupts = 0
+        self.error: str | None = None
+
+    async def live(self) -> Done:
+        """Do everything; return the verdict."""
+        self.folder.write_json(self.folder.test.name, self.test.options)
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupt, task)
+        with self.progress:
+            try:
+                await self._attempt(self._disturb)
+                await self._attempt(self._leave)
+                await self._attempt(self._judge)
+                if not (self.request.keep and self._is_violated()):
+                    await self._attempt(self._tear_down)
+                return self._conclude()
+            except asyncio.CancelledError:
+                raise HarnessFailure(
+                    "interrupted twice: faults may still be in force on the hosts; undo them "
+                    f"with 'seatrial heal'. What was recorded is in {self.folder.path}"
+                ) from None
+
+    async def _attempt(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Do a step; if it breaks, remember the first reason and let the next step go on."""
+        try:
+            await step()
+        except Exception as error:
+            if not isinstance(error, SeatrialError):
+                traceback.print_exc()
+            self.error = self.error or str(error) or type(error).__name__
+
+    def _interrupt(self, task: asyncio.Task[Done]) -> None:
+        """^C: first end the run early, then end at once."""
+        self.interrupts += 1
+        if self.interrupts > 1 or self.scheduler is None:
+            task.cancel()
+        else:
+            self.progress.set_phase("stopping")
+            self.scheduler.stop()
+
+    def record(self, op: Op) -> None:
+        """Take an event that does not come from the scheduler: a fault's life, a leader."""
+        assert self.history is not None
+        self.history.append(op)
+        self.progress.on_event(op)
+
+    # Disturb
+
+    async def _disturb(self) -> None:
+        """Set everything up and do the three phases."""
+        test = self.test
+        self.progress.set_phase("installing")
+        await test.system.setup(test)
+        test = self.test = replace(test, origin_ns=time.monotonic_ns())  # now the run begins
+        self.history = HistoryWriter(self.folder.history, metadata(test.seed, test.options))
+        if test.spec.faults.names:
+            self.hosts_may_be_hurt = True
+            await self.faults.nemesis.setup(test, self.record)
+        lanes = dict.fromkeys(self.faults.lanes, self.faults.nemesis)
+        async with (
+            watch_leaders(test, self.record),
+            Scheduler(
+                test, test.workload.client(test), self.history.append, nemeses=lanes,
+                flush=self.history.flush, listeners=(self.progress.on_event,),
+                origin_ns=test.origin_ns,
+            ) as self.scheduler,
+        ):
+            for phase, generator in self._phases():
+                if not self.interrupts:
+                    self.progress.set_phase(phase)
+                    await self.scheduler.run(generator())
+
+    def _phases(self) -> list[tuple[str, Callable[[], gen.Generator]]]:
+        """Return what is done one after the other. Final reads are made when their time comes."""
+        test, spec = self.test, self.test.spec
+
+        def running() -> gen.Generator:
+            load = test.workload.generator(test)
+            if spec.rate is not None:
+                load = gen.stagger(1 / spec.rate, load)
+            return gen.time_limit(spec.time_limit, gen.clients(load, self.faults.generator))
+
+        def healing() -> gen.Generator:
+            return gen.phases(self.faults.final_generator,
+                              gen.nemesis(gen.sleep(spec.faults.settle)))
+
+        def final() -> gen.Generator:
+            reads = test.workload.final_generator(test)
+            return gen.time_limit(FINAL_LIMIT_S, gen.clients(reads))
+
+        return [("running", running), ("healing", healing), ("final reads", final)]
+
+    # Leave
+
+    async def _leave(self) -> None:
+        """Heal the hosts, fetch their logs, close the history: each also when another fails."""
+        self.progress.set_phase("fetching logs")
+        for step in (self._heal, self._fetch_logs, self._close_history):
+            await self._attempt(step)
+
+    async def _heal(self) -> None:
+        if not self.hosts_may_be_hurt:
+            return
+        for host in await self.faults.nemesis.teardown(self.test):
+            if host.error:
+                raise HarnessFailure(f"{host.host}: not healed: {host.error}")
+
+    async def _fetch_logs(self) -> None:
+        async def fetch(host: Host) -> None:
+            for path in self.test.system.log_files(self.test, host):
+                if (await host.run(["test", "-e", path], check=False)).code == 0:
+                    name = PurePosixPath(path).name
+                    await host.get(path, self.folder.node(host.name) / name)
+
+        await on_nodes(self.test.nodes, fetch)
+
+    async def _close_history(self) -> None:
+        if self.history is not None:
+            self.history.close()
+
+    async def _tear_down(self) -> None:
+        await self.test.system.teardown(self.test)
+
+    # Conclude
+
+    async def _judge(self) -> None:
+        """Let the checks say what the history shows."""
+        if self.history is None:
+            return
+        self.progress.set_phase("checking")
+        try:
+            self.judged = History.read(self.folder.history)
+            self.checks = await asyncio.to_thread(self._checks, self.judged)
+        except CheckerError as error:
+            raise HarnessFailure(f"the history can't be judged: {error}") from error
+
+    def _checks(self, history: History) -> list[CheckResult]:
+        """Return what the workload's checks, coverage and an early end say."""
+        names = [host.name for host in self.test.nodes]
+        found = list(self.test.workload.check(self.test, history))
+        found.append(coverage.check(history, self.test.spec.coverage.model_dump(), names))
+        if self.interrupts:
+            found.append(CheckResult("interrupted", Verdict.NO_COVERAGE, "the run was ended by ^C"))
+        return found
+
+    def _is_violated(self) -> bool:
+        return any(check.verdict is Verdict.VIOLATION for check in self.checks)
+
+    def _conclude(self) -> Done:
+        """Write results and report."""
+        command = self.request.command
+        results = build(
+            self.judged, self.checks, test=self.test.name, world=self.test.world.name,
+            seed=self.test.seed, nodes=[host.name for host in self.test.nodes],
+            started=self.started.isoformat(), command=command, error=self.error,
+        )
+        write_results(self.folder, results)
+        render_report(self.folder)
+        self.progress.set_verdict(results.verdict)
+        return Done(results.verdict, VERDICTS[results.verdict].exit_code, results.summary,
+                    self.folder.path, command, self._is_violated())

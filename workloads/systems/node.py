@@ -1,0 +1,246 @@
+"""Our own node as a system under test: installed, started, killed and asked like any other.
+
+Everything on a host goes through ``Host`` (deploy.py); clients talk to the nodes over the
+network with ``seatrial.core.client``, as any user would. Keys are drawn for each run and never
+enter the store.
+"""
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Sequence
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field
+
+from seatrial.core import client as core_client
+from seatrial.core.client import Client
+from seatrial.core.errors import CasMismatch, NodeError, OperationError, Refused
+from seatrial.harness.control import on_nodes
+from seatrial.harness.errors import BadInput, HarnessFailure
+from seatrial.harness.protocols import Host
+from seatrial.harness.test import Test
+from seatrial.harness.testfile import Spec
+from seatrial.harness.yamlfile import Section, suggestion
+
+from ..keyvalue import Answer, Connection, DidNotHappen, MayHaveHappened, Mismatch
+from .deploy import Deployment
+from .watch import Watch
+from .wheelhouse import wheelhouse
+
+ROLES = ("client", "peer", "admin")
+POLL_S = 0.1
+
+
+class NodeOptions(Section):
+    """How the node is configured. home: its folder on the host, on a real disk."""
+
+    heartbeat_ms: Annotated[int, Field(ge=5, le=10_000)] = 50
+    election_ms: Annotated[int, Field(ge=20, le=60_000)] = 400
+    port: Annotated[int, Field(ge=1024, le=65535)] = 7400
+    ip: Literal[4, 6] = 4
+    home: Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$")] = "/data/seatrial"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    start_timeout: Annotated[float, Field(gt=0, le=600)] = 30.0
+    mutant: str | None = None
+
+
+class NodeSystem:
+    """The system ``node``."""
+
+    name = "node"
+    Options = NodeOptions
+
+    def __init__(self, options: NodeOptions) -> None:
+        self.options = options
+        self.cluster = f"run-{secrets.token_hex(4)}"
+        self.keys = {role: secrets.token_hex(32).encode() for role in ROLES}
+        self._deployment: Deployment | None = None
+        self._watch: Watch | None = None
+
+    def validate(self, spec: Spec, system: Any) -> None:
+        """Raise ValueError when the options contradict each other."""
+        options = self.options
+        if options.election_ms < 2 * options.heartbeat_ms:
+            raise ValueError(f"election_ms: expected at least twice heartbeat_ms "
+                             f"({options.heartbeat_ms}), got {options.election_ms}")
+
+    # Installation
+
+    def prepare(self) -> None:
+        """Make the wheels before there are hosts: they may not build, or lack the bug."""
+        wanted = self.options.mutant
+        known = wheelhouse(mutants=wanted is not None).mutants()
+        if wanted is not None and wanted not in known:
+            raise BadInput(f"system.options.mutant: no planted bug is called {wanted!r}; "
+                           f"{suggestion(wanted, known)}")
+
+    async def setup(self, test: Test) -> None:
+        """Install and start the node on all hosts; return when a leader answers."""
+        house = await asyncio.to_thread(wheelhouse, mutants=self.options.mutant is not None)
+        self._deployment = node = Deployment(self.options.home, house)
+        self._watch = Watch(list(self.members(test)), lambda: self._client(test, 0))
+
+        async def bring(host: Host) -> None:
+            await node.install(host)
+            await node.configure(host, self.config(test, host), self.keys)
+            await node.start(host)
+
+        await on_nodes(test.nodes, bring)
+        await self._await_leader(test)
+
+    async def teardown(self, test: Test) -> None:
+        """Stop the node everywhere and remove its data."""
+        if self._watch is not None:
+            await self._watch.close()
+        if self._deployment is not None:
+            await on_nodes(test.nodes, self._deployment.remove)
+
+    def members(self, test: Test) -> dict[int, str]:
+        """Return node id -> address; ids count from 1."""
+        return {host.index + 1: self._address(host) for host in test.nodes}
+
+    def config(self, test: Test, host: Host) -> str:
+        """Return node.yml for a host."""
+        options = self.options
+        config: dict[str, Any] = {
+            "cluster": self.cluster,
+            "node": host.index + 1,
+            "members": self.members(test),
+            "listen": [self._address(host)],
+            "data": f"{options.home}/data",
+            "keys": {role: f"{options.home}/{role}.key" for role in ROLES},
+            "heartbeat_ms": options.heartbeat_ms,
+            "election_ms": options.election_ms,
+            "log": {"level": options.log_level},
+        }
+        if options.mutant is not None:
+            config["mutant"] = options.mutant
+        return yaml.safe_dump(config, sort_keys=False)
+
+    def _address(self, host: Host) -> str:
+        if self.options.ip == 4:
+            return f"{host.ipv4}:{self.options.port}"
+        if host.ipv6 is None:
+            raise BadInput(f"{host.name} has no IPv6 address, but system.options.ip is 6")
+        return f"[{host.ipv6}]:{self.options.port}"
+
+    def _local_address(self, test: Test, process: int = 0) -> str | None:
+        """Return the address that a client connects from: its pool's."""
+        pools = [test.pools[name] for name in sorted(test.pools)]
+        if not pools:
+            return None
+        ipv4, ipv6 = pools[process % test.concurrency % len(pools)]
+        return ipv4 if self.options.ip == 4 else ipv6
+
+    async def _await_leader(self, test: Test) -> None:
+        """Return when a leader answers; say why a node ended instead of starting."""
+        deadline = time.monotonic() + self.options.start_timeout
+        while not await self.primaries(test):
+            for host in test.nodes:
+                await self._check_alive(host)
+            if time.monotonic() > deadline:
+                raise HarnessFailure(
+                    f"no leader within {self.options.start_timeout:g} s of the start "
+                    "(system.options.start_timeout)"
+                )
+            await asyncio.sleep(POLL_S)
+
+    async def _check_alive(self, host: Host) -> None:
+        """Raise the node's own last line if its process has ended."""
+        node = self.deployment
+        if not await node.pids(host):
+            raise HarnessFailure(f"{host.name}: the node ended at once: "
+                                 f"{await node.last_words(host)}")
+
+    @property
+    def deployment(self) -> Deployment:
+        """Where the node is on its hosts; set up before anything else is asked."""
+        assert self._deployment is not None
+        return self._deployment
+
+    # What a nemesis asks
+
+    async def start(self, test: Test, host: Host) -> None:
+        """Start the process on one host (no-op when it runs)."""
+        await self.deployment.start(host)
+
+    async def kill(self, test: Test, host: Host) -> None:
+        """kill -9 on one host; return when the pid is gone."""
+        await self.deployment.kill(host)
+
+    async def pids(self, test: Test, host: Host) -> list[int]:
+        """The node's pid on this host; empty when it is down."""
+        return await self.deployment.pids(host)
+
+    async def leaders(self, test: Test) -> list[tuple[int, Host]]:
+        """Return (term, host) for each node that says it leads, newest term first."""
+        assert self._watch is not None
+        found = [
+            (int(status["term"]), node) for node, status in (await self._watch.statuses()).items()
+            if status["role"] == "leader"
+        ]
+        return [(term, test.nodes[node - 1]) for term, node in sorted(found, reverse=True)]
+
+    async def primaries(self, test: Test) -> list[Host]:
+        """Hosts that say they lead at this moment, newest term first."""
+        return [host for _, host in await self.leaders(test)]
+
+    def ports(self, test: Test) -> Sequence[int]:
+        """The one port for nodes and clients."""
+        return [self.options.port]
+
+    def log_files(self, test: Test, host: Host) -> Sequence[str]:
+        """The node's log. Configuration and keys stay on the host."""
+        return [self.deployment.log] if self._deployment is not None else []
+
+    # What a workload asks
+
+    async def connect(self, test: Test, node: int, process: int) -> Connection:
+        """Return a client's connection that starts with the node of this index."""
+        return NodeConnection(self._client(test, process, prefer=node + 1))
+
+    def _client(self, test: Test, process: int, prefer: int | None = None) -> Client:
+        """Return a client that connects when it is first used."""
+        return Client(
+            self.members(test), cluster=self.cluster, key=self.keys["client"], prefer=prefer,
+            local_addr=self._local_address(test, process), timeout_s=test.op_timeout_ns / 1e9,
+        )
+
+
+class NodeConnection:
+    """``keyvalue.Connection`` over the node's own client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def read(self, key: bytes) -> Answer:
+        """Read, linearizable."""
+        return await translated(self._client.read(key))
+
+    async def write(self, key: bytes, value: bytes) -> Answer:
+        """Write."""
+        return await translated(self._client.write(key, value))
+
+    async def cas(self, key: bytes, expected: bytes | None, value: bytes) -> Answer:
+        """Compare and set."""
+        return await translated(self._client.cas(key, expected, value))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.close()
+
+
+async def translated(call: Awaitable[core_client.Answer]) -> Answer:
+    """Await an operation; tell its outcome in the workloads' words."""
+    try:
+        got = await call
+    except CasMismatch as mismatch:
+        raise Mismatch(Answer(mismatch.seen)) from mismatch
+    except Refused as refused:
+        raise DidNotHappen(str(refused)) from refused
+    except (OperationError, NodeError, OSError) as error:
+        raise MayHaveHappened(str(error)) from error
+    return Answer(got.value, got.node - 1, got.rindex, got.epoch, got.term)
