@@ -367,4 +367,3 @@ def loads(data):
     if reader.more():
         raise EdnError("text after the form", reader.line)
     return form
-

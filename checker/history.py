@@ -57,7 +57,7 @@ NEMESIS = -1
 NONE = -1          # "no such row", "no such key"
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 
-Ints = npt.NDArray[np.int64]
+Ints = npt.NDArray[Any]       # of whatever width the column has
 
 SCHEMA = pa.schema([
     ("index", pa.int64()),
@@ -116,23 +116,93 @@ class History:
         self.where = where
         self.complete = complete
         self.metadata = _metadata(table.schema.metadata, where)
-        table = table.combine_chunks().unify_dictionaries()
-        self.index = _ints(table, "index")
-        self.time = _ints(table, "time")
-        self.process = _ints(table, "process")
-        self.type = _ints(table, "type")
-        self.node = _ints(table, "node")
-        self.domain = _ints(table, "domain")
-        self.f, self.fs = _codes(table, "f")
-        self.key, self.keys = _codes(table, "key")
-        self.error, self.errors = _codes(table, "error")
         self.lines: Sequence[int] | None = None
-        self._table = table
-        self._value = _column(table, "value")
-        self._value_ext = _column(table, "value_ext")
+        self._table = table.unify_dictionaries()
+        self._columns: dict[str, pa.Array] = {}
+
+    def _column(self, name: str) -> pa.Array:
+        """A column as one Arrow array; put together when somebody asks for it."""
+        if name not in self._columns:
+            column = self._table.column(name).combine_chunks()
+            if isinstance(column, pa.ChunkedArray):        # as older pyarrow has it
+                column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
+            self._columns[name] = column
+        return self._columns[name]
+
+    @cached_property
+    def index(self) -> Ints:
+        """Position of each event."""
+        return _numbers(self._column("index"))
+
+    @cached_property
+    def time(self) -> Ints:
+        """Time of each event, ns since the start of the run; -1 unknown."""
+        return _numbers(self._column("time"))
+
+    @cached_property
+    def process(self) -> Ints:
+        """Process of each event; NEMESIS for faults."""
+        return _numbers(self._column("process"))
+
+    @cached_property
+    def type(self) -> Ints:
+        """INVOKE, OK, FAIL or INFO."""
+        return _numbers(self._column("type"))
+
+    @cached_property
+    def node(self) -> Ints:
+        """Index of the node talked to; -1 unknown."""
+        return _numbers(self._column("node"))
+
+    @cached_property
+    def domain(self) -> Ints:
+        """Domain of that node."""
+        return _numbers(self._column("domain"))
+
+    @cached_property
+    def _f(self) -> tuple[Ints, Sequence[str]]:
+        return _codes(self._column("f"))
+
+    @property
+    def f(self) -> Ints:
+        """What was done: codes into ``fs``."""
+        return self._f[0]
+
+    @property
+    def fs(self) -> Sequence[str]:
+        """The names of operations and faults."""
+        return self._f[1]
+
+    @cached_property
+    def _key(self) -> tuple[Ints, Sequence[bytes]]:
+        return _codes(self._column("key"))
+
+    @property
+    def key(self) -> Ints:
+        """Independent keys: codes into ``keys``."""
+        return self._key[0]
+
+    @property
+    def keys(self) -> Sequence[bytes]:
+        """The keys, in order of first appearance."""
+        return self._key[1]
+
+    @cached_property
+    def _error(self) -> tuple[Ints, Sequence[str]]:
+        return _codes(self._column("error"))
+
+    @property
+    def error(self) -> Ints:
+        """Why it did not succeed: codes into ``errors``."""
+        return self._error[0]
+
+    @property
+    def errors(self) -> Sequence[str]:
+        """The different errors."""
+        return self._error[1]
 
     def __len__(self) -> int:
-        return len(self.index)
+        return int(self._table.num_rows)
 
     @classmethod
     def read(cls, path: Path | str) -> History:
@@ -203,7 +273,10 @@ class History:
         its process. The nemesis is left out.
         """
         rows = np.flatnonzero(self.process != NEMESIS)
-        rows = rows[np.argsort(self.process[rows], kind="stable")]
+        actor = self.process[rows]
+        if actor.max(initial=0) < 1 << 16:
+            actor = actor.astype(np.uint16)         # numpy sorts these by radix
+        rows = rows[np.argsort(actor, kind="stable")]
         kind, process = self.type[rows], self.process[rows]
         opens = kind == INVOKE
         follows = np.zeros(len(rows), dtype=bool)     # same process as the event before
@@ -243,7 +316,7 @@ class History:
 
     def value(self, row: int) -> Any:
         """Return the value of a row."""
-        return unpack(self._value[row].as_py(), self._value_ext[row].as_py())
+        return unpack(self._column("value")[row].as_py(), self._column("value_ext")[row].as_py())
 
     @cached_property
     def values(self) -> tuple[Ints, npt.NDArray[np.bool_], Mapping[int, Any]]:
@@ -251,20 +324,21 @@ class History:
 
         Rows that are in neither are null.
         """
-        ints = self._value.fill_null(0).to_numpy(zero_copy_only=False)
-        is_int = self._value.is_valid().to_numpy(zero_copy_only=False)
-        has_ext = np.flatnonzero(self._value_ext.is_valid().to_numpy(zero_copy_only=False))
-        cells = self._value_ext.take(pa.array(has_ext)).to_pylist()
+        value, ext = self._column("value"), self._column("value_ext")
+        ints = value.fill_null(0).to_numpy(zero_copy_only=False)
+        is_int = value.is_valid().to_numpy(zero_copy_only=False)
+        has_ext = np.flatnonzero(ext.is_valid().to_numpy(zero_copy_only=False))
+        cells = ext.take(pa.array(has_ext)).to_pylist()
         return ints, is_int, dict(zip(has_ext.tolist(), map(_decode, cells), strict=True))
 
     def optional(self, name: str) -> pa.Array:
         """Return a nullable column (``rindex``, ``epoch``, ``term``) as an Arrow array."""
-        return _column(self._table, name)
+        return self._column(name)
 
     def row(self, row: int) -> dict[str, Any]:
         """Return one event as a mapping of all columns, with the value put together."""
         event: dict[str, Any] = {
-            name: _column(self._table, name)[row].as_py() for name in SCHEMA.names
+            name: self._column(name)[row].as_py() for name in SCHEMA.names
         }
         event["value"] = unpack(event["value"], event.pop("value_ext"))
         event["type"] = TYPE_NAMES[event["type"]]
@@ -326,19 +400,13 @@ def _metadata(raw: Mapping[bytes, bytes] | None, where: str) -> dict[str, Any]:
             for name in ("seed", "test")} | {"version": version}
 
 
-def _column(table: pa.Table, name: str) -> pa.Array:
-    column = table.column(name)
-    return column.chunk(0) if column.num_chunks else pa.array([], type=column.type)
+def _numbers(column: pa.Array) -> Ints:
+    if column.null_count:
+        column = column.fill_null(NONE)
+    return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
-def _ints(table: pa.Table, name: str) -> Ints:
-    cells = _column(table, name).fill_null(NONE).to_numpy(zero_copy_only=False)
-    return np.asarray(cells, dtype=np.int64)
-
-
-def _codes(table: pa.Table, name: str) -> tuple[Ints, Sequence[Any]]:
-    column = _column(table, name)
+def _codes(column: pa.Array) -> tuple[Ints, Sequence[Any]]:
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    codes = column.indices.fill_null(NONE).to_numpy(zero_copy_only=False)
-    return np.asarray(codes, dtype=np.int64), column.dictionary.to_pylist()
+    return _numbers(column.indices), column.dictionary.to_pylist()

@@ -115,7 +115,7 @@ def judged(checks: Sequence[CheckResult], error: str | None = None) -> Verdict:
     A violation stays one when the run broke later: what was seen can't be unseen.
     """
     broke = [Verdict.HARNESS_FAILURE] if error else []
-    return worst([check.verdict for check in checks] + broke)
+    return worst([one.verdict for check in checks for one in check.all()] + broke)
 
 
 def build(
@@ -128,6 +128,7 @@ def build(
     started: ISO 8601, UTC. command: what runs this test again, word by word. error: the line
     that says how the run itself broke.
     """
+    checks = [one for check in checks for one in check.all()]
     verdict = judged(checks, error)
     results = Results(
         verdict=verdict.label, test=test, world=world, seed=seed, commit=commit(),

@@ -34,15 +34,15 @@ class Pool:
         self._closed = False
 
     def use(self, body: Callable[[Session], T], timeout_s: float) -> T:
-        """Call ``body`` with a connection."""
-        for last in (False, True):
-            try:
-                with self._borrowed(timeout_s) as session:
-                    return body(session)
-            except Lost as lost:
-                if lost.started or last:
-                    raise
-        raise AssertionError("unreachable")
+        """Call ``body`` with a connection; once more where the first was found broken."""
+        try:
+            with self._borrowed(timeout_s) as session:
+                return body(session)
+        except Lost as lost:
+            if lost.started or session.usable:
+                raise
+        with self._borrowed(timeout_s) as session:
+            return body(session)
 
     def close(self) -> None:
         """End all connections; commands that run in them fail."""

@@ -108,8 +108,8 @@ def _channel(
     try:
         channel = transport.open_session(timeout=timeout_s)
     except (paramiko.SSHException, OSError, EOFError) as error:
-        raise Lost(f"{target.where}: no new channel ({_reason(error)})",
-                   started=False) from error
+        raise Lost(f"{target.where}: did not accept a command within {timeout_s:g} s "
+                   f"({_reason(error)})", started=False) from error
     try:
         yield channel
     finally:

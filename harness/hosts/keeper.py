@@ -96,9 +96,7 @@ def main() -> None:
     os.write(1, msgspec.json.encode(answer))
     if answer.error:
         sys.exit(1)
-    null = os.open("/dev/null", os.O_RDWR)
-    for fd in (0, 1):
-        os.dup2(null, fd)
+    _hang_up()
     os.execvpe("tini", ["tini", "-s", "--", "sleep", "infinity"], ENVIRONMENT)
 
 
@@ -137,10 +135,9 @@ def become_init(disk: Path, tree: Path) -> None:
     """I: pid 1 of the host."""
     os.setsid()
     log = os.open(disk / "sshd.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    null = os.open("/dev/null", os.O_RDONLY)
     root.enter_root(tree)
-    for fd, to in ((null, 0), (log, 1), (log, 2)):
-        os.dup2(fd, to)
+    for fd in (1, 2):
+        os.dup2(log, fd)
     command = root.init_command()
     os.execvpe(command[0], command, ENVIRONMENT)
 
@@ -152,12 +149,20 @@ def _fork(body: Callable[[], None], status: int) -> int:
         return pid
     code = 1
     try:
+        _hang_up()
         body()
         code = 0
     except BaseException as error:
         os.write(status, f" {error}".encode())
     finally:
         os._exit(code)
+
+
+def _hang_up() -> None:
+    """Let go of the harness's pipes: it reads the answer to its end."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for fd in (0, 1):
+        os.dup2(null, fd)
 
 
 if __name__ == "__main__":

@@ -100,13 +100,14 @@ class Lab:
             write_keys(young, plan)
             state.write(young, known)
             young.rename(lab.folder)
-        except OSError as error:
-            shutil.rmtree(young)
+        except BaseException as error:
+            shutil.rmtree(young, ignore_errors=True)
             lab.release()
-            if plan.lab in state.names():
-                raise HarnessFailure(f"lab {plan.lab}: exists already "
-                                     f"(seatrial down --lab {plan.lab})") from error
-            raise HarnessFailure(f"lab {plan.lab}: {error}") from error
+            if not isinstance(error, OSError):
+                raise
+            raise HarnessFailure(
+                f"lab {plan.lab}: exists already (seatrial down --lab {plan.lab})"
+                if plan.lab in state.names() else f"lab {plan.lab}: {error}") from error
         return lab
 
     @classmethod
@@ -162,6 +163,8 @@ class Lab:
     def release(self) -> None:
         """Give up ownership; the lab stays as it is."""
         os.close(self.lock)
+        if self._keeper is not None and self._keeper.returncode is None:
+            self._keeper.returncode = 0  # Popen would warn that it outlives us: it is meant to
 
     # Making
 
@@ -211,12 +214,13 @@ class Lab:
     def destroy(self) -> None:
         """Kill its processes, remove everything of it. Works on half-made and dead labs."""
         # In every hierarchy: the machine may mount others now than when the lab was made.
-        for where in hierarchies():
-            group = Cgroup.of_lab(self.name, where)
+        groups = [Cgroup.of_lab(self.name, where) for where in hierarchies()]
+        for group in groups:
             group.child("hosts").kill()  # first, while the keeper still reaps the hosts' inits
             group.kill()
-            if self._keeper is not None:
-                self._keeper.wait()
+        if self._keeper is not None:
+            self._keeper.wait()
+        for group in groups:
             group.remove()
         for folder in (self.disk, self.folder):
             if folder.exists():

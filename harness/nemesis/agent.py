@@ -15,11 +15,10 @@ error is one line on stderr and exit code 1.
 | gone | id | returns which of these still run |
 | check | pids, addresses, ports | returns which processes and ports don't answer |
 | stop | id | ends one fault |
-| heal | | ends every fault in the journal |
-| remove | | heal, then leaves nothing behind |
+| remove | | ends every fault in the journal, then leaves nothing behind |
 
 **Journal.** A fault is a file in ``journal/``, on disk before the fault begins and deleted
-after it was undone, so that whatever dies in between, ``heal`` knows what to undo. The rules in
+after it was undone, so that whatever dies in between, it is known what to undo. The rules in
 force are always computed from the whole journal, which makes every command idempotent and
 lets cuts overlap.
 
@@ -65,6 +64,7 @@ LOCK_WAIT_S = "5"
 TOOLS = {4: "iptables", 6: "ip6tables"}
 RESIDENT_WAIT_S = 5.0
 CONNECT_S = 0.5
+RETRY_S = 1.0
 MOST_DATAGRAMS = 1000           # a beat; whoever floods us must not keep us from beating
 
 Json = dict[str, Any]
@@ -241,7 +241,7 @@ def apply_cuts(entries: list[Json]) -> None:
 
 def must_be_guarded() -> None:
     """Refuse to start a fault that no dead-man would undo."""
-    if not resident_lives():
+    if not RUN.exists() or not resident_lives():
         raise AgentError("the dead-man process doesn't run here (its deadline passed, or it was "
                          "killed); no fault starts without it")
 
@@ -256,16 +256,20 @@ def begin(request: Json, kind: str, **details: Any) -> Json:
 
 
 def undo(entries: list[Json]) -> list[Json]:
-    """End these faults, then forget them. Processes of an earlier boot are nobody we know."""
+    """End these faults, each forgotten once it is undone; rules last, as a tool may fail."""
     ending = {entry["id"] for entry in entries}
-    if any(entry["kind"] == "cut" for entry in entries):
-        apply_cuts([entry for entry in journal() if entry["id"] not in ending])
     for entry in entries:
-        if entry["kind"] == "pause" and entry["boot"] == boot_id():
+        if entry["kind"] == "pause" and entry["boot"] == boot_id():    # else nobody we know
             for pid, start in entry["pids"]:
                 if not paused_by_another(pid, start, ending):
                     send_signal(pid, start, signal.SIGCONT)
-        forget(entry["id"])
+        if entry["kind"] != "cut":
+            forget(entry["id"])
+    cuts = [entry["id"] for entry in entries if entry["kind"] == "cut"]
+    if cuts:
+        apply_cuts([entry for entry in journal() if entry["id"] not in ending])
+    for fault in cuts:
+        forget(fault)
     return entries
 
 
@@ -344,22 +348,30 @@ def stop(request: Json) -> Json:
         return {"undone": undo([] if entry is None else [entry])}
 
 
-def heal(_request: Json) -> Json:
+def heal() -> list[Json]:
     """Undo everything journalled. Rules are looked at even when nothing is journalled."""
+    entries = undo(journal())
+    apply_cuts([])
+    return entries
+
+
+def disband() -> list[Json]:
+    """Heal and end the run here. Both under one lock: a command of a controller that has given
+    up may come late, and must find either a run that will be healed or none.
+    """
     with locked():
-        entries = undo(journal())
-        apply_cuts([])
-    return {"undone": entries}
+        entries = heal()
+        RUN.unlink(missing_ok=True)
+    return entries
 
 
-def remove(request: Json) -> Json:
+def remove(_request: Json) -> Json:
     """Heal and leave nothing behind. The resident notices, and is waited for."""
-    result = heal(request)
-    RUN.unlink(missing_ok=True)
+    undone = disband()
     take_life_lock().close()
     shutil.rmtree(STATE, ignore_errors=True)    # two may heal at once
     VIEW.unlink(missing_ok=True)
-    return result
+    return {"undone": undone}
 
 
 # installation
@@ -374,8 +386,7 @@ def install(request: Json) -> Json:
     held = old is not None and old["run"] != request["run"] and resident_lives()
     if held and not is_overdue(old):
         raise AgentError(f"run {old['run']} is at work on this host; if it is dead, heal first")
-    healed = heal(request)["undone"] if JOURNAL.exists() else []
-    RUN.unlink(missing_ok=True)
+    healed = disband()
     with take_life_lock() as life, (STATE / "resident.log").open("ab") as log:
         JOURNAL.mkdir(exist_ok=True)
         PEERS.unlink(missing_ok=True)
@@ -489,10 +500,7 @@ class Resident:
         """Beat until the run's setup is gone or the deadline has passed."""
         while identity(RUN) == self.setup:
             now = time.monotonic()
-            if self.is_abandoned(now):
-                names = ", ".join(entry["name"] for entry in heal({})["undone"])
-                print(f"no controller for {self.run['deadline_s']} s: undid "
-                      f"{names or 'nothing, as no fault was in force'}", flush=True)
+            if self.is_abandoned(now) and self.has_healed(now):
                 return
             self.beat()
             time.sleep(max(0.0, now + BEAT_S - time.monotonic()))
@@ -503,6 +511,18 @@ class Resident:
         if touched != self.touched:
             self.touched, self.deadline = touched, now + float(self.run["deadline_s"])
         return now >= self.deadline
+
+    def has_healed(self, now: float) -> bool:
+        """Undo everything; when that fails, say why and leave it for a second later."""
+        try:
+            undone = disband()
+        except (AgentError, OSError, subprocess.TimeoutExpired) as error:
+            self.deadline = now + RETRY_S
+            print(f"could not heal, will try again: {error}", flush=True)
+            return False
+        print(f"no controller for {self.run['deadline_s']} s: undid "
+              + (", ".join(entry["name"] for entry in undone) or "nothing"), flush=True)
+        return True
 
     def beat(self) -> None:
         """Show what was sent and heard, then send the next number to everybody.
@@ -549,7 +569,7 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 COMMANDS = {
     function.__name__: function
-    for function in (install, peers, cut, pause, stopped, aim, gone, check, stop, heal, remove)
+    for function in (install, peers, cut, pause, stopped, aim, gone, check, stop, remove)
 }
 
 

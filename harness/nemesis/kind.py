@@ -30,6 +30,7 @@ class Scene:
 
     prove_s, recover_s: how long to wait for a proof before giving it up.
     targets: how many processes a crash or pause may hit (process.py).
+    deaf: why silence of the beacons would prove nothing on these hosts, or None.
     """
 
     test: Test
@@ -37,6 +38,7 @@ class Scene:
     targets: Sequence[str]
     prove_s: float = 3.0
     recover_s: float = 15.0
+    deaf: str | None = None
     active: dict[str, Fault] = field(default_factory=dict)
 
     @property

@@ -36,7 +36,7 @@ class Partition(Kind):
         count = len(scene.names)
         if count < self.min_nodes:
             return f"needs at least {self.min_nodes} nodes, there are {count}"
-        return scene.cannot("cut")
+        return scene.cannot("cut") or scene.deaf
 
     async def aim(self, scene: Scene, fault: Fault, rng: Rng) -> None:
         fault.grudge = self.shape(scene.names, rng)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.resources
 import json
 import shlex
+from datetime import datetime
 from typing import Any
 
 import jinja2
@@ -84,7 +85,7 @@ def _head(results: Results) -> dict[str, Any]:
             (f"{passed} of {len(results.checks)}", "checks passed"),
         ],
         "facts": [(name, value) for name, value in (
-            ("Started", results.started), ("Lasted", duration(results.duration_ns)),
+            ("Started", _moment(results.started)), ("Lasted", duration(results.duration_ns)),
             ("World", results.world), ("Seed", str(results.seed)),
             ("Nodes", ", ".join(results.nodes)),
             ("Operations", f"{counts.invoke:,} invoked, {counts.ok:,} ok, {counts.fail:,} fail, "
@@ -96,6 +97,14 @@ def _head(results: Results) -> dict[str, Any]:
         "proved": proved(results),
         "unproved": unproved(results),
     }
+
+
+def _moment(started: str) -> str:
+    """Return ISO 8601 as a person writes it, to the second; anything else as it is."""
+    try:
+        return f"{datetime.fromisoformat(started):%Y-%m-%d %H:%M:%S} UTC"
+    except ValueError:
+        return started
 
 
 def _all_well(results: Results) -> str:

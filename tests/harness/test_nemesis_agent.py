@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,22 @@ def test_a_process_with_one_running_thread_is_not_stopped() -> None:
         assert agent.is_stopped(1, 77)
 
 
+def test_no_fault_starts_where_no_dead_man_lives_or_its_run_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second is what a command that comes too late meets: the resident is about to go."""
+    monkeypatch.setattr(agent, "RUN", tmp_path / "run.json")
+    monkeypatch.setattr(agent, "LIFE", tmp_path / "resident.lock")
+    agent.RUN.touch()
+    with pytest.raises(agent.AgentError, match="dead-man process doesn't run"):
+        agent.must_be_guarded()
+    with agent.take_life_lock():
+        agent.must_be_guarded()
+        agent.RUN.unlink()
+        with pytest.raises(agent.AgentError, match="dead-man process doesn't run"):
+            agent.must_be_guarded()
+
+
 @pytest.mark.parametrize("id", ["", "../x", "a/b", "a b", "a\n"])
 def test_an_id_that_would_leave_the_journal_is_refused(id: str) -> None:
     with pytest.raises(agent.AgentError, match="expected letters"):
@@ -101,7 +118,6 @@ def test_the_controller_and_neighbour_discovery_come_before_every_drop() -> None
 def test_the_agent_needs_nothing_but_the_standard_library_of_python_3_9() -> None:
     """It runs on hosts where nothing of ours is installed."""
     import ast
-    from pathlib import Path
 
     source = Path(agent.__file__).read_text()
     tree = ast.parse(source, feature_version=(3, 9))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from seatrial.harness.errors import HarnessFailure
-from seatrial.harness.nemesis import FaultNemesis
+from seatrial.harness.nemesis import CATALOGUE, FaultNemesis, nemesis
 from seatrial.harness.nemesis.fault import FaultError
 from seatrial.harness.op import INFO, NEMESIS, Op
 from seatrial.harness.protocols import Result
@@ -45,7 +45,7 @@ class FakeHost:
         raise NotImplementedError
 
     async def read(self, remote: str) -> bytes:
-        raise NotImplementedError
+        return json.dumps({"number": 1, "sent": {}, "heard": {}}).encode()
 
 
 class Flood:
@@ -217,6 +217,40 @@ def test_a_fault_on_a_host_out_of_reach_is_not_told_as_ended() -> None:
     stage = play(body)
     assert stage.told[-1] == ("effective", None)
     assert stage.nemesis.faults[0].ended_ns is None
+
+
+def test_partitions_are_impossible_where_hosts_do_not_hear_each_other_to_begin_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their beacons prove nothing there; other faults go on."""
+    monkeypatch.setattr(nemesis, "HEARING_S", 0.1)
+    monkeypatch.setitem(CATALOGUE, "flood", Flood())
+    stage = Play()
+    stage.nemesis = FaultNemesis(["partition-one", "flood"], targets=["one"])
+
+    async def run() -> None:
+        await stage.nemesis.setup(stage.test, stage.events.append)
+        assert (await stage.ask("start")).error is None
+        await stage.nemesis.teardown(stage.test)
+
+    asyncio.run(run())
+    phase, error = stage.told[0]
+    assert phase == "impossible"
+    assert error == ("n1 doesn't hear n2 at 198.18.0.2 though nothing is cut; "
+                     "hosts must let each other's UDP packets in")
+    assert list(stage.nemesis.impossible) == ["partition-one"]
+
+
+def test_a_run_without_faults_leaves_the_hosts_alone() -> None:
+    stage = Play()
+    stage.nemesis.kinds.clear()
+
+    async def run() -> None:
+        await stage.nemesis.setup(stage.test, stage.events.append)
+        assert await stage.nemesis.teardown(stage.test) == []
+
+    asyncio.run(run())
+    assert stage.hosts[0].commands == []
 
 
 def test_teardown_works_when_setup_never_came_to_an_end() -> None:

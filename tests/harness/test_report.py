@@ -13,6 +13,7 @@ import pytest
 
 from seatrial.checker import CheckResult, Verdict
 from seatrial.checker.history import History
+from seatrial.checker.linearizable import check_linearizable
 from seatrial.harness import coverage, results
 from seatrial.harness.errors import BadInput
 from seatrial.harness.report import figure, render_report
@@ -214,6 +215,21 @@ def test_a_violation_is_drawn_with_the_operation_that_fits_nowhere(tmp_path: Pat
                                           "bar placed", "bar placed", "bar placed"]
     assert "write 12 no answer" in page.text
     assert "cas 9→11 unknown" in page.text
+
+
+def test_what_the_checker_finds_is_what_the_report_draws(tmp_path: Path) -> None:
+    """The report reads the checker's evidence as it is, so the two can't drift apart."""
+    rows = stale_read()
+    check = check_linearizable(History.from_rows(rows), engine="search")
+    assert check.verdict is Verdict.VIOLATION
+    page = page_of(make_run(tmp_path, rows, check))
+    assert "Counterexample: key k3" in page.text
+    bars = [attributes["class"] for tag, attributes in page.elements if tag == "rect"
+            and str(attributes.get("class")).startswith("bar")]
+    assert bars.count("bar culprit") == 1
+    assert len(bars) >= 3                         # at least two writes and the stale read
+    assert "read → 7 ok 10.010500 10.012000 fits nowhere" in page.text
+    assert "place 1" in page.text
 
 
 @pytest.mark.parametrize("evidence", [

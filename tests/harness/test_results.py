@@ -85,6 +85,14 @@ def test_evidence_with_numbers_of_numpy_and_odd_objects_can_be_written(tmp_path:
     assert (found["a"], found["b"], found["e"]) == (3, [0.5], "(2+1j)")
 
 
+def test_what_came_up_beside_a_check_counts_like_a_check_of_its_own() -> None:
+    beside = CheckResult("engines-disagree", Verdict.HARNESS_FAILURE, "one of them is wrong")
+    built = build(None, CheckResult("linearizable", Verdict.PASS, also=[beside]))
+    assert list(built.checks) == ["linearizable", "engines-disagree"]
+    assert (built.verdict, built.summary) == ("harness-failure",
+                                              "engines-disagree: one of them is wrong")
+
+
 def test_rates_measure_latency_from_the_due_time() -> None:
     rows = [{"process": p, "f": "read", "type": kind, "time": at} for p, kind, at in (
         (1, "invoke", 0), (2, "invoke", 0), (1, "ok", 1000), (2, "fail", S), (1, "invoke", S),

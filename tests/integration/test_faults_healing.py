@@ -148,3 +148,33 @@ async def residents(host: Host) -> list[str]:
         f"/proc/{pid}/cmdline" for pid in (await host.run(["ls", "/proc"])).stdout.split()
         if pid.isdecimal())], check=False)
     return [path for path in found.stdout.split() if "grep" not in path]
+
+
+def test_a_dead_man_who_can_not_heal_at_first_tries_again(rig: Rig) -> None:
+    """A tool that fails, here because it is not there for a while."""
+    n1 = rig.hosts[0]
+    tool = "/usr/sbin/iptables-restore"
+
+    async def body(nemesis: FaultNemesis, story: Story) -> None:
+        cut = await start(nemesis, story, "partition-halves", id="0-0")
+        paused = await start(nemesis, story, "pause", id="0-1")
+        assert cut.effective_ns
+        assert paused.effective_ns
+        await n1.run(["mv", tool, f"{tool}.hidden"])
+        assert nemesis._keeping_alive is not None
+        nemesis._keeping_alive.cancel()
+
+        async def has_complained() -> bool:
+            log = await n1.run(["cat", f"{STATE}/resident.log"])
+            return "could not heal, will try again" in log.stdout
+
+        await eventually(has_complained)
+        assert "SEATRIAL" in await all_rules(n1)
+        await n1.run(["mv", f"{tool}.hidden", tool])
+
+        async def has_healed() -> bool:
+            return "SEATRIAL" not in await all_rules(n1)
+
+        await eventually(has_healed)
+
+    tell(rig, ["partition-halves", "pause"], body, deadline_s=2.0)
