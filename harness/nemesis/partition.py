@@ -1,14 +1,14 @@
 """Partitions: a grudge put into the hosts' firewalls, proven by beacons that stay out.
 
-Several may overlap in time. Each host drops the union of what the faults in force ask for, so
-proofs look at all of them: a link must be silent when this fault cuts it, and must work when
-no fault does.
+Several may overlap in time, and begin or end while another one is being proven. Each host drops
+the union of what the faults in force ask for, so proofs look at all of them, again at each
+reading: a link must be silent when this fault cuts it, and must work when no fault does.
 """
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ..protocols import Host
@@ -18,7 +18,7 @@ from .agents import call, everywhere, stop_everywhere
 from .fault import Fault, FaultError
 from .grudge import Grudge, hardest_hit, pairs
 from .kind import POLL_S, Kind, Scene
-from .probe import Pair, Probe, Verdict
+from .probe import Pair, Probe
 
 Shape = Callable[[Sequence[str], Rng], Grudge]
 
@@ -52,14 +52,13 @@ class Partition(Kind):
 
     async def prove(self, scene: Scene, fault: Fault) -> None:
         cut = pairs(fault.grudge)
-        await watch(scene, cut, links(scene) - cut - cut_by(scene.others(fault)), scene.prove_s)
+        await watch(scene, cut, links(scene) - cut, scene.prove_s)
 
     async def stop(self, scene: Scene, fault: Fault) -> None:
         await stop_everywhere(scene.hosts(fault.grudge), fault)
 
     async def prove_recovery(self, scene: Scene, fault: Fault) -> None:
-        healed = pairs(fault.grudge) - cut_by(scene.others(fault))
-        await watch(scene, set(), healed, scene.recover_s)
+        await watch(scene, set(), pairs(fault.grudge), scene.recover_s)
 
 
 @dataclass(frozen=True)
@@ -77,17 +76,21 @@ def links(scene: Scene) -> set[Pair]:
     return {(a, b) for a in scene.names for b in scene.names if a != b}
 
 
-def cut_by(faults: Sequence[Fault]) -> set[Pair]:
+def cut_by(faults: Iterable[Fault]) -> set[Pair]:
     """Return the links that any of these faults cuts."""
     return {pair for fault in faults for pair in pairs(fault.grudge)}
 
 
 async def watch(scene: Scene, silent: set[Pair], flowing: set[Pair], limit_s: float) -> None:
-    """Read the beacons until they prove that these links are silent and those work."""
-    probe = Probe(scene.agents.addresses, sorted(silent), sorted(flowing))
+    """Read the beacons until they prove that these links are silent and those work.
+
+    What some fault in force cuts need not work.
+    """
+    probe = Probe(scene.agents.addresses, sorted(silent))
     deadline = time.monotonic() + limit_s
     while True:
-        verdict: Verdict = probe.add(await scene.agents.views())
+        views = await scene.agents.views()
+        verdict = probe.add(views, sorted(flowing - cut_by(scene.active.values())))
         if verdict.proven:
             return
         if verdict.final or time.monotonic() > deadline:

@@ -59,19 +59,18 @@ class Probe:
 
     addresses: Addresses
     silent: Collection[Pair]
-    flowing: Collection[Pair]
     _first: Views = field(default_factory=dict)
     _sent: dict[tuple[str, str], int] = field(default_factory=dict)
     """(sender, receiver's address) -> the receiver's beat at which enough was seen as sent."""
 
-    def add(self, views: Views) -> Verdict:
-        """Judge with one more reading of every host's view."""
+    def add(self, views: Views, flowing: Collection[Pair]) -> Verdict:
+        """Judge with one more reading of every host's view, and what should flow by now."""
         if not self._first:
             self._first = views
             return Verdict(proven=False, final=False, reason="no second reading of the beacons")
         verdicts = [*(self._silent(views, *link) for pair in self.silent
                       for link in self._links(pair)),
-                    *(self._flowing(views, *link) for pair in self.flowing
+                    *(self._flowing(views, *link) for pair in flowing
                       for link in self._links(pair))]
         open_ones = [verdict for verdict in verdicts if not verdict.proven]
         return min(open_ones, key=lambda verdict: not verdict.final, default=PROVEN)

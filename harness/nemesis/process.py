@@ -23,16 +23,15 @@ PROCESS_FAULTS = ("kill", "pause")
 async def choose(scene: Scene, fault: Fault, rng: Rng) -> list[str]:
     """Draw whom to hit: first how many, then who."""
     how = rng.choice(scene.targets)
+    order = rng.shuffled(scene.names)
+    leaders = {host.name for host in await scene.leaders()} if how == PRIMARIES else set()
+    # From here to the fault's being in force nothing is awaited: lanes can't choose the same host.
     taken = {name for other in scene.others(fault) if other.name in PROCESS_FAULTS
              for name in other.targets}
-    free = rng.shuffled([name for name in scene.names if name not in taken])
-    if how == PRIMARIES:
-        leaders = {host.name for host in await scene.leaders()}
-        chosen = [name for name in free if name in leaders]
-    else:
-        n = len(scene.names)
-        most = majority(n)
-        chosen = free[:{ONE: 1, MINORITY: max(1, n - most), MAJORITY: most, ALL: n}[how]]
+    free = [name for name in order if name not in taken]
+    n, most = len(order), majority(len(order))
+    chosen = [name for name in free if name in leaders] if how == PRIMARIES else \
+        free[:{ONE: 1, MINORITY: max(1, n - most), MAJORITY: most, ALL: n}[how]]
     if not chosen:
         raise FaultError(f"nobody left to hit ({how}): {', '.join(sorted(taken))} already are")
     return sorted(chosen)
