@@ -61,6 +61,7 @@ class File:
         self.path = path
         self._parts: list[bytes] = []
         self._whole = 0                          # bytes of the file up to its last whole batch
+        self._failed: HarnessFailure | None = None
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -76,7 +77,9 @@ class File:
         """Do nothing: only whole batches are written."""
 
     def commit(self) -> None:
-        """Write what was collected."""
+        """Write what was collected. After a failure never again: later batches build on it."""
+        if self._failed is not None:
+            raise self._failed
         left = memoryview(b"".join(self._parts))
         self._parts.clear()
         size = len(left)
@@ -85,7 +88,8 @@ class File:
                 left = left[os.write(self._fd, left):]
         except OSError as error:
             os.ftruncate(self._fd, self._whole)
-            raise self._failure(error) from error
+            self._failed = self._failure(error)
+            raise self._failed from error
         self._whole += size
 
     def close(self) -> None:
@@ -105,6 +109,7 @@ class HistoryWriter:
     def __init__(self, path: Path, metadata: Mapping[bytes, bytes]) -> None:
         self.path = path
         self.count = 0
+        self._closed = False
         self._rows: list[tuple[Any, ...]] = []
         self._fs = Words()
         self._errors = Words()
@@ -112,7 +117,7 @@ class HistoryWriter:
         self._stream = pa.ipc.new_stream(
             pa.PythonFile(self._file, mode="w"), SCHEMA.with_metadata(dict(metadata)),
             options=pa.ipc.IpcWriteOptions(compression="zstd", emit_dictionary_deltas=True))
-        self._file.commit()
+        self._write([])                          # Arrow writes its header with the first batch
 
     def __enter__(self) -> Self:
         return self
@@ -127,7 +132,12 @@ class HistoryWriter:
         self.count = index + 1
         value, ext = op.value, None
         if value is not None and (type(value) is not int or not -1 << 63 <= value < 1 << 63):
-            value, ext = pack(value)
+            try:
+                value, ext = pack(value)
+            except (TypeError, OverflowError) as error:
+                raise HarnessFailure(
+                    f"{self.path}: can't store the value of {op.f!r}, {op.value!r:.100}: {error}; "
+                    "expected what msgpack knows: text, bytes, numbers, lists, maps") from error
         error = op.error
         self._rows.append((
             index, op.time_ns, op.process, TYPE_CODES[op.type], self._fs.code(op.f), op.key, value,
@@ -140,8 +150,23 @@ class HistoryWriter:
         """Write what was appended, as a batch."""
         if not self._rows:
             return
-        columns: list[Any] = list(zip(*self._rows, strict=True))
-        self._rows.clear()
+        rows, self._rows = self._rows, []
+        self._write(rows)
+
+    def close(self) -> None:
+        """Write the rest and the end of the stream; may be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.flush()
+            self._stream.close()
+            self._file.commit()
+        finally:
+            self._file.close()
+
+    def _write(self, rows: list[tuple[Any, ...]]) -> None:
+        columns: list[Any] = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
         arrays = [
             words.column(cells) if (words := self._words(field.name)) else pa.array(
                 cells, field.type)
@@ -149,15 +174,6 @@ class HistoryWriter:
         ]
         self._stream.write_batch(pa.record_batch(arrays, schema=SCHEMA))
         self._file.commit()
-
-    def close(self) -> None:
-        """Write the rest and the end of the stream."""
-        try:
-            self.flush()
-            self._stream.close()
-            self._file.commit()
-        finally:
-            self._file.close()
 
     def _words(self, column: str) -> Words | None:
         return {"f": self._fs, "error": self._errors}.get(column)

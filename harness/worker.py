@@ -107,13 +107,15 @@ class Worker(Timer):
         try:
             while (op := await self.inbox) is not None:
                 self.inbox = loop.create_future()
-                if self.client is None and not await self._open(op):
-                    continue
-                self.invoking = True
-                try:
-                    completion = await self.client.invoke(self.test, op)
-                except Exception as error:
-                    completion = op.completed(INFO, op.value, describe(error))
+                completion = None if self.client is not None else await self._open(op)
+                if completion is None:
+                    self.invoking = True
+                    try:
+                        completion = await self.client.invoke(self.test, op)
+                    except Exception as error:
+                        completion = op.completed(INFO, op.value, describe(error))
+                if self.op is not op:
+                    return                       # the scheduler has given up on this worker
                 self._check(completion)
                 self.report(self, completion)
                 if completion.type == INFO and self.process >= 0:
@@ -129,15 +131,15 @@ class Worker(Timer):
                 f"client {type(self.client).__name__} answered {completion!r:.300} to {self.f!r} "
                 f"of process {self.process}: expected the operation with type ok, fail or info")
 
-    async def _open(self, op: Op) -> bool:
+    async def _open(self, op: Op) -> Op | None:
+        """Open the client; return the operation's completion if that is not possible."""
         try:
             self.client = await self.prototype.open(self.test, self.node, self.process)
         except Exception as error:
             self.pause_ns = self.next_pause_ns()
-            self.report(self, op.completed(FAIL, op.value, f"no-client: {describe(error)}"))
-            return False
+            return op.completed(FAIL, op.value, f"no-client: {describe(error)}")
         self.pause_ns = 0
-        return True
+        return None
 
     async def _close(self) -> None:
         if self.client is None:
