@@ -114,27 +114,26 @@ class SshHost:
         stdout: Callable[[bytes], object], timeout_s: float,
     ) -> tuple[int, str]:
         """Run in a thread; return exit code and stderr."""
-        def body(session: Session) -> tuple[int, str]:
-            command, source = list(argv), stdin
+        def body(session: Session) -> tuple[int, bytes]:
+            if not sudo or session.user == "root":
+                return session.execute(argv, stdin=stdin, stdout=stdout, timeout_s=timeout_s)
             password = self.target.sudo_password
-            as_root = sudo and session.user != "root"
-            if as_root:
-                command, first = by_sudo.wrap(argv, password)
-                if first:
-                    source = io.BytesIO(first + stdin.read())
+            command, first = by_sudo.wrap(argv, password)
+            source = io.BytesIO(first + stdin.read()) if first else stdin
             code, raw = session.execute(command, stdin=source, stdout=stdout,
                                         timeout_s=timeout_s)
-            stderr = raw.decode("utf-8", "replace")
-            if as_root and by_sudo.refused(code, stderr, password):
+            said, stderr = by_sudo.split_stderr(raw)
+            if stderr is None:
                 raise HarnessFailure(
                     f"{self.target.where}: sudo refused user {session.user}: expected "
                     f"{'the right password' if password else 'sudo without a password'} "
-                    f"({_last_line(stderr)})")
+                    f"({_last_line(said.decode('utf-8', 'replace'))})")
             return code, stderr
 
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads,
-                                          lambda: self._pool.use(body, timeout_s))
+        code, stderr = await loop.run_in_executor(self._threads,
+                                                  lambda: self._pool.use(body, timeout_s))
+        return code, stderr.decode("utf-8", "replace")
 
     def _expect_success(self, result: Result) -> None:
         if result.code != 0:

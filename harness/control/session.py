@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import select
 import socket
 import threading
@@ -31,6 +32,10 @@ RETRY_S = 0.02
 GRACE_S = 3.0
 KILLED = 128
 """Exit code of a command that a signal ended: SSH tells which one, paramiko does not."""
+
+
+# What goes wrong comes to the user as an exception; tracebacks of paramiko's threads don't.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 class Lost(HarnessFailure):
@@ -221,9 +226,7 @@ def _prepare(target: Target) -> Connection:
     connection = Connection(target.address, user=target.user, port=target.port, config=config)
     kwargs = connection.connect_kwargs
     if target.key is not None:
-        if not target.key.is_file():
-            raise BadInput(f"{target.name}: key {target.key}: expected a private key file")
-        kwargs["key_filename"] = [str(target.key)]
+        kwargs["pkey"] = _load_key(target.name, target.key)
     kwargs["allow_agent"] = kwargs["look_for_keys"] = target.ssh_config and target.key is None
     client = connection.client
     client.set_missing_host_key_policy(_Refuse())
@@ -238,6 +241,15 @@ def _prepare(target: Target) -> Connection:
             raise BadInput(f"{target.name}: known_hosts {target.known_hosts}: "
                            f"{error.strerror}") from error
     return connection
+
+
+def _load_key(name: str, path: Path) -> paramiko.PKey:
+    """Read a private key; any that paramiko knows."""
+    try:
+        return paramiko.PKey.from_path(path)
+    except (OSError, ValueError, TypeError, paramiko.SSHException) as error:
+        raise BadInput(f"{name}: key {path}: expected a private key file without passphrase "
+                       f"({_reason(error)})") from error
 
 
 def _open(connection: Connection, target: Target, timeout_s: float) -> None:
