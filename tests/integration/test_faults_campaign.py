@@ -64,10 +64,10 @@ def test_a_campaign_proves_every_fault_and_every_recovery(lanes: int) -> None:
     assert "SEATRIAL" not in "".join(rules)
     assert {op.process for op in history} == {NEMESIS}
     assert {op.type for op in history} == {INFO}
-    assert [op.time_ns for op in history] == sorted(op.time_ns for op in history)
     for fault in package.nemesis.faults:
         assert fault.error is None
         assert fault.recovered_ns is not None
-        phases = [op.value["phase"] for op in history
-                  if "phase" in op.value and op.value["id"] == fault.id]
-        assert phases == ["requested", "effective", "ended", "recovered"]
+        life = [op for op in history if "phase" in op.value and op.value["id"] == fault.id]
+        assert [op.value["phase"] for op in life] == [
+            "requested", "effective", "ended", "recovered"]
+        assert [op.time_ns for op in life] == sorted(op.time_ns for op in life)
