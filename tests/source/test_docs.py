@@ -1,0 +1,157 @@
+"""What the documents promise exists: links, make targets, commands and their options."""
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from seatrial.core.__main__ import parser as node_parser
+from seatrial.core.config import Limits, Log, NodeConfig, WalSettings
+from seatrial.harness.cli import COMMANDS, cli
+from seatrial.harness.nemesis.catalogue import CATALOGUE
+
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
+CHANGES = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+@pytest.fixture(scope="module")
+def documents(files: list[Path]) -> list[Path]:
+    found = [path for path in files if path.suffix == ".md"]
+    assert found
+    return found
+
+
+def options(command: click.Command) -> list[str]:
+    """Return the long options of a command, --help aside."""
+    return [name for parameter in command.params if isinstance(parameter, click.Option)
+            for name in (*parameter.opts, *parameter.secondary_opts)
+            if name.startswith("--") and not parameter.hidden]
+
+
+def command(name: str) -> click.Command:
+    found = cli.get_command(click.Context(cli), name)
+    assert found is not None
+    return found
+
+
+def anchor(heading: str) -> str:
+    """Return the fragment that a Markdown heading is reached by."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def test_links_between_documents_resolve(documents: list[Path]) -> None:
+    broken = []
+    for document in documents:
+        text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.M | re.S)
+        for target in LINK.findall(text):
+            if "://" in target:
+                continue
+            name, _, fragment = target.partition("#")
+            path = (document.parent / name).resolve() if name else document
+            headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.M) \
+                if path.suffix == ".md" and path.exists() else []
+            if not path.exists() or (fragment and fragment not in map(anchor, headings)):
+                broken.append(f"{document.name}: {target}")
+    assert broken == []
+
+
+def test_make_targets_that_documents_name_exist(root: Path, documents: list[Path]) -> None:
+    makefile = (root / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.M))
+    assert {"help", "trial", "test", "lint", "bench", "clean"} <= targets
+    for document in documents:
+        text = document.read_text(encoding="utf-8")
+        code = "\n".join(FENCE.findall(text) + re.findall(r"`([^`\n]+)`", text))
+        named = set(re.findall(r"\bmake ([a-z]+)\b", code))
+        assert named <= targets, document.name
+
+
+def test_command_lines_in_documents_are_accepted(documents: list[Path]) -> None:
+    """Every ``seatrial ...`` line of a code block names a command and options that exist."""
+    seen = 0
+    for document in documents:
+        for block in FENCE.findall(document.read_text(encoding="utf-8")):
+            for line in re.findall(r"^(?:[$#] )?(?:sudo )?(?:\S*/)?seatrial ([a-z].*)$",
+                                   block.replace("\\\n", " "), re.M):
+                words = shlex.split(line, comments=True)
+                assert words[0] in COMMANDS, f"{document.name}: {line}"
+                known = {*options(command(words[0])), "--help"}
+                own = words[:words.index("--")] if "--" in words else words
+                used = {word.partition("=")[0] for word in own if word.startswith("--")}
+                assert used <= known, f"{document.name}: {line}"
+                seen += 1
+    assert seen > 5
+
+
+def test_node_commands_in_documents_are_accepted(documents: list[Path]) -> None:
+    """Every ``python -m seatrial.core ...`` line parses; nothing is run."""
+    seen = 0
+    for document in documents:
+        for block in FENCE.findall(document.read_text(encoding="utf-8")):
+            for line in re.findall(r"^(?:[$#] )?python -m seatrial\.core (.*)$", block, re.M):
+                node_parser().parse_args(shlex.split(line, comments=True))
+                seen += 1
+    assert seen >= 4
+
+
+def test_python_in_documents_compiles_and_imports_what_exists(documents: list[Path]) -> None:
+    seen = 0
+    for document in documents:
+        text = document.read_text(encoding="utf-8")
+        for block in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S):
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("seatrial"):
+                    module = importlib.import_module(str(node.module))
+                    for name in node.names:
+                        assert hasattr(module, name.name), f"{document.name}: {name.name}"
+                        seen += 1
+    assert seen > 0
+
+
+def test_every_fault_is_documented(root: Path) -> None:
+    text = (root / "docs/faults.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z-]+)` \| ([a-z]+) \|", text, re.M)
+    assert rows == [(name, kind.cls) for name, kind in CATALOGUE.items()]
+
+
+def test_every_setting_of_the_node_is_documented(root: Path) -> None:
+    text = (root / "docs/operations.md").read_text(encoding="utf-8")
+    parts = {"log": Log, "limits": Limits, "wal": WalSettings}
+    names = [name for name in NodeConfig.__struct_fields__ if name not in {*parts, "mutant"}]
+    names += [f"{part}.{name}" for part, kind in parts.items() for name in kind.__struct_fields__]
+    assert [name for name in names if f"| `{name}` |" not in text] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_and_is_documented(root: Path, name: str) -> None:
+    answer = CliRunner().invoke(cli, [name, "--help"])
+    assert answer.exit_code == 0, answer.output
+    text = (root / "docs/commands.md").read_text(encoding="utf-8")
+    assert f"## seatrial {name}" in text
+    section = text.split(f"## seatrial {name}\n")[1].split("\n## ")[0]
+    assert [option for option in options(command(name)) if f"`{option}" not in section] == []
+
+
+def test_the_changelog_is_in_its_usual_form(root: Path) -> None:
+    text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert text.startswith("# Changelog\n")
+    releases = re.findall(r"^## (.*)$", text, re.M)
+    assert releases[0] == "[Unreleased]"
+    for release in releases[1:]:
+        assert re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", release)
+    assert set(re.findall(r"^### (.*)$", text, re.M)) <= CHANGES
+
+
+def test_every_exit_code_is_documented(root: Path) -> None:
+    from seatrial.checker import Verdict
+    text = (root / "docs/commands.md").read_text(encoding="utf-8")
+    for verdict in Verdict:
+        assert re.search(rf"\| {verdict.label}\b.*\| {verdict.exit_code} \|", text), verdict
+    assert re.search(r"\| 254 \|", text)
