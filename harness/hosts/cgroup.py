@@ -40,7 +40,7 @@ def hierarchies() -> list[Hierarchy]:
             found.append(Hierarchy(Path(target), 2))
         elif kind == "cgroup" and "freezer" in options.split(","):
             found.append(Hierarchy(Path(target), 1))
-    return sorted(found, key=lambda h: -h.version)
+    return sorted(dict.fromkeys(found), key=lambda h: -h.version)
 
 
 def hierarchy() -> Hierarchy:
@@ -88,7 +88,7 @@ class Cgroup:
             yield Cgroup(Path(folder), self.version)
 
     def pids(self) -> list[int]:
-        """All processes in it and below it."""
+        """All processes in it and below it; 0 stands for one outside our pid namespace."""
         found: list[int] = []
         for group in self.tree():
             try:
@@ -116,7 +116,7 @@ class Cgroup:
             try:
                 (self.path / "cgroup.kill").write_text("1")
             except OSError:  # version 1, or a kernel before 5.14
-                for pid in pids:
+                for pid in filter(None, pids):  # kill(0) would hit our own process group
                     with suppress(OSError):
                         os.kill(pid, signal.SIGKILL)
             if time.monotonic() > deadline:

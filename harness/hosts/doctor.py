@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import HarnessFailure
+from . import kernel
 from .cgroup import hierarchy
-from .keeper import ENVIRONMENT
+from .keeper import ENVIRONMENT, NEW_OF_HOST
 from .lab import NEEDED
 from .root import REAL_DISK
 
@@ -75,8 +76,8 @@ def _root() -> str:
 
 
 def _namespaces() -> str:
-    _try("unshare", "--net", "--mount", "--pid", "--fork", "--uts", "--ipc", "--cgroup", "true",
-         remedy="root, and a kernel with namespaces that this container may use")
+    _in_child(lambda: _enter_new(NEW_OF_HOST | kernel.CLONE_NEWPID),
+              "root, and a kernel whose namespaces this container may use")
     return "net, mnt, pid, uts, ipc, cgroup"
 
 
@@ -97,13 +98,15 @@ def _overlay() -> str:
         folder = tempfile.mkdtemp(prefix="seatrial-doctor-", dir=REAL_DISK)
     except OSError as error:
         raise Missing(f"{REAL_DISK}: {error.strerror}", "run as root or with sudo") from error
+    def mount() -> None:
+        _enter_new(kernel.CLONE_NEWNS)
+        kernel.mount("overlay", f"{folder}/root", "overlay", 0,
+                     f"lowerdir=/,upperdir={folder}/upper,workdir={folder}/work")
+
     try:
         for name in ("upper", "work", "root"):
             Path(folder, name).mkdir()
-        options = f"lowerdir=/,upperdir={folder}/upper,workdir={folder}/work"
-        _try("unshare", "--mount", "mount", "-t", "overlay", "-o", options, "overlay",
-             f"{folder}/root",
-             remedy=f"a kernel with overlayfs, and {REAL_DISK} on ext4, xfs or btrfs")
+        _in_child(mount, f"a kernel with overlayfs, and {REAL_DISK} on ext4, xfs or btrfs")
     finally:
         shutil.rmtree(folder)
     return f"on {REAL_DISK}"
@@ -144,6 +147,31 @@ def _python() -> str:
     if tuple(map(int, text.split(".")[:2])) < MIN_PYTHON:
         raise Missing(text, f"python {'.'.join(map(str, MIN_PYTHON))} or newer")
     return text
+
+
+def _enter_new(namespaces: int) -> None:
+    """Move this (child) process to new namespaces, as a lab's keeper and hosts do."""
+    kernel.unshare(namespaces)
+    kernel.private_mounts()
+
+
+def _in_child(body: Callable[[], None], remedy: str) -> None:
+    """Try something in a child process, which its end undoes."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            body()
+        except OSError as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        failure = pipe.read()
+    os.waitpid(pid, 0)
+    if failure:
+        raise Missing(failure, remedy)
 
 
 def _try(*argv: str, remedy: str) -> str:

@@ -29,7 +29,7 @@ from . import kernel, network, root
 from .cgroup import Cgroup
 from .plan import Address, Plan
 
-NEW = (kernel.CLONE_NEWNET | kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC
+NEW_OF_HOST = (kernel.CLONE_NEWNET | kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC
        | kernel.CLONE_NEWCGROUP)
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                "LANG": "C.UTF-8"}
@@ -119,7 +119,7 @@ def make_lab(job: Job) -> dict[str, int]:
 def make_host(job: Job, host: Address, status: int, go: int) -> None:
     """H: namespaces and file tree, then the host's init as a child."""
     Cgroup(Path(job.cgroup), job.cgroup_version).child("hosts", host.name).join()
-    kernel.unshare(NEW)
+    kernel.unshare(NEW_OF_HOST)
     disk = Path(job.disk, host.name)
     tree = root.mount_root(disk, Path(job.keys), job.plan, host, job.masked)
     kernel.sethostname(host.name)

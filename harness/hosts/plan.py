@@ -14,6 +14,7 @@ a client which binds to its pool's address can be cut off without cutting off th
 """
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from ..errors import BadInput
 PREFIX4, PREFIX6 = 15, 64
 ULA = "fd73:6561:7472::"
 MAX_HOSTS = MAX_POOLS = 99
+POOL_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -55,12 +57,19 @@ def plan(lab: str, nodes: int, pools: Iterable[str]) -> Plan:
         raise BadInput(f"nodes: {nodes}: a local lab has 1 to {MAX_HOSTS} hosts")
     if len(pools) > MAX_POOLS:
         raise BadInput(f"pools: {len(pools)}: a local lab has at most {MAX_POOLS} client pools")
-    return Plan(
+    made = Plan(
         lab,
         _address("controller", 0, 1),
         tuple(_address(f"n{i}", 1, i) for i in range(1, nodes + 1)),
         tuple(_address(name, 2, i) for i, name in enumerate(pools, 1)),
     )
+    taken = {address.name for address in (made.controller, *made.hosts)}
+    for name in pools:
+        if not POOL_NAME.fullmatch(name) or name in taken:
+            raise BadInput(f"pools: {name!r}: expected a name of lower-case letters, digits and "
+                           "'-' that nobody else in the lab has")
+        taken.add(name)
+    return made
 
 
 def _address(name: str, group: int, number: int) -> Address:

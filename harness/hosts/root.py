@@ -63,7 +63,7 @@ def mount_root(disk: Path, keys: Path, plan: Plan, host: Address, masked: Iterab
         _fresh(root, path)
     (root / "tmp").chmod(0o1777)
     (root / "root").chmod(0o700)
-    for path in sorted(set(masked) - set(NEVER_MASKED)):
+    for path in _worth_masking(masked):
         _fresh(root, path)
     data = root / DATA.relative_to("/")
     data.mkdir(exist_ok=True)
@@ -94,6 +94,15 @@ def init_command() -> list[str]:
     """What becomes the host's init: tini, with sshd, without the dangerous capabilities."""
     return ["setpriv", "--bounding-set=" + ",".join(f"-{name}" for name in DROPPED),
             "--inh-caps=-all", "tini", "--", "/usr/sbin/sshd", "-D", "-e"]
+
+
+def _worth_masking(masked: Iterable[str]) -> list[str]:
+    """The paths that are not below another one that is empty anyway."""
+    found: list[str] = []
+    for path in sorted(set(masked) - set(NEVER_MASKED)):
+        if not any(Path(path).is_relative_to(above) for above in (*FRESH, *found)):
+            found.append(path)
+    return found
 
 
 def _fresh(root: Path, path: str) -> None:
