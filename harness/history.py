@@ -134,10 +134,11 @@ class HistoryWriter:
         if value is not None and (type(value) is not int or not -1 << 63 <= value < 1 << 63):
             try:
                 value, ext = pack(value)
-            except (TypeError, OverflowError) as error:
+            except (TypeError, OverflowError) as trouble:
                 raise HarnessFailure(
-                    f"{self.path}: can't store the value of {op.f!r}, {op.value!r:.100}: {error}; "
-                    "expected what msgpack knows: text, bytes, numbers, lists, maps") from error
+                    f"{self.path}: can't store the value of {op.f!r}, {op.value!r:.100}: "
+                    f"{trouble}; "
+                    "expected what msgpack knows: text, bytes, numbers, lists, maps") from trouble
         error = op.error
         self._rows.append((
             index, op.time_ns, op.process, TYPE_CODES[op.type], self._fs.code(op.f), op.key, value,

@@ -15,9 +15,14 @@ from seatrial.core.__main__ import parser as node_parser
 from seatrial.core.config import Limits, Log, NodeConfig, WalSettings
 from seatrial.harness.cli import COMMANDS, cli
 from seatrial.harness.nemesis.catalogue import CATALOGUE
+from seatrial.harness.testfile import Checks, Faults, Part, Requirements, Spec, Topology
+from seatrial.workloads.register import RegisterWorkload
+from seatrial.workloads.systems.node import NodeSystem
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
+PARTS = {"system": Part, "workload": Part, "topology": Topology, "faults": Faults,
+         "coverage": Requirements, "checks": Checks}
 CHANGES = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
@@ -127,6 +132,16 @@ def test_every_setting_of_the_node_is_documented(root: Path) -> None:
     names = [name for name in NodeConfig.__struct_fields__ if name not in {*parts, "mutant"}]
     names += [f"{part}.{name}" for part, kind in parts.items() for name in kind.__struct_fields__]
     assert [name for name in names if f"| `{name}` |" not in text] == []
+
+
+def test_every_key_of_a_test_file_is_documented(root: Path) -> None:
+    text = (root / "docs/commands.md").read_text(encoding="utf-8").split("## The test file")[1]
+    names = [name for name in Spec.model_fields if name not in PARTS]
+    names += [f"{part}.{name}" for part in ("topology", "faults", "checks")
+              for name in PARTS[part].model_fields]
+    for model in (Requirements, NodeSystem.Options, RegisterWorkload.Options):
+        names += model.model_fields
+    assert [name for name in names if f"`{name}`" not in text] == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)
