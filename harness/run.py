@@ -77,7 +77,7 @@ class Run:
         faults = spec.faults
         self.faults = packages(faults.names, Options(
             duration_s=faults.duration, gap_s=faults.gap, jitter=faults.jitter,
-            lanes=faults.lanes, targets=faults.targets))
+            lanes=faults.lanes, targets=faults.targets, time_limit_s=spec.time_limit))
         self.history: HistoryWriter | None = None
         self.hosts_may_be_hurt = False
         self.judged: History | None = None

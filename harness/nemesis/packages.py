@@ -31,6 +31,7 @@ class Options:
     lanes: how many faults may be in force at once.
     targets: from which kill and pause draw how many they hit (process.py).
     deadline_s: after how long without the controller hosts heal themselves.
+    time_limit_s: how long faults may go on; one that could not be held in full isn't started.
     """
 
     duration_s: float = 4.0
@@ -39,6 +40,7 @@ class Options:
     lanes: int = 1
     targets: Sequence[str] = (ONE, MINORITY, PRIMARIES)
     deadline_s: float = 30.0
+    time_limit_s: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("duration_s", "gap_s", "deadline_s"):
@@ -81,7 +83,7 @@ def packages(names: Sequence[str], options: Options | None = None) -> Package:
     nemesis = FaultNemesis(names, targets=options.targets, deadline_s=options.deadline_s)
     if not names:
         return Package(nemesis, gen.NOTHING, gen.NOTHING, ())
-    rhythm = Rhythm(options.duration_s, options.gap_s, options.jitter)
+    rhythm = Rhythm(options.duration_s, options.gap_s, options.jitter, options.time_limit_s)
     lanes = tuple(LANE if i == 0 else f"{LANE}:{i}" for i in range(options.lanes))
     each = [gen.on_threads(lane, Lane(i, tuple(nemesis.kinds), rhythm))
             for i, lane in enumerate(lanes)]

@@ -41,8 +41,21 @@ def test_as_many_faults_as_names_contain_every_name(seed: int) -> None:
 
 
 def test_a_minute_with_short_faults_holds_at_least_ten() -> None:
-    options = Options(duration_s=2.5, gap_s=1.5)
+    options = Options(duration_s=2.5, gap_s=1.5, time_limit_s=60)
     assert min(len(starts(campaign(NAMES, options, seed, 60))) for seed in range(20)) >= 10
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_fault_starts_that_could_not_be_held_in_full(seed: int) -> None:
+    ops = campaign(NAMES, Options(time_limit_s=60), seed, 60)
+    assert ops[-1].f == "heal"
+    assert [op.value["action"] for op in ops[:-1]] == ["start", "stop"] * (len(ops) // 2)
+    without = starts(campaign(NAMES, Options(), seed, 60))
+    assert 0 <= len(without) - len(starts(ops)) <= 1
+
+
+def test_no_time_for_a_single_fault_means_none() -> None:
+    assert [op.f for op in campaign(NAMES, Options(time_limit_s=3), 1, 60)] == ["heal"]
 
 
 def test_the_seed_decides_names_targets_and_times() -> None:
