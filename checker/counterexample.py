@@ -1,45 +1,22 @@
 """Why a key is not linearizable, in as few operations as possible.
 
-1. The search says at which return the contradiction is certain; later events are cut off, and
-   what was then in flight counts as pending.
-2. The window: the latest point from which the rest can't be explained *whatever* value was
-   there. Older operations are dropped.
-3. The core: operations are taken out as long as what remains can't be explained. Only those
-   whose removal proves something are tried: answers that say what they saw, and changes that no
-   remaining answer shows (leaving either out of an explainable history keeps it explainable).
-   So a core that can't be explained proves that the whole can't.
-
-What is reported of the core is the operation that can't be placed, what it answered, which
-values were possible at that moment, and one order that explains everything before it.
+The core comes from shrinking.py. What is reported of it is the operation that can't be placed,
+what it answered, which values were possible at that moment, and one order that explains
+everything before it.
 """
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .history import Ints
 from .models import Role
-from .operations import (
-    APPENDS_TEXT,
-    BYTES,
-    IMPOSSIBLE,
-    INF,
-    NIL,
-    OBJECTS,
-    PLAIN,
-    Operations,
-    show,
-)
-from .search import Search
+from .operations import IMPOSSIBLE, INF, PLAIN, Operations, show
+from .order import UNKNOWN, explain_before, value_of
+from .shrinking import FREE, Budget, Prober, cut, reduce, window
 from .timeline import draw
 
-OBSERVATIONS = (Role.READ, Role.NOT)
-LEAST_WINDOW = 16           # operations in the first window that is tried
-MOST_ORDER_STEPS = 20_000
 MOST_SHOWN = 8              # values or operations in a sentence
 
 
@@ -48,18 +25,19 @@ class Counterexample:
     """A key's contradiction; ``core`` are operations, ``culprit`` the position of one of them."""
 
     key: Any
+    initial: Any
     core: Operations
     culprit: int
-    possible: list[Any]                     # values at that moment; empty when not known
-    explained: int                          # operations of the key that ended before that moment
-    from_start: bool                        # the core counts on the initial value
-    initial: Any
     reason: str
-    source: str                             # who wrote what the culprit saw, where not in the core
-    order: list[int] | None = field(default=None)       # positions that explain all before
+    explained: int                          # operations of the key that ended before that moment
+    from_start: bool = True                 # the core counts on the initial value
+    possible: tuple[Any, ...] = ()          # values at that moment, where they are known
+    free: tuple[int, ...] = ()              # rows of changes whose times don't matter
+    source: str = ""                        # who wrote what the culprit saw, where not in the core
+    order: list[int] | None = None          # positions that explain all before
 
     def evidence(self) -> dict[str, Any]:
-        """Return it as JSON-able data."""
+        """Return it as JSON-able data; an operation is named by the rows of its events."""
         return {
             "key": plain(self.key),
             "reason": self.reason,
@@ -70,6 +48,7 @@ class Counterexample:
             "window": {"first_row": int(self.core.row.min()),
                        "last_row": int(self.core.done[self.culprit])},
             "core": [self._operation(i) for i in range(len(self.core))],
+            "whenever_rows": list(self.free),
             "order_before": None if self.order is None else [
                 int(self.core.row[i]) for i in self.order],
         }
@@ -87,11 +66,13 @@ class Counterexample:
     def text(self) -> str:
         """Return it for a person, drawn."""
         where = f"row {self.core.done[self.culprit]}"
-        lines = [f"key {show(plain(self.key))}: {self.reason}", ""]
         few = "operations that no order explains"
         if not self.from_start:
             few += ", whatever value was there before"
-        lines += [f"The smallest set of {few}:", ""]
+        if self.free:
+            few += f" and whenever {len(self.free)} other changes took effect"
+        lines = [f"key {show(plain(self.key))}: {self.reason}", "",
+                 f"The smallest set of {few}:", ""]
         lines += ["  " + line for line in
                   draw(self.core, {self.culprit: "can't be placed"}).splitlines()]
         lines.append("")
@@ -111,24 +92,6 @@ class Counterexample:
         return "; those drawn in the order: " + ", then ".join(shown) + "."
 
 
-@dataclass(slots=True)
-class Budget:
-    """Limits on explaining: a short time altogether, a bounded search for each attempt."""
-
-    deadline_ns: int
-    memory: int
-    effort: int = 200_000
-
-    @classmethod
-    def of(cls, seconds: float, memory: int) -> Budget:
-        """Return a budget that ends some seconds from now."""
-        return cls(time.monotonic_ns() + int(seconds * 1e9), memory)
-
-    def left(self) -> bool:
-        """Return whether there is time left."""
-        return time.monotonic_ns() < self.deadline_ns
-
-
 def explain(operations: Operations, key: int, initial: int, budget: Budget) -> Counterexample:
     """Explain why a key that an engine found not linearizable is not.
 
@@ -136,130 +99,39 @@ def explain(operations: Operations, key: int, initial: int, budget: Budget) -> C
     as they are, with that as the reason.
     """
     ops = operations.select(operations.key == key).compact()
-    name = operations.keys[key]
-    first = ops.values.value(initial)
-    status, failed, _ = _probe(ops, key, initial, budget)
-    if status != "violation":
-        return Counterexample(name, ops, len(ops) - 1, [], len(ops), True, first,
-                              f"not linearizable, but the search could not say why ({status})", "")
-    cut = _truncate(ops, key, initial, failed, budget)
-    _, failed, states = _probe(cut, key, initial, budget, look_ahead=False)
-    explained = int((cut.ret < cut.ret[failed]).sum())
-    possible = [value for value in (_value(cut, key, state) for state in states)
-                if value is not UNKNOWN]
-    never = _never_written(cut, failed, initial)
-    if never:
-        core, from_start = cut.select(np.array([failed])), True
-    else:
-        core, from_start = _window(cut, key, initial, failed, budget)
-        core = _reduce(core.compact(), key, initial, not from_start, budget)
-    _, culprit, _ = _probe(core, key, initial, budget, anywhere=not from_start, look_ahead=False)
-    if int(core.row[culprit]) != int(cut.row[failed]):
-        possible = []                   # those were the values at another operation
-    found = Counterexample(name, core, culprit, possible, explained, from_start, first,
-                           never or _reason(core, culprit, possible),
-                           _source(cut, failed, core, culprit))
-    found.order = _order(core, key, culprit, initial if from_start else None)
-    return found
-
-
-def _probe(ops: Operations, key: int, initial: int, budget: Budget, *, anywhere: bool = False,
-           look_ahead: bool = True) -> tuple[str, int, list[tuple[int, ...]]]:
-    """Search, and if looking ahead was switched off and that was too slow, with it."""
-    search = Search(ops)
-    answer = search.probe(key, initial, anywhere=anywhere, look_ahead=look_ahead,
-                          deadline_ns=budget.deadline_ns, memory=budget.memory,
-                          effort=budget.effort if not look_ahead else 1 << 62)
-    if answer[0] in ("effort", "time", "memory") and not look_ahead:
-        answer = search.probe(key, initial, anywhere=anywhere, look_ahead=True,
-                              deadline_ns=budget.deadline_ns, memory=budget.memory,
-                              effort=1 << 62)
-    return answer
-
-
-def _until(ops: Operations, end: int) -> Operations:
-    """What was known right after position ``end``: what had not ended is pending."""
-    begun = ops.select(ops.inv <= end)
-    begun.ret[begun.ret > end] = INF
-    return begun.select((begun.ret != INF) | ~np.isin(begun.kind, OBSERVATIONS))
-
-
-def _truncate(ops: Operations, key: int, initial: int, failed: int, budget: Budget) -> Operations:
-    """Cut at the first return that makes the contradiction certain.
-
-    That is the return the search failed at, unless it foresaw the contradiction; then it is a
-    later one, found by bisection (what is certain stays certain).
-    """
-    ends = np.sort(ops.ret[(ops.ret >= ops.ret[failed]) & (ops.ret != INF)])
-    low, high = 0, len(ends) - 1
-    step = 1
-    while low < high:
-        middle = min(low + step - 1, (low + high) // 2)
-        if _probe(_until(ops, int(ends[middle])), key, initial, budget)[0] == "violation":
-            high = middle
-        else:
-            low, step = middle + 1, step * 2
-    return _until(ops, int(ends[high]))
-
-
-def _window(ops: Operations, key: int, initial: int, failed: int,
-            budget: Budget) -> tuple[Operations, bool]:
-    """The shortest end of the history (by doubling) that no starting value explains."""
-    end = int(ops.ret[failed])
-    ends = np.sort(ops.ret[ops.ret <= end])
-    size = LEAST_WINDOW
-    while size < len(ends) and budget.left():
-        late = ops.select(ops.ret >= ends[len(ends) - size])
-        if _probe(late, key, initial, budget, anywhere=True)[0] == "violation":
-            return late, False
-        size *= 2
-    anywhere = _probe(ops, key, initial, budget, anywhere=True)[0] == "violation"
-    return ops, not anywhere
-
-
-def _reduce(ops: Operations, key: int, initial: int, anywhere: bool, budget: Budget) -> Operations:
-    """Take out operations, many at once and then fewer, while no order explains the rest."""
-    def unexplained(rest: Operations) -> bool:
-        return _probe(rest, key, initial, budget, anywhere=anywhere)[0] == "violation"
-
-    changed = True
-    while changed and budget.left():
-        before = len(ops)
-        for removable in (_observations, _unseen_changes):
-            ops = _without(ops, removable, unexplained, budget)
-        changed = len(ops) < before
-    return ops
-
-
-def _without(ops: Operations, removable: Callable[[Operations], Ints],
-             unexplained: Callable[[Operations], bool], budget: Budget) -> Operations:
-    chunk = max(len(removable(ops)) // 2, 1)
-    while chunk:
-        start = 0
-        while budget.left() and start < len(candidates := removable(ops)):
-            keep = np.ones(len(ops), dtype=bool)
-            keep[candidates[start:start + chunk]] = False
-            rest = ops.select(keep)
-            if unexplained(rest):
-                ops = rest
-            else:
-                start += chunk
-        chunk //= 2
-    return ops
-
-
-def _observations(ops: Operations) -> Ints:
-    return np.flatnonzero(np.isin(ops.kind, OBSERVATIONS))
-
-
-def _unseen_changes(ops: Operations) -> Ints:
-    """Changes that no answer shows: only where values are plain is that easily told."""
-    if (ops.kind == Role.NOT).any() or (ops.modes[ops.key] != PLAIN).any():
-        return np.zeros(0, dtype=np.int64)
-    seen = ops.a[(ops.kind == Role.READ) | (ops.kind == Role.CAS)]
-    result = np.where(ops.kind == Role.CAS, ops.b, ops.a)
-    changes = (ops.kind == Role.WRITE) | (ops.kind == Role.CAS)
-    return np.flatnonzero(changes & ~np.isin(result, seen))
+    prober = Prober(key, initial, budget)
+    confirmed, failed, _ = prober.probe(ops)
+    if confirmed:
+        ops = cut(ops, failed, prober)
+        confirmed, failed, states = prober.probe(ops, exact=True)
+    name, start = operations.keys[key], ops.values.value(initial)
+    if not confirmed:
+        last = int(np.argmax(np.where(ops.ret == INF, -1, ops.ret)))
+        return Counterexample(name, start, ops, last, "not linearizable, but the search could "
+                              "not confirm that in its time", int((ops.ret != INF).sum()))
+    explained = int((ops.ret < ops.ret[failed]).sum())
+    reason = _never_written(ops, failed, initial)
+    if reason:
+        return Counterexample(name, start, ops.select(np.array([failed])), 0, reason, explained,
+                              order=[])
+    core, anywhere = window(ops, prober)
+    core = reduce(core, anywhere, prober)
+    confirmed, culprit, _ = prober.probe(core, anywhere=anywhere, exact=True)
+    if not confirmed:                       # out of time: what was certain at the cut still is
+        culprit = int(np.flatnonzero(core.row == ops.row[failed])[0])
+    possible: tuple[Any, ...] = ()
+    source = ""
+    if core.row[culprit] == ops.row[failed]:
+        values = (value_of(ops, key, state) for state in states)
+        possible = tuple(value for value in values if value is not UNKNOWN)
+        source = _source(ops, core, culprit)
+    free = core.done == FREE
+    order = None if free.any() else explain_before(
+        core, key, culprit, None if anywhere else initial)
+    return Counterexample(
+        name, start, core.select(~free), int((~free[:culprit]).sum()),
+        _reason(core, culprit, possible), explained, not anywhere, possible,
+        tuple(core.row[free].tolist()), source, order)
 
 
 def _never_written(ops: Operations, i: int, initial: int) -> str:
@@ -269,16 +141,19 @@ def _never_written(ops: Operations, i: int, initial: int) -> str:
         return f"p{ops.process[i]}'s cas failed although it saw the value that it expected"
     if role not in (Role.READ, Role.CAS) or (ops.modes[ops.key] != PLAIN).any() or seen == initial:
         return ""
-    others = np.arange(len(ops)) != i
-    result = np.where(ops.kind == Role.CAS, ops.b, ops.a)
-    changes = (ops.kind == Role.WRITE) | (ops.kind == Role.CAS)
-    if (others & changes & (result == seen)).any():
+    if len(_writers(ops, seen, but=i)):
         return ""
     return (f"p{ops.process[i]}'s {ops.describe(i)}, but nobody had written "
             f"{show(ops.values.value(seen))}")
 
 
-def _reason(ops: Operations, i: int, possible: list[Any]) -> str:
+def _writers(ops: Operations, token: int, but: int) -> list[int]:
+    result = np.where(ops.kind == Role.CAS, ops.b, ops.a)
+    changes = (ops.kind == Role.WRITE) | (ops.kind == Role.CAS)
+    return [i for i in np.flatnonzero(changes & (result == token)).tolist() if i != but]
+
+
+def _reason(ops: Operations, i: int, possible: tuple[Any, ...]) -> str:
     said = f"p{ops.process[i]}'s {ops.describe(i)} can't be placed"
     if not possible:
         return said
@@ -288,99 +163,19 @@ def _reason(ops: Operations, i: int, possible: list[Any]) -> str:
     return f"{said}: the value could only be " + " or ".join(shown)
 
 
-def _source(ops: Operations, failed: int, core: Operations, culprit: int) -> str:
+def _source(ops: Operations, core: Operations, culprit: int) -> str:
     """Who wrote the value that the culprit saw, when its core does without that."""
     seen = int(core.a[culprit])
-    if (int(core.row[culprit]) != int(ops.row[failed]) or (ops.modes[ops.key] != PLAIN).any()
+    if ((ops.modes[ops.key] != PLAIN).any()
             or core.kind[culprit] not in (Role.READ, Role.CAS)):
         return ""
-    result = np.where(ops.kind == Role.CAS, ops.b, ops.a)
-    changes = (ops.kind == Role.WRITE) | (ops.kind == Role.CAS)
-    writers = np.flatnonzero(changes & (result == seen))
-    if len(writers) == 0 or np.isin(ops.row[writers], core.row).any():
+    writers = _writers(ops, seen, but=-1)
+    if not writers or np.isin(ops.row[writers], core.row).any():
         return ""
-    last = int(writers[-1])
+    last = writers[-1]
     times = f", the last of {len(writers)} that wrote it" if len(writers) > 1 else ""
     return (f"{show(ops.values.value(seen))} came from p{ops.process[last]}'s "
             f"{ops.describe(last)} (row {ops.row[last]}{times}), and was replaced since.")
-
-
-class _Unknown:
-    """A value that the history does not mention."""
-
-
-UNKNOWN = _Unknown()
-
-
-def _value(ops: Operations, key: int, state: Iterable[int]) -> Any:
-    """Return the value of a state: a path of symbols."""
-    symbols = list(state)
-    if NIL in symbols:
-        return UNKNOWN
-    if ops.modes[key] == PLAIN:
-        return ops.values.value(symbols[0]) if symbols else None
-    if symbols and all(BYTES <= symbol < BYTES + 256 for symbol in symbols):
-        return bytes(symbol - BYTES for symbol in symbols).decode(errors="replace")
-    return [ops.values.value(symbol) for symbol in symbols]
-
-
-def _order(ops: Operations, key: int, culprit: int, initial: int | None) -> list[int] | None:
-    """One order of the operations that ended before the culprit's return, by depth-first search.
-
-    ``initial`` None: any value may be there at the start. None when it takes too many steps.
-    """
-    end = ops.ret[culprit]
-    must = [i for i in range(len(ops)) if ops.ret[i] < end]
-    may = [i for i in range(len(ops))
-           if i != culprit and ops.ret[i] >= end and ops.kind[i] not in OBSERVATIONS]
-    starts: list[tuple[int, ...]] = [_path(ops, key, initial)] if initial is not None else [
-        (), *{_path(ops, key, int(a)) for a in ops.a}]
-    steps = MOST_ORDER_STEPS
-    for start in starts:
-        stack: list[tuple[tuple[int, ...], tuple[int, ...]]] = [((), start)]
-        seen: set[tuple[frozenset[int], tuple[int, ...]]] = set()
-        while stack and steps:
-            steps -= 1
-            placed, state = stack.pop()
-            left = [i for i in must if i not in placed]
-            if not left:
-                return list(placed)
-            first = min(int(ops.ret[i]) for i in left)
-            for i in [*(j for j in may if j not in placed), *reversed(left)]:
-                if ops.inv[i] < first and (after := _step(ops, key, i, state)) is not None:
-                    found = (frozenset((*placed, i)), after)
-                    if found not in seen:
-                        seen.add(found)
-                        stack.append(((*placed, i), after))
-    return None
-
-
-def _path(ops: Operations, key: int, token: int) -> tuple[int, ...]:
-    if token == NIL:
-        return ()
-    i, mode = token - OBJECTS, ops.modes[key]
-    if i >= 0 and mode != PLAIN and isinstance(value := ops.values.objects[i], list | tuple):
-        return tuple(map(ops.values.token, value))
-    if i >= 0 and mode == APPENDS_TEXT and isinstance(value, str | bytes):
-        data = value.encode() if isinstance(value, str) else value
-        return tuple(BYTES + byte for byte in data)
-    return (token,)
-
-
-def _step(ops: Operations, key: int, i: int, state: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Return the state after an operation, or None when it can't have answered so."""
-    a = _path(ops, key, int(ops.a[i]))
-    match Role(int(ops.kind[i])):
-        case Role.READ:
-            return state if state == a else None
-        case Role.NOT:
-            return state if state != a else None
-        case Role.WRITE:
-            return a
-        case Role.CAS:
-            return _path(ops, key, int(ops.b[i])) if state == a else None
-        case _:
-            return state + a
 
 
 def plain(value: Any) -> Any:

@@ -315,10 +315,10 @@ cdef class Reader:
             mark = text[back + 1]
             i = back + 2
             if mark == "u":
-                try:
-                    parts.append(chr(int(text[i:i + 4], 16)))
-                except ValueError:
-                    raise self._error(f"\\u{text[i:i + 4]} is not a character") from None
+                digits = text[i:i + 4]
+                if len(digits) < 4 or not set(digits) <= HEXADECIMAL:
+                    raise self._error(f"\\u{digits} is not a character")
+                parts.append(chr(int(digits, 16)))
                 i += 4
             elif mark in ESCAPES:
                 parts.append(ESCAPES[mark])
@@ -349,6 +349,7 @@ cdef class Reader:
 
 TYPES = {"invoke": 0, "ok": 1, "fail": 2, "info": 3}
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", '"': '"', "\\": "\\", "/": "/"}
+HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 CHARACTERS = {"newline": "\n", "space": " ", "tab": "\t", "return": "\r"}
 
 

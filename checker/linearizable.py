@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import porcupine_engine
-from .counterexample import Budget, explain, plain
+from .counterexample import explain, plain
 from .errors import CheckerError, EngineAbsent
 from .history import History
 from .models import Model, Role, model_for, model_named
@@ -24,6 +24,7 @@ from .operations import INF, Operations, operations_of, show
 from .porcupine_engine import Porcupine
 from .result import CheckResult, Verdict
 from .search import STATUSES, Search
+from .shrinking import Budget
 
 ENGINES = ("auto", "search", "porcupine", "both")
 MODERATE_OPERATIONS = 200_000       # what auto lets porcupine judge, too: altogether,

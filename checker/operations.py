@@ -273,7 +273,8 @@ def _cas(history: History, values: Values, invocation: int, completion: int, cas
     rest = history.values[2]
     asked = rest.get(invocation)
     if not isinstance(asked, list) or len(asked) != 2:
-        raise history.bad(f"cas has the value {show(asked)}; expected [old, new]", invocation)
+        raise history.bad(f"cas has the value {show(history.value(invocation))}; expected "
+                          "[old, new]", invocation)
     answered = rest.get(completion)
     return answered if isinstance(answered, list) and len(answered) == 3 else asked
 

@@ -90,9 +90,6 @@ def _read_jepsen_text(path: Path) -> History:
         for column, cell in zip(columns, cells, strict=True):
             column.append(cell)
     kinds, processes, fs, values, lines = columns
-    if not kinds:
-        raise BadHistory("no events; expected lines like INFO  jepsen.util - 0 :invoke :read nil",
-                         where=str(path), line=1)
     return _history(path, kinds, processes, fs, values, None, None, lines)
 
 
@@ -134,6 +131,8 @@ def _history(
     values: Sequence[Any], keys: Sequence[Any] | None, times: Sequence[int | None] | None,
     lines: Sequence[int],
 ) -> History:
+    if not kinds:
+        raise BadHistory("no events in it", where=str(path))
     known = {key: _key(key) for key in set(keys)} if keys else {}
     return History.from_columns(
         type=kinds, process=processes, f=fs, value=values,

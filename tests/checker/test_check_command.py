@@ -1,0 +1,108 @@
+"""``seatrial check``: files, folders, corpora, and bad input in one line."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from seatrial.checker.history import FILE_NAME, SCHEMA, History, metadata
+from seatrial.harness.cli import main
+
+CORPUS = Path(__file__).parents[3] / "shared" / "corpus" / "index.tsv"
+GOOD = "{:process 0 :type :invoke :f :write :value 1}\n{:process 0 :type :ok :f :write :value 1}\n"
+BAD = GOOD + "{:process 0 :type :invoke :f :read}\n{:process 0 :type :ok :f :read :value 2}\n"
+HEAD = "file\tformat\tmodel\tinitial_value\texpected\tnote\n"
+
+
+def test_a_good_history_exits_0_and_a_bad_one_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    for text, code, said in ((GOOD, 0, "linearizable: pass: 1 operations on 1 keys"),
+                             (BAD, 1, "nobody had written 2")):
+        (tmp_path / "h.edn").write_text(text)
+        assert main(["check", str(tmp_path / "h.edn"), "--engine", "search"]) == code
+        assert said in capsys.readouterr().out
+
+
+def test_a_runs_folder_is_judged_by_all_checks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [{"process": 0, "type": type, "f": "write", "value": 1, "key": b"x"}
+            for type in ("invoke", "ok")]
+    table = History.from_rows(rows)._table
+    with pa.ipc.new_stream(tmp_path / FILE_NAME, SCHEMA.with_metadata(metadata())) as writer:
+        writer.write_table(table)
+    assert main(["check", str(tmp_path), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert [(result["name"], result["verdict"]) for result in results] == [
+        ("linearizable", "pass"), ("stats", "pass"), ("unhandled-exceptions", "pass")]
+
+
+def test_the_initial_value_and_the_model_can_be_given(tmp_path: Path) -> None:
+    path = tmp_path / "h.edn"
+    path.write_text("{:process 0 :type :invoke :f :read}\n"
+                    "{:process 0 :type :ok :f :read :value 7}\n")
+    assert main(["check", str(path), "--engine", "search"]) == 1
+    assert main(["check", str(path), "--engine", "search", "--initial", "7",
+                 "--model", "cas-register"]) == 0
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["h.edn", "--model", "stack"], "'stack' is not one of"),
+    (["h.edn", "--memory", "lots"], "'lots' is not a size; expected a number and K, M or G"),
+    (["h.edn", "--initial", "{"], "--initial '{' is not JSON"),
+    (["h.edn", "--index", "i.tsv"], "expected either FILE or --index INDEX"),
+    ([], "expected either FILE or --index INDEX"),
+    (["absent.edn"], "absent.edn: can't read it: No such file or directory"),
+    (["broken.edn"], "broken.edn:2: "),
+    (["queue.edn", "--model", "register"], "queue.edn:1: the register model does not know"),
+    (["--index", "absent.tsv"], "absent.tsv: can't read the index"),
+    (["--index", "h.edn"], "h.edn:1: the index has no column file"),
+])
+def test_bad_input_is_one_line_and_exit_254(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("h.edn").write_text(GOOD)
+    Path("broken.edn").write_text(GOOD.splitlines()[0] + "\n{:process 0 :type :ok :f")
+    Path("queue.edn").write_text("{:process 0 :type :invoke :f :enqueue :value 1}")
+    assert main(["check", *arguments]) == 254
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_an_index_hides_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "good.edn").write_text(GOOD)
+    (tmp_path / "bad.edn").write_text(BAD)
+    (tmp_path / "broken.edn").write_text("{")
+    index = tmp_path / "index.tsv"
+    agreeing = (HEAD + "good.edn\tedn\tcas-register\tnil\ttrue\t\n"
+                + "bad.edn\tedn\tregister\tnil\tfalse\t\n"
+                + "bad.edn\tedn\tregister\tnil\ttrue\tdisputed: we think otherwise\n"
+                + "x.hist\tlimo\tstack\tempty\ttrue\t\n")
+    index.write_text(agreeing)
+    assert main(["check", "--index", str(index), "--engine", "search"]) == 0
+    out = capsys.readouterr().out
+    assert "disputed, not counted: bad.edn: expected pass, found violation" in out
+    assert "unsupported: 1 limo (stack)" in out
+    assert "2 agree, 0 disagree, 0 undecided, 0 unreadable, 1 disputed, 1 unsupported" in out
+    index.write_text(agreeing + "broken.edn\tedn\tregister\tnil\ttrue\t\n")
+    assert main(["check", "--index", str(index), "--engine", "search"]) == 254
+    assert f"unreadable: broken.edn: {tmp_path}/broken.edn:1: " in capsys.readouterr().out
+    index.write_text(agreeing + "good.edn\tedn\tregister\tnil\tfalse\t\n")
+    assert main(["check", "--index", str(index), "--engine", "search"]) == 1
+    assert "DISAGREES: good.edn: expected violation, found pass" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not CORPUS.exists(), reason=f"no corpus at {CORPUS.parent}")
+def test_the_corpus_of_others_agrees(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--index", str(CORPUS)]) == 0
+    out = capsys.readouterr().out
+    assert "agrees: 61 edn (cas-register)" in out
+    assert "agrees: 52 jepsen-text (cas-register)" in out
+    assert "agrees: 2 edn-lines-kv (kv)" in out
+    assert " 0 disagree, 0 undecided, 0 unreadable" in out
