@@ -190,34 +190,40 @@ def fingerprint(key: paramiko.PKey) -> str:
 
 
 def _connect(target: Target) -> Connection:
-    """Connect; retry what may pass (refused, no answer) until the time is over."""
+    """Connect; try again what may pass (refused, no answer) until the time is over."""
     deadline = time.monotonic() + target.connect_timeout_s
     while True:
         connection = _prepare(target)
         try:
             _open(connection, target, max(0.1, deadline - time.monotonic()))
             return connection
-        except paramiko.BadHostKeyException as error:
-            failure = (f"{target.where}: host key changed: expected "
-                       f"{fingerprint(error.expected_key)} ({_known(target)}), "
-                       f"got {fingerprint(error.key)}")
-        except _UnknownHostKey as error:
-            failure = (f"{target.where}: unknown host key {error}: "
-                       f"expected it in {_known(target)}")
-        except (paramiko.AuthenticationException, paramiko.PasswordRequiredException) as error:
-            failure = (f"{target.where}: refused user {connection.user}: expected "
-                       f"{target.key or 'a key of ssh_config or the agent'} to be accepted "
-                       f"({error})")
         except (OSError, EOFError, paramiko.SSHException) as error:
+            refusal = _refusal(error, connection, target)
             connection.close()
-            if time.monotonic() < deadline:
-                time.sleep(RETRY_S)
-                continue
-            raise HarnessFailure(
-                f"{target.where}: no SSH within {target.connect_timeout_s:g} s: expected a "
-                f"running sshd ({_reason(error)})") from error
-        connection.close()
-        raise HarnessFailure(failure)
+            if refusal is not None:
+                raise HarnessFailure(f"{target.where}: {refusal}") from error
+            if time.monotonic() >= deadline:
+                raise HarnessFailure(
+                    f"{target.where}: no SSH within {target.connect_timeout_s:g} s: expected a "
+                    f"running sshd ({_reason(error)})") from error
+            time.sleep(RETRY_S)
+
+
+def _refusal(error: Exception, connection: Connection, target: Target) -> str | None:
+    """Why there is no use in trying again, or None where there is."""
+    known = target.known_hosts or "~/.ssh/known_hosts"
+    if isinstance(error, paramiko.BadHostKeyException):
+        return (f"host key changed: expected {fingerprint(error.expected_key)} ({known}), "
+                f"got {fingerprint(error.key)}")
+    if isinstance(error, _UnknownHostKey):
+        return f"unknown host key {error}: expected it in {known}"
+    if isinstance(error, paramiko.AuthenticationException):
+        transport = connection.client.get_transport()
+        if transport is None or not transport.is_active():
+            return None  # sshd hung up, which it does under load too
+        return (f"refused user {connection.user}: expected "
+                f"{target.key or 'a key of ssh_config or the agent'} to be accepted ({error})")
+    return None
 
 
 def _prepare(target: Target) -> Connection:
@@ -228,19 +234,26 @@ def _prepare(target: Target) -> Connection:
     if target.key is not None:
         kwargs["pkey"] = _load_key(target.name, target.key)
     kwargs["allow_agent"] = kwargs["look_for_keys"] = target.ssh_config and target.key is None
-    client = connection.client
+    hop = connection
+    while isinstance(hop, Connection):  # jump hosts are checked like the host itself
+        _trust(hop.client, target)
+        hop = hop.gateway
+    return connection
+
+
+def _trust(client: paramiko.SSHClient, target: Target) -> None:
+    """Accept the host keys of known_hosts and no others."""
     client.set_missing_host_key_policy(_Refuse())
-    if target.known_hosts is None:
-        client.load_system_host_keys()
-        with suppress(OSError):
-            client.load_system_host_keys("/etc/ssh/ssh_known_hosts")
-    else:
+    if target.known_hosts is not None:
         try:
             client.load_system_host_keys(str(target.known_hosts))
         except OSError as error:
             raise BadInput(f"{target.name}: known_hosts {target.known_hosts}: "
                            f"{error.strerror}") from error
-    return connection
+        return
+    client.load_system_host_keys()
+    with suppress(OSError):
+        client.load_system_host_keys("/etc/ssh/ssh_known_hosts")
 
 
 def _load_key(name: str, path: Path) -> paramiko.PKey:
@@ -275,10 +288,6 @@ def _open(connection: Connection, target: Target, timeout_s: float) -> None:
 
 def _dial(address: str, port: int, timeout_s: float) -> socket.socket:
     return socket.create_connection((address, port), timeout_s)
-
-
-def _known(target: Target) -> Path | str:
-    return target.known_hosts or "~/.ssh/known_hosts"
 
 
 def _reason(error: BaseException) -> str:

@@ -173,22 +173,32 @@ class Lab:
 
         masked: what of the machine's tree the hosts must not see.
         """
-        plan = self.state.plan
-        for host in plan.hosts:
-            (self.disk / host.name).mkdir(parents=True)
+        try:
+            self._make_folders()
+            job = Job(self.state.plan, str(self.cgroup.path), self.cgroup.version,
+                      str(self.disk), str(self.folder),
+                      tuple(str(path.resolve()) for path in masked))
+            with (self.folder / "keeper.log").open("wb") as log:
+                self._keeper = subprocess.Popen(
+                    [sys.executable, "-m", "seatrial.harness.hosts.keeper"],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                    start_new_session=True,
+                    env=ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
+            self.state.keeper = Process.of(self._keeper.pid)
+            self.state.inits = self._ask_keeper(self._keeper, msgspec.json.encode(job))
+            self.save()
+        except OSError as error:  # a full disk, a read-only control group
+            raise HarnessFailure(f"lab {self.name}: {error.filename or 'keeper'}: "
+                                 f"{error.strerror or error}") from error
+
+    def _make_folders(self) -> None:
+        """Disks (the hosts' secrets are in there: for root only) and control groups."""
+        self.disk.mkdir(mode=0o700, parents=True)
+        for host in self.state.plan.hosts:
+            (self.disk / host.name).mkdir()
             self.cgroup.child("hosts", host.name).make()
         for name in ("keeper", "inside"):
             self.cgroup.child(name).make()
-        job = Job(plan, str(self.cgroup.path), self.cgroup.version, str(self.disk),
-                  str(self.folder), tuple(str(path.resolve()) for path in masked))
-        with (self.folder / "keeper.log").open("wb") as log:
-            self._keeper = subprocess.Popen(
-                [sys.executable, "-m", "seatrial.harness.hosts.keeper"], stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE, stderr=log, start_new_session=True,
-                env=ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
-        self.state.keeper = Process.of(self._keeper.pid)
-        self.state.inits = self._ask_keeper(self._keeper, msgspec.json.encode(job))
-        self.save()
 
     def _ask_keeper(self, keeper: subprocess.Popen[bytes], job: bytes) -> dict[str, int]:
         """Hand the keeper its job; return the pids of the hosts' inits."""
@@ -208,6 +218,14 @@ class Lab:
         if made.error:
             raise HarnessFailure(f"lab {self.name}: {made.error}")
         return made.inits
+
+    def last_words(self, host: str) -> str | None:
+        """What a host's sshd said at its end; None while the host runs."""
+        if Process.of(self.state.inits[host]).started != -1:
+            return None
+        log = self.disk / host / "sshd.log"
+        lines = log.read_text("utf-8", "replace").splitlines()
+        return lines[-1] if lines else "nothing"
 
     # Removing
 

@@ -32,6 +32,7 @@ from .lab import Lab
 from .plan import Address, Plan, plan
 from .state import RUN
 
+ANSWER_TIMEOUT_S = 10.0
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -89,7 +90,7 @@ class LocalWorld:
         """Make the hosts if that is still to do; return when each answers over SSH."""
         if self._lab is not None and not self._lab.alive:
             await asyncio.to_thread(self.make)
-        await on_nodes(self.hosts, lambda host: host.run(["true"]))
+        await on_nodes(self.hosts, self._answer)
 
     async def down(self) -> None:
         """Remove every trace (the owner), or just hang up (a view)."""
@@ -128,6 +129,16 @@ class LocalWorld:
             host.close()
         self._threads.shutdown()
 
+    async def _answer(self, host: SshHost) -> None:
+        """Return when the host answers over SSH."""
+        try:
+            await host.run(["true"])
+        except HarnessFailure as failure:
+            words = self._lab.last_words(host.name) if self._lab else None
+            if words is None:
+                raise
+            raise HarnessFailure(f"{host.target.where}: its sshd ended: {words}") from failure
+
     def _cgroup(self, host: str) -> Cgroup:
         return Cgroup.of_lab(self.plan.lab).child("hosts", host)
 
@@ -136,7 +147,7 @@ class LocalWorld:
         controller = self.plan.controller
         target = Target(name=host.name, address=host.ipv4, user="root", ssh_config=False,
                         key=folder / CLIENT_KEY, known_hosts=folder / KNOWN_HOSTS,
-                        dial=self._dial)
+                        dial=self._dial, connect_timeout_s=ANSWER_TIMEOUT_S)
         return SshHost(target, self._threads, index=index, ipv4=host.ipv4, ipv6=host.ipv6,
                        controller=tuple(filter(None, (controller.ipv4, controller.ipv6))))
 

@@ -62,9 +62,9 @@ def _addresses(of: Iterable[Address], link: str) -> list[str]:
 def _quick_ipv6() -> None:
     """Switch IPv6 on in this namespace (containers start with it off), without detection."""
     for name, value in (("disable_ipv6", "0"), ("accept_dad", "0"), ("accept_ra", "0")):
-        for scope in ("all", "default"):
-            with suppress(OSError):  # no IPv6 in this kernel
-                Path(f"/proc/sys/net/ipv6/conf/{scope}/{name}").write_text(value)
+        for scope in Path("/proc/sys/net/ipv6/conf").glob("*"):  # all, default, each link
+            with suppress(OSError):  # read-only, as in some containers
+                (scope / name).write_text(value)
 
 
 def _ip(lines: list[str]) -> None:

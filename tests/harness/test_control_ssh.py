@@ -9,16 +9,18 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import paramiko
 import pytest
+from fabric import Connection
 
 from seatrial.harness.control import SshHost, Target, on_nodes
 from seatrial.harness.control.pool import MAX_CHANNELS, MAX_SESSIONS
 from seatrial.harness.errors import BadInput, HarnessFailure
-from seatrial.harness.hosts import LocalWorld
+from seatrial.harness.hosts import LocalWorld, kernel
 from seatrial.harness.hosts.keys import CLIENT_KEY, KNOWN_HOSTS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(60)]
@@ -260,6 +262,21 @@ def test_an_address_without_a_host_is_told(connect: Any) -> None:
         run(connect(address="198.18.99.99", connect_timeout_s=0.3), "true")
 
 
+def test_an_sshd_that_hangs_up_is_tried_again_until_time_is_over(
+    connect: Any, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries = []
+
+    def hang_up(connection: Connection) -> None:
+        tries.append(connection)
+        raise paramiko.AuthenticationException("transport shut down or saw EOF")
+
+    monkeypatch.setattr(Connection, "open", hang_up)
+    with pytest.raises(HarnessFailure, match=r"no SSH within 0\.3 s: .*saw EOF"):
+        run(connect(connect_timeout_s=0.3), "true")
+    assert len(tries) > 1
+
+
 def test_a_port_that_speaks_no_ssh_is_told(threads: ThreadPoolExecutor) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         target = Target(name="mute", address="127.0.0.1", port=server.getsockname()[1],
@@ -301,6 +318,32 @@ def test_ssh_config_is_honoured(
         assert run(host, "hostname").stdout == "n1\n"
     finally:
         host.close()
+
+
+def test_a_jump_host_is_used_and_its_key_is_checked_too(
+    world: LocalWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tmp_path / ".ssh"
+    config.mkdir()
+    (config / "config").write_text(
+        f"Host gate inner\n  User root\n  IdentityFile {world.lab.folder / CLIENT_KEY}\n"
+        f"Host gate\n  HostName {world.hosts[0].ipv4}\n"
+        f"Host inner\n  HostName {world.hosts[1].ipv4}\n  ProxyJump gate\n")
+    known = (world.lab.folder / KNOWN_HOSTS).read_text().splitlines()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    enter = partial(kernel.setns, world.lab.control, kernel.CLONE_NEWNET)
+    with ThreadPoolExecutor(1, initializer=enter) as inside:  # a jump host is dialled from here
+        for trusted, outcome in ((known, "n2\n"), (known[1:], "unknown host key")):
+            (config / "known_hosts").write_text("\n".join(trusted) + "\n")
+            host = SshHost(Target(name="inner", address="inner"), inside)
+            try:
+                found = run(host, "hostname").stdout
+            except HarnessFailure as failure:
+                found = str(failure)
+            finally:
+                host.close()
+            assert outcome in found
 
 
 def test_the_users_ssh_config_means_nothing_to_a_labs_hosts(

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from seatrial.harness.errors import BadInput, HarnessFailure
-from seatrial.harness.hosts import Lab, LocalWorld, cgroup, keeper, kernel, state
+from seatrial.harness.hosts import Lab, LocalWorld, cgroup, keeper, kernel, local, state
 from seatrial.harness.hosts.cgroup import Cgroup, Hierarchy, hierarchies
 from seatrial.harness.hosts.plan import plan
 from seatrial.harness.hosts.state import DISK, RUN, Condition
@@ -246,6 +247,33 @@ def test_a_host_that_cannot_be_made_is_named(
     world = LocalWorld.create(3, lab=lab)
     try:
         with pytest.raises(HarnessFailure, match=rf"^lab {lab}: n2: .*File exists.*upper"):
+            world.make()
+    finally:
+        world.destroy()
+
+
+def test_a_host_whose_sshd_ends_is_named_with_its_last_words(
+    lab: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(local, "ANSWER_TIMEOUT_S", 1.0)
+    world = LocalWorld.create(2, lab=lab)
+    try:
+        (world.lab.folder / "n2.key").write_text("no key\n")
+        with pytest.raises(HarnessFailure, match=r"^n2 \(198\.18\.1\.2:22\): its sshd ended: "
+                           "sshd: no hostkeys available"):
+            asyncio.run(world.up())
+    finally:
+        world.destroy()
+
+
+def test_a_full_disk_is_told_in_one_line(lab: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(group: Cgroup) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(group.path))
+
+    world = LocalWorld.create(1, lab=lab)
+    try:
+        monkeypatch.setattr(Cgroup, "make", full)
+        with pytest.raises(HarnessFailure, match=rf"^lab {lab}: .*/n1: No space left on device$"):
             world.make()
     finally:
         world.destroy()
