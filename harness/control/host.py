@@ -115,6 +115,7 @@ class SshHost:
     ) -> tuple[int, str]:
         """Run in a thread; return exit code and stderr."""
         def body(session: Session) -> tuple[int, bytes]:
+            stdin.seek(0)  # this may be the second connection that is tried
             if not sudo or session.user == "root":
                 return session.execute(argv, stdin=stdin, stdout=stdout, timeout_s=timeout_s)
             password = self.target.sudo_password

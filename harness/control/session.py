@@ -97,9 +97,10 @@ class Session:
                         raise HarnessFailure(f"{self.target.where}: '{shorten(argv)}' did not "
                                              f"end within {timeout_s:g} s")
                     code = channel.recv_exit_status()
+                    ended_well = channel.eof_received and self.usable
         finally:
             watchdog.cancel()
-        if code < 0 and not self.usable:
+        if code < 0 and not ended_well:  # paramiko closes channels before it says it is inactive
             raise Lost(f"{self.target.where}: connection lost during '{shorten(argv)}'",
                        started=True)
         return code if code >= 0 else KILLED, stderr

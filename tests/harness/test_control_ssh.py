@@ -422,6 +422,24 @@ def test_the_password_never_reaches_the_command(
         run(world.hosts[0], "rm", "/etc/sudoers.d/zz-free")
 
 
+def test_a_second_try_on_a_new_connection_has_the_whole_stdin(
+    connect: Any, sailor: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host = connect(user=sailor, sudo_password=PASSWORD)
+    run(host, "true")
+    real, broken = paramiko.Transport.open_session, []
+
+    def break_once(transport: paramiko.Transport, **options: Any) -> paramiko.Channel:
+        if not broken:
+            broken.append(transport)
+            transport.close()
+        return real(transport, **options)
+
+    monkeypatch.setattr(paramiko.Transport, "open_session", break_once)
+    assert run(host, "cat", stdin=b"input").stdout == "input"
+    assert broken
+
+
 def test_a_refused_sudo_is_told_as_such(connect: Any, sailor: str) -> None:
     with pytest.raises(HarnessFailure, match=rf"n1 .*sudo refused user {sailor}: expected the "
                        "right password"):
