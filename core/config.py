@@ -80,10 +80,15 @@ class Limits(Strict, frozen=True):
 
 
 class WalSettings(Strict, frozen=True):
-    """The write-ahead log's files, and when the event loop itself waits for the disk."""
+    """The write-ahead log's files, and when the event loop itself waits for the disk.
+
+    A follower syncs group writes of up to ``inline_bytes`` in its event loop. Measured with
+    three nodes on one disk: a lone client's median write took 0.36 instead of 0.49 ms; from
+    four clients on, where groups hold several records, the writer thread was the faster.
+    """
 
     segment_bytes: Annotated[int, Meta(le=1 << 30)] = DEFAULT_SEGMENT_BYTES
-    inline_bytes: Annotated[int, Meta(ge=0)] = 4096
+    inline_bytes: Annotated[int, Meta(ge=0)] = 256
 
 
 class NodeConfig(Strict, frozen=True):

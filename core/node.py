@@ -3,9 +3,10 @@
 One iteration of the event loop reads every socket that is ready, then *flushes* once:
 
 1. ``poll``: the machine replicates, applies and answers what it can;
-2. ``take_persist``: the next group write goes to the log. A light one is synced here and now
-   (two thread hops less for a lone client), a heavier one by the log's writer thread while
-   the loop gathers the next batch;
+2. ``take_persist``: the next group write goes to the log, whose writer thread syncs it while
+   the loop gathers the next batch. A light one is synced here and now, two thread hops less,
+   by a node that has nothing better to do: a follower, or the only member. A leader never
+   waits for its own disk, because a majority of the others may be quicker;
 3. ``take_output``: bytes go to members and clients. What may only be said when something is
    durable is not in it before ``persisted``: the machine sees to that, not the shell.
 
@@ -42,6 +43,7 @@ from seatrial.core.transport import Inbound, Link, listening_socket
 from seatrial.core.wal import Wal
 
 FATAL_EXIT = 255
+LEADER = 2                      # of Raft.role
 CLIENT = 1                      # of take_output's two kinds; the other is a member
 STATUS_OK, STATUS_BAD_REQUEST = 0, 4
 OP_STATUS = 33
@@ -264,7 +266,7 @@ class Node:
                 self._administer(connection, request, op)
             replica.poll(now)
             group = None if wal.busy else replica.take_persist()
-            inline = group is not None and len(group[4]) <= self._inline_bytes
+            inline = group is not None and self._light(group[4])
             if group is not None and not inline:
                 wal.submit(*group)
             self._send(replica.take_output())
@@ -276,6 +278,11 @@ class Node:
             replica.persisted(group[0], now)
         self._notice_changes()
         self._arm_timer(now)
+
+    def _light(self, records: bytes) -> bool:
+        """Return whether to sync a group write here, with the whole loop waiting for the disk."""
+        return len(records) <= self._inline_bytes and (
+            self.replica.raft.role != LEADER or len(self.members) == 1)
 
     def _send(self, output: list[tuple[int, int, bytes]]) -> None:
         inbound, links = self.inbound, self.links
