@@ -50,8 +50,8 @@ CLUSTER = "bench"
 SECRET = b"a key for the benchmark only"
 MAX_CONNECTIONS = 8
 
-# Of a request: crc at 4, then at 16 request, session, sequence. Of a response without a value, which
-# is what a write gets: 56 bytes, request at 16, status at 48.
+# Of a request: crc at 4, then at 16 request, session, sequence. Of a response without a value,
+# which is what a write gets: 56 bytes, request at 16, status at 48.
 REQUEST_FIELDS = struct.Struct("<QQQ")
 RESPONSE = struct.Struct("<16xQ24xB7x")
 CRC = struct.Struct("<I")

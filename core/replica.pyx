@@ -73,6 +73,7 @@ cdef enum:
     CLIENT = 1
     GROUP_WRITE_BYTES = 1 << 20
     ORDINARY_OUTPUT_BYTES = 1 << 20
+    MAX_OUTPUT_BYTES = 4 << 20      # to one client at a time: small questions, large answers
 
 
 def _arm(int mutant) -> None:
@@ -357,6 +358,9 @@ cdef class Replica:
             if c is not NULL:
                 if lost:
                     self._not_leader(c, r.request)
+                elif buffer_size(&c.output) > MAX_OUTPUT_BYTES:
+                    self.refused += 1
+                    self._respond(c, r.request, STATUS_BUSY, False, NULL, 0, 0)
                 else:
                     self.kv.read(r.key.data(), r.key.size(), &out)
                     self._respond(c, r.request, out.status, out.has_value, out.value,

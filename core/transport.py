@@ -162,12 +162,16 @@ class Inbound(asyncio.Protocol):
         self.transport.abort()
 
     def pause_writing(self) -> None:
-        """Note that what we write is piling up."""
+        """Take no more from one who does not fetch what it is sent."""
         self.choked = True
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Note that all of it is sent."""
+        """Go on when all of it is sent."""
         self.choked = False
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the node if it knew us."""

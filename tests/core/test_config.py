@@ -1,4 +1,4 @@
-"""The node's configuration: what is wrong is said in one line with the file's and the key's name."""
+"""The node's configuration: what is wrong is said in one line naming the file and the key."""
 from __future__ import annotations
 
 import re

@@ -115,9 +115,9 @@ def test_a_listener_that_lets_us_in_without_a_proof_is_not_believed() -> None:
         connector().receive(VERDICT.pack(b"STRV", 0, 1))
 
 
-@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request", b"\0" * 200])
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request", b"\0" * 100])
 def test_a_listener_of_another_protocol_is_recognised(answer: bytes) -> None:
-    with pytest.raises(HandshakeRefused, match="does not speak this protocol"):
+    with pytest.raises(HandshakeRefused, match="not speak this protocol"):
         connector().receive(answer)
 
 
@@ -139,7 +139,7 @@ def test_a_newer_build_that_still_speaks_ours_is_welcome() -> None:
     HELLO.pack(b"STRL", 1, 1, 1, 0, bytes(32), b"\xff\xfe"),
 ])
 def test_what_is_no_hello_is_refused(hello: bytes) -> None:
-    with pytest.raises(HandshakeRefused, match="its hello is not UTF-8|not a hello"):
+    with pytest.raises(HandshakeRefused, match=r"its hello is not UTF-8|not a hello"):
         listener().receive(hello)
 
 
