@@ -31,6 +31,7 @@ import sys
 import tempfile
 import time
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -49,12 +50,17 @@ WARM_UP_S = 0.7
 CLUSTER = "bench"
 SECRET = b"a key for the benchmark only"
 MAX_CONNECTIONS = 8
+TRIES = 5
 
 # Of a request: crc at 4, then at 16 request, session, sequence. Of a response without a value,
 # which is what a write gets: 56 bytes, request at 16, status at 48.
 REQUEST_FIELDS = struct.Struct("<QQQ")
 RESPONSE = struct.Struct("<16xQ24xB7x")
 CRC = struct.Struct("<I")
+
+
+class Disturbed(Exception):
+    """The leader changed during a measurement, which is then worthless."""
 
 
 class Figures(NamedTuple):
@@ -173,7 +179,7 @@ class Load:
                 encode_request(number, first_session + number, 0, OPS["open-session"]))
             status = decode_response(await connection.answers.get())[1]
             if status:
-                raise SystemExit(f"a session was refused with status {status}")
+                raise Disturbed(f"a session was refused with status {status}")
             self.clients.append(Client(number, first_session + number, connection))
         for connection in connections:
             connection.running = True
@@ -189,7 +195,7 @@ class Load:
         for connection in connections:
             connection.transport.abort()
         if self.failure or not self.latencies:
-            raise SystemExit(self.failure or "no write was answered")
+            raise Disturbed(self.failure or "no write was answered")
         sorted_ns = sorted(self.latencies)
         return Figures(
             len(sorted_ns) / took, sorted_ns[len(sorted_ns) // 2] / 1e6,
@@ -261,6 +267,16 @@ def measure_ours(folder: Path, clients: int, seconds: float, settings: dict[str,
         shutil.rmtree(place, ignore_errors=True)
 
 
+def patiently(measure: Callable[[], Figures]) -> Figures:
+    """Measure; begin again, a few times at most, when the machine disturbed it."""
+    for _ in range(TRIES):
+        try:
+            return measure()
+        except Disturbed as reason:
+            print(f"again, because {reason}", flush=True)
+    raise SystemExit(f"no undisturbed measurement in {TRIES} tries: is the machine busy?")
+
+
 def measure_ceiling(program: Path, folder: Path, clients: int, seconds: float) -> Figures:
     """Run the ceiling program once."""
     made = subprocess.run(
@@ -328,7 +344,8 @@ def main() -> None:
         for clients in map(int, options.clients.split(",")):
             ours, peers = [], []
             for _ in range(options.repeats):
-                ours.append(measure_ours(folder, clients, options.seconds, settings))
+                ours.append(patiently(lambda n=clients: measure_ours(
+                    folder, n, options.seconds, settings)))
                 if options.ceiling is not None:
                     peers.append(measure_ceiling(
                         options.ceiling.resolve(), folder, clients, options.seconds))

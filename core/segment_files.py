@@ -71,6 +71,7 @@ def make_segment(
         sync_directory(directory)
     except BaseException:
         os.close(fd)
+        unfinished.unlink(missing_ok=True)      # a full disk needs the room
         raise
     return SegmentFile(path, fd, sequence, salt, size)
 

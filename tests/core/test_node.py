@@ -448,6 +448,22 @@ def test_a_metrics_port_that_is_occupied_is_named(single: Nodes) -> None:
             255, f"can't listen on 127.0.0.1:{single.metrics[1]}: Address already in use")
 
 
+@pytest.mark.netns
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_disk_that_is_full_at_the_start_is_named(single: Nodes, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    single.configure(1, data=str(disk / "data"))
+    ended = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c",
+         'mount -t tmpfs -o size=1m none "$1" || exit 99; shift; exec "$@"',
+         "sh", disk, sys.executable, "-m", "seatrial.core", "serve", "--config",
+         single.folder / "node1.yml"],
+        check=False, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (ended.returncode, ended.stderr) == (
+        255, f"seatrial: can't open the log in {disk}/data/wal: No space left on device\n")
+
+
 def test_a_corrupt_log_is_named_with_the_offset(single: Nodes) -> None:
     single.start()
     until("it leads", lambda: single.events(1, "leader"))
