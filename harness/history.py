@@ -130,16 +130,14 @@ class HistoryWriter:
         """Add an event. It is on its way to disk after 4,096 events, or the next ``flush``."""
         op.index = index = self.count
         self.count = index + 1
-        value, ext = op.value, None
+        value, ext, error = op.value, None, op.error
         if value is not None and (type(value) is not int or not -1 << 63 <= value < 1 << 63):
             try:
                 value, ext = pack(value)
-            except (TypeError, OverflowError) as trouble:
+            except (TypeError, OverflowError) as why:
                 raise HarnessFailure(
-                    f"{self.path}: can't store the value of {op.f!r}, {op.value!r:.100}: "
-                    f"{trouble}; "
-                    "expected what msgpack knows: text, bytes, numbers, lists, maps") from trouble
-        error = op.error
+                    f"{self.path}: can't store the value of {op.f!r}, {op.value!r:.100}: {why}; "
+                    "expected what msgpack knows: text, bytes, numbers, lists, maps") from why
         self._rows.append((
             index, op.time_ns, op.process, TYPE_CODES[op.type], self._fs.code(op.f), op.key, value,
             ext, op.node, op.domain, op.rindex, op.epoch, op.term,

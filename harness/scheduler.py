@@ -35,6 +35,8 @@ from .worker import MS, Lane, Nemesis, Worker
 
 logger = logging.getLogger(__name__)
 
+GRAIN_NS = MS                    # timers of event loops tick in milliseconds: what is due within a
+                                 # tick is due now, or each latency had half a tick of ours in it
 POLL_NS = 5 * MS                 # a pending generator is asked again after so long, at the latest
 FLUSH_NS = 250 * MS
 NEMESIS_TIMEOUT_NS = 120_000 * MS
@@ -171,7 +173,9 @@ class Scheduler:
                 return now_ns + POLL_NS
             op = answer[0]
             if op.time_ns > now_ns:
-                return op.time_ns
+                if op.time_ns - now_ns > GRAIN_NS:
+                    return op.time_ns - GRAIN_NS
+                op.time_ns = now_ns
             self._gen = answer[1]
             self._start(op, now_ns)
         return NEVER

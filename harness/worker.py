@@ -112,7 +112,9 @@ class Worker(Timer):
                     self.invoking = True
                     try:
                         completion = await self.client.invoke(self.test, op)
-                    except Exception as error:
+                    except (Exception, asyncio.CancelledError) as error:
+                        if self.task.cancelling():
+                            raise                # it was us
                         completion = op.completed(INFO, op.value, describe(error))
                 if self.op is not op:
                     return                       # the scheduler has given up on this worker

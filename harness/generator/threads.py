@@ -38,6 +38,15 @@ class Named(msgspec.Struct, frozen=True):
         return thread in self.names
 
 
+def name_of(which: Callable[[Thread], bool]) -> str:
+    """Return what a person calls a choice of threads."""
+    if isinstance(which, Named):
+        return ", ".join(sorted(map(str, which.names)))
+    if which is is_client:
+        return "clients"
+    return "the nemesis" if which is is_nemesis else getattr(which, "__name__", repr(which))
+
+
 def on_threads(which: Callable[[Thread], bool] | Collection[Thread] | Thread,
                gen: Any) -> Generator:
     """``gen``, with only some threads to work with and only their events to hear.
@@ -104,8 +113,12 @@ class OnThreads(Generator, frozen=True, gc=False):
     hears: bool
 
     def op(self, test: Any, ctx: Context) -> Answer:
-        answer = self.gen.op(test, ctx.only(ctx.roster.select(self.which)))
+        ours = ctx.only(ctx.roster.select(self.which))
+        answer = self.gen.op(test, ours)
         if answer is None or answer is PENDING:
+            if answer is PENDING and not ours.threads:
+                raise BadInput(f"no thread can do what is meant for {name_of(self.which)}: there "
+                               f"are {', '.join(map(str, ctx.workers)) or 'none'}")
             return answer
         after = answer[1]
         return answer[0], OnThreads(self.which, after, after.hears)

@@ -19,6 +19,13 @@ from .generator_shapes import R, W, forever, seen, values
 MS = 1_000_000
 
 
+class Blocked(Generator, frozen=True):
+    """Pending for ever."""
+
+    def op(self, test: Any, ctx: Context) -> Answer:
+        return PENDING
+
+
 class TestChoice:
     def test_mix_draws_from_all_in_equal_parts(self) -> None:
         fs = Counter(seen(simulate.quick(gen.mix(forever("a"), forever("b"), forever("c")),
@@ -150,8 +157,7 @@ class TestTiming:
         assert seen(made, "f", "time_ns")[-1] == ("heal", 5 * 10**9)
 
     def test_time_limit_ends_a_child_that_stays_pending(self) -> None:
-        blocked = [R, gen.on_threads(["nobody"], W)]
-        made = simulate.perfect([gen.time_limit(0.01, blocked), W])
+        made = simulate.perfect([gen.time_limit(0.01, [R, Blocked()]), W])
         assert seen(made, "f") == ["read", "write"]
         assert made[1].time_ns >= 10 * MS
 
@@ -204,6 +210,17 @@ class TestThreads:
     def test_threads_can_be_chosen_by_a_predicate(self) -> None:
         made = simulate.perfect(gen.limit(3, gen.on_threads(lambda t: t == 1, forever("r"))))
         assert seen(made, "process") == [1, 1, 1]
+
+    @pytest.mark.parametrize(("which", "name"), [
+        (["nemesis:x"], "nemesis:x"), (9, "9"), (lambda thread: False, "<lambda>")])
+    def test_work_for_threads_that_do_not_exist_is_refused(self, which: Any, name: str) -> None:
+        with pytest.raises(BadInput, match=f"meant for {name}: there are 0, 1, nemesis"):
+            simulate.quick(gen.on_threads(which, R))
+
+    def test_faults_without_a_nemesis_are_refused(self) -> None:
+        with pytest.raises(BadInput, match="meant for the nemesis: there are 0, 1"):
+            simulate.quick(gen.clients(R, {"f": "kill"}), Context.start(2, ()))
+        assert len(simulate.quick(gen.clients(R, []), Context.start(2, ()))) == 1
 
     def test_work_goes_round_when_there_is_little_of_it(self) -> None:
         made = simulate.quick(gen.clients(gen.delay(1e-3, gen.limit(6, forever("r")))),
@@ -351,7 +368,7 @@ class TestSimulator:
 
     def test_a_generator_that_is_pending_for_ever_is_told(self) -> None:
         with pytest.raises(simulate.Stuck, match=r"pending at .* with nothing going on"):
-            simulate.quick(gen.on_threads(["nobody"], R))
+            simulate.quick(Blocked())
 
     def test_asking_does_not_change_a_generator(self) -> None:
         tree = gen.lift(gen.stagger(1, gen.mix(forever("a"), forever("b")))).seeded(7)

@@ -156,6 +156,17 @@ class TestOperations:
         latency = history[-1].time_ns - due[-1]
         assert latency > 140 * MS
 
+    def test_what_is_due_within_a_tick_of_the_loops_timers_is_due_now(
+            self, monkeypatch: pytest.MonkeyPatch) -> None:
+        hour_ns = 3600 * 1000 * MS
+        monkeypatch.setattr("seatrial.harness.scheduler.GRAIN_NS", hour_ns)
+        invoked, completed = play(gen.clients({"f": "read", "time_ns": hour_ns}), Scripted())
+        assert invoked.time_ns <= completed.time_ns < hour_ns
+
+    def test_an_operation_due_later_starts_then(self) -> None:
+        invoked, _ = play(gen.clients({"f": "read", "time_ns": 30 * MS}), Scripted())
+        assert 29 * MS <= invoked.time_ns <= 30 * MS
+
     def test_the_generator_hears_of_every_event(self) -> None:
         heard: list[tuple[str, bool]] = []
 
@@ -242,6 +253,17 @@ class TestUnknownOutcomes:
         history = play(gen.clients(gen.once(W)), Scripted(fall))
         assert seen(history, "type", "error") == [
             (INVOKE, None), (INFO, "ZeroDivisionError: by nothing")]
+
+    def test_a_client_that_cancels_itself_is_info_at_once(self) -> None:
+        async def cancelled(op: Op) -> Op:
+            inner = asyncio.get_running_loop().create_future()
+            inner.cancel()
+            await inner
+            raise AssertionError("unreachable")
+        history = play(gen.on_threads([0], [R, R]), Scripted(cancelled))
+        assert seen(history, "type", "process", "error") == [
+            (INVOKE, 0, None), (INFO, 0, "CancelledError"),
+            (INVOKE, 2, None), (INFO, 2, "CancelledError")]
 
     def test_an_operation_without_an_answer_is_info_when_its_time_is_over(self) -> None:
         client = Scripted(never)
