@@ -55,6 +55,8 @@ class Request:
             words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
         if self.lab is not None:
             words += ["--lab", self.lab]
+        if self.store != Path("store").absolute():
+            words += ["--store", str(self.store)]
         return words
 
 

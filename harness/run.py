@@ -45,8 +45,15 @@ from .results import VERDICTS, build, write_results
 from .scheduler import Scheduler
 from .store import RunFolder, Store
 from .test import Test
+from .testfile import Spec
 
 FINAL_LIMIT_S = 60.0     # final reads give up after so long; coverage tells which keys lack one
+
+
+def last_fault_s(spec: Spec) -> float:
+    """Return when the last fault may start: clients are to feel all of it."""
+    longest = spec.faults.duration * (1 + spec.faults.jitter)
+    return max(spec.time_limit - longest, spec.time_limit / 2)
 
 
 def inside(request: Request, lab: str) -> Done:
@@ -164,7 +171,8 @@ class Run:
             load = test.workload.generator(test)
             if spec.rate is not None:
                 load = gen.stagger(1 / spec.rate, load)
-            return gen.time_limit(spec.time_limit, gen.clients(load, self.faults.generator))
+            faults = gen.time_limit(last_fault_s(spec), self.faults.generator)
+            return gen.time_limit(spec.time_limit, gen.clients(load, faults))
 
         def healing() -> gen.Generator:
             return gen.phases(self.faults.final_generator,

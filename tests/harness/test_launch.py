@@ -187,6 +187,6 @@ def test_the_seed_that_was_drawn_is_in_the_command_that_runs_it_again(
     assert first.command[:5] == ["seatrial", "run", str(file), "--on", "local"]
     seed = first.command[first.command.index("--seed") + 1]
     assert 0 <= int(seed) < 1 << 32
-    assert first.command[-2:] == ["--time-limit", "5"]
+    assert first.command[-4:] == ["--time-limit", "5", "--store", str(file.parent)]
     file.write_text(SMALL + "seed: 11\n")
     assert "--seed" not in launch(Request(file, file.parent)).command
