@@ -234,6 +234,8 @@ class ClientMachine:
         self._now_ns = now_ns
         for operation in list(self._operations.values()):
             if operation.deadline_ns <= now_ns:
+                if operation.attempt and not operation.node:
+                    self._leave(operation.asked)    # it may lead and not be able to commit
                 self._expire(operation)
         for connection in self.connections.values():
             if connection.silence_ends_ns() <= now_ns:

@@ -72,7 +72,7 @@ class Limits(Strict, frozen=True):
     max_key_bytes: Positive = 4096
     max_value_bytes: Annotated[int, Meta(gt=0, le=16 << 20)] = 1 << 20
     max_sessions: Positive = 100_000
-    max_batch_bytes: Positive = 256 * 1024
+    max_batch_bytes: Annotated[int, Meta(gt=0, le=16 << 20)] = 256 * 1024
     max_inflight_bytes: Positive = 4 << 20
     max_uncommitted_bytes: Positive = 64 << 20
     max_unsent_bytes: Positive = 16 << 20       # answers that a client does not fetch

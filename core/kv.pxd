@@ -23,7 +23,6 @@ cdef class KeyValue:
     cdef unordered_map[string, string] data
     cdef unordered_map[uint64_t, Session] sessions
     cdef cmap[uint64_t, uint64_t] by_use        # entry index -> session, oldest first
-    cdef size_t max_sessions
     cdef readonly uint64_t applied              # index of the newest entry applied
     cdef readonly uint64_t duplicates           # retries answered from the table
     cdef string seen                            # holds an Outcome's value
@@ -31,5 +30,6 @@ cdef class KeyValue:
     cdef int apply(self, const Record* record, Outcome* out) except -1 nogil
     cdef void read(self, const char* key, size_t size, Outcome* out) noexcept nogil
     cdef void _execute(self, const Command* c, size_t size, Outcome* out) noexcept nogil
-    cdef void _open_session(self, uint64_t client, uint64_t index) noexcept nogil
+    cdef void _open_session(self, uint64_t client, uint64_t index,
+                            uint64_t max_sessions) noexcept nogil
     cdef void _touch(self, uint64_t client, Session* s, uint64_t index) noexcept nogil

@@ -4,14 +4,15 @@
 Deterministic: the same entries give the same state and the same answers on every member. A
 write is identified by (client, sequence). A session remembers its newest write and its answer,
 so that a retry is answered and not applied again (Raft thesis, 6.3). Sessions are opened by
-an entry of their own; over ``max_sessions`` the one unused for the longest, by log index and
-not by time, is forgotten, and its client is told "session-lost" instead of being served a
-second time.
+an entry of their own, which carries how many its leader allows: a member's own configuration
+must not decide what an entry does. Over that number the one unused for the longest, by log
+index and not by time, is forgotten, and its client is told "session-lost" instead of being
+served a second time. Sequences begin with 1: a session that has written nothing stands at 0.
 
 Hash tables are the C++ library's: applying runs without the interpreter.
 """
 from cython.operator cimport dereference, preincrement
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memcpy
 
 from seatrial.core.codec cimport (
     COMMAND_SIZE,
@@ -43,8 +44,7 @@ def _arm(int mutant) -> None:
 
 
 cdef class KeyValue:
-    def __cinit__(self, size_t max_sessions):
-        self.max_sessions = max_sessions
+    def __cinit__(self):
         self.applied = 0
 
     cdef int apply(self, const Record* record, Outcome* out) except -1 nogil:
@@ -52,6 +52,7 @@ cdef class KeyValue:
         cdef const Command* c = <const Command*>(<const char*>record + RECORD_SIZE)
         cdef unordered_map[uint64_t, Session].iterator found
         cdef Session* s
+        cdef uint64_t max_sessions
         must(record.index == self.applied + 1, b"applies out of order", record.index,
              self.applied)
         self.applied = record.index
@@ -60,9 +61,16 @@ cdef class KeyValue:
         out.value = NULL
         out.value_length = 0
         if record.kind == KIND_OPEN_SESSION:
-            self._open_session(record.client, record.index)
+            if record.length != RECORD_SIZE + sizeof(max_sessions):
+                out.status = STATUS_BAD_REQUEST
+                return 0
+            memcpy(&max_sessions, c, sizeof(max_sessions))
+            self._open_session(record.client, record.index, max_sessions)
             return 0
         if record.kind != KIND_COMMAND:
+            return 0
+        if record.sequence == 0:
+            out.status = STATUS_BAD_REQUEST
             return 0
         found = self.sessions.find(record.client)
         if found == self.sessions.end():
@@ -92,13 +100,14 @@ cdef class KeyValue:
         s.used = index
         self.by_use[index] = client
 
-    cdef void _open_session(self, uint64_t client, uint64_t index) noexcept nogil:
+    cdef void _open_session(self, uint64_t client, uint64_t index,
+                            uint64_t max_sessions) noexcept nogil:
         cdef unordered_map[uint64_t, Session].iterator found = self.sessions.find(client)
         cdef Session* s
         if found != self.sessions.end():
             self._touch(client, &dereference(found).second, index)
             return
-        if self.sessions.size() >= self.max_sessions:
+        while not self.sessions.empty() and self.sessions.size() >= max_sessions:
             self.sessions.erase(dereference(self.by_use.begin()).second)
             self.by_use.erase(self.by_use.begin())
         s = &self.sessions[client]
@@ -121,7 +130,9 @@ cdef class KeyValue:
         if c.op == OP_WRITE:
             self.data[key].assign(p, c.value_length)
         elif c.op == OP_APPEND:
-            if self.data[key].size() + c.value_length > MAX_VALUE_BYTES:
+            at = self.data.find(key)
+            present = at != self.data.end()
+            if (dereference(at).second.size() if present else 0) + c.value_length > MAX_VALUE_BYTES:
                 out.status = STATUS_TOO_LARGE
                 return
             self.data[key].append(p, c.value_length)

@@ -44,6 +44,7 @@ from seatrial.core.codec cimport (
     HEARTBEAT,
     HEARTBEAT_REPLY,
     KIND_NOOP,
+    MAX_FRAME_BYTES,
     MESSAGE_SIZE,
     RECORD_SIZE,
     REJECTED,
@@ -87,6 +88,8 @@ cdef class Raft:
         if len(ordered) > MAX_MEMBERS or len(set(ordered)) != len(ordered) or node not in ordered:
             raise ValueError(f"members {ordered}: expected up to {MAX_MEMBERS} different ids, "
                              f"{node} among them")
+        if not 0 < max_batch_bytes <= MAX_FRAME_BYTES - MESSAGE_SIZE:
+            raise ValueError(f"a batch of {max_batch_bytes} bytes does not fit a frame")
         if not 0 < heartbeat_ns < election_ns:
             raise ValueError("the heartbeat interval must be shorter than the election timeout")
         self.members = len(ordered)
@@ -509,9 +512,10 @@ cdef class Raft:
         for i in range(m.count):
             r = <const Record*>p
             index = m.index + 1 + i
-            if r.index != index:
+            if r.index != index or r.term > m.term:
                 with gil:
-                    raise ProtocolError(f"APPEND holds entry {r.index}: expected {index}")
+                    raise ProtocolError(f"APPEND of term {m.term} holds entry {r.index} of term "
+                                        f"{r.term}: expected entry {index}")
             if self.log.holds(index) and self.log.term_at(index) != r.term:
                 must(index > self.verified, b"leader contradicts itself", index, self.verified,
                      self.term)
@@ -629,8 +633,11 @@ cdef class Raft:
         cdef size_t at
         cdef int place = self._peer(sender)
         cdef Progress* p
-        if (h.length < MESSAGE_SIZE or place < 0 or place == self.me or m.sender != sender
-                or m.receiver != self.node):
+        if h.length < MESSAGE_SIZE:
+            with gil:
+                raise ProtocolError(f"member's frame of {h.length} bytes: expected at least "
+                                    f"{MESSAGE_SIZE}")
+        if place < 0 or place == self.me or m.sender != sender or m.receiver != self.node:
             with gil:
                 raise ProtocolError(f"frame of {h.length} bytes from node {m.sender} to node "
                                     f"{m.receiver} on node {sender}'s connection")

@@ -34,6 +34,7 @@ cdef class Replica:
     cdef list admin
     cdef size_t max_value_bytes
     cdef size_t max_key_bytes
+    cdef uint64_t max_sessions
     cdef uint64_t max_uncommitted_bytes
     cdef readonly uint64_t served_reads
     cdef readonly uint64_t served_writes

@@ -29,6 +29,8 @@ from seatrial.core.codec cimport (
     HAS_VALUE,
     KIND_COMMAND,
     KIND_OPEN_SESSION,
+    MAX_FRAME_BYTES,
+    MESSAGE_SIZE,
     OP_APPEND,
     OP_CAS,
     OP_DELETE,
@@ -37,6 +39,7 @@ from seatrial.core.codec cimport (
     OP_READ,
     OP_STATUS,
     OP_WRITE,
+    RECORD_SIZE,
     REQUEST,
     REQUEST_SIZE,
     RESPONSE,
@@ -74,6 +77,7 @@ cdef enum:
     GROUP_WRITE_BYTES = 1 << 20
     ORDINARY_OUTPUT_BYTES = 1 << 20
     MAX_OUTPUT_BYTES = 4 << 20      # to one client at a time: small questions, large answers
+    MAX_WAITING_READS = 1 << 16
 
 
 def _arm(int mutant) -> None:
@@ -85,16 +89,17 @@ cdef class Replica:
                   uint64_t heartbeat_ns, uint64_t election_ns,
                   size_t max_batch_bytes=256 * 1024, size_t max_inflight_bytes=4 << 20,
                   size_t max_value_bytes=1 << 20, size_t max_key_bytes=4096,
-                  size_t max_sessions=100_000, uint64_t max_uncommitted_bytes=64 << 20):
+                  uint64_t max_sessions=100_000, uint64_t max_uncommitted_bytes=64 << 20):
         cdef int i
         for i in range(MAX_MEMBERS):
             buffer_init(&self.inputs[i])
         self.raft = Raft(node, members, seed, now_ns, heartbeat_ns, election_ns,
                          max_batch_bytes, max_inflight_bytes)
-        self.kv = KeyValue(max_sessions)
+        self.kv = KeyValue()
         self.admin = []
         self.max_value_bytes = max_value_bytes
         self.max_key_bytes = max_key_bytes
+        self.max_sessions = max_sessions
         self.max_uncommitted_bytes = max_uncommitted_bytes
 
     def __dealloc__(self):
@@ -235,7 +240,10 @@ cdef class Replica:
             return 0
         if self.raft.role != LEADER:
             return self._not_leader(c, r.request)
-        if command.key_length > self.max_key_bytes or command.value_length > self.max_value_bytes:
+        if (command.key_length > self.max_key_bytes
+                or command.value_length > self.max_value_bytes
+                or command.expected_length > self.max_value_bytes
+                or MESSAGE_SIZE + RECORD_SIZE + size - REQUEST_SIZE > MAX_FRAME_BYTES):
             self.refused += 1
             return self._respond(c, r.request, STATUS_TOO_LARGE, False, NULL, 0, 0)
         if op == OP_READ:
@@ -243,6 +251,9 @@ cdef class Replica:
                 self.kv.read(body, command.key_length, &out)
                 return self._respond(c, r.request, out.status, out.has_value, out.value,
                                      out.value_length, self.kv.applied)
+            if self.reads.size() >= MAX_WAITING_READS:
+                self.refused += 1
+                return self._respond(c, r.request, STATUS_BUSY, False, NULL, 0, 0)
             read.connection = c.id
             read.request = r.request
             read.term = self.raft.term
@@ -256,9 +267,10 @@ cdef class Replica:
             self.refused += 1
             return self._respond(c, r.request, STATUS_BUSY, False, NULL, 0, 0)
         if op == OP_OPEN_SESSION:
-            return self.raft.propose(KIND_OPEN_SESSION, r.client, 0, NULL, 0, c.id,
+            return self.raft.propose(KIND_OPEN_SESSION, r.client, 0,
+                                     <const char*>&self.max_sessions, sizeof(uint64_t), c.id,
                                      r.request)
-        if op == OP_WRITE or op == OP_CAS or op == OP_APPEND or op == OP_DELETE:
+        if r.sequence and (op == OP_WRITE or op == OP_CAS or op == OP_APPEND or op == OP_DELETE):
             if MUTANT(ANSWER_BEFORE_COMMIT) and op != OP_CAS:
                 self.raft.propose(KIND_COMMAND, r.client, r.sequence, <const char*>command,
                                   size - REQUEST_SIZE, 0, 0)

@@ -631,3 +631,29 @@ def deliver(script: Script, cluster: Cluster, asked: Asked) -> None:
         status = cluster.execute(asked)
         if rng.below(8):
             script.answer(asked, status)
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_after_an_answer_that_never_came_the_next_operation_asks_another_node(kind: str) -> None:
+    """The node asked may well answer pings and lead, and not be able to commit."""
+    script = Script()
+    script.start(kind, limit_ms=400)
+    script.effects()
+    script.connect(1)
+    assert script.only().node == 1
+    script.wait(400 * MS)
+    script.effects()
+    script.start("read")
+    script.effects()
+    assert script.dialled == [1, 2]
+
+
+def test_an_operation_for_one_node_alone_turns_nobody_elsewhere() -> None:
+    script = Script()
+    script.start("read", limit_ms=400, node=1)
+    script.effects()
+    script.connect(1)
+    script.only()
+    script.wait(400 * MS)
+    script.start("read")
+    assert script.only().node == 1

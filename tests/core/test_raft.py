@@ -422,6 +422,80 @@ def test_oversized_keys_and_values_are_refused_before_the_log() -> None:
     assert node.status["last_index"] == before
 
 
+def test_what_a_cas_expects_is_limited_like_any_value() -> None:
+    """Unlimited, it made a record too large for a group write and for any frame to a follower."""
+    node = alone()
+    before = node.status["last_index"]
+    node.request(2, "cas", value=b"v", expected=b"e" * ((1 << 20) + 1), sequence=1)
+    assert node.answers == [(2, "too-large", None)]
+    assert node.status["last_index"] == before
+
+
+def test_no_request_makes_a_record_that_no_frame_can_carry() -> None:
+    node = Node(members=1)
+    node.replica = Replica(1, [1], seed=5, now_ns=0, heartbeat_ns=10 * MS, election_ns=100 * MS,
+                           max_value_bytes=16 << 20)
+    node.replica.client_up(1)
+    node.time_out()
+    half = (1 << 24) - 40           # together with the request's header: just a frame
+    node.request(2, "cas", value=b"v" * half, expected=b"e" * half, sequence=1)
+    assert node.answers == [(2, "too-large", None)]
+
+
+def test_a_batch_must_fit_a_frame() -> None:
+    with pytest.raises(ValueError, match="does not fit a frame"):
+        Replica(1, [1], seed=5, now_ns=0, heartbeat_ns=MS, election_ns=9 * MS,
+                max_batch_bytes=1 << 25)
+
+
+def test_a_write_without_a_sequence_is_not_taken_for_a_retry() -> None:
+    """A fresh session stands at 0: such a write was answered ok and never executed."""
+    node = alone()
+    node.request(2, "write", value=b"v", sequence=0)
+    node.request(3, "read")
+    assert node.answers == [(2, "bad-request", None), (3, "ok", None)]
+
+
+def test_waiting_reads_are_bounded() -> None:
+    node = Node()
+    node.lead()
+    frame = codec.encode_request(7, 0, 0, OPS["read"], b"k")
+    node.replica.receive_client(1, frame * ((1 << 16) + 3), node.now)
+    node.poll()
+    assert node.answers == [(7, "busy", None)] * 3
+
+
+def test_how_many_sessions_live_is_the_logs_word_and_not_a_members_own() -> None:
+    """Members configured differently must forget the same session, or they apply differently."""
+    leader = Node(members=1)
+    leader.replica = Replica(1, [1], seed=5, now_ns=0, heartbeat_ns=10 * MS,
+                             election_ns=100 * MS, max_sessions=2)
+    leader.replica.client_up(1)
+    leader.time_out()
+    for client in (1, 2, 3):
+        leader.request(client, "open-session", client=client)
+    follower = Node()
+    log = b"".join(leader.replica.raft.log.bytes_of(i) for i in range(1, 5))
+    follower.receive("append", 2, leader.replica.raft.term, records=log, commit=4)
+    assert follower.status["applied"] == leader.status["applied"] == 4
+    assert follower.status["sessions"] == leader.status["sessions"] == 2
+
+
+def test_an_entry_of_a_later_term_than_its_leaders_is_refused() -> None:
+    node = Node()
+    with pytest.raises(ProtocolError, match="holds entry 1 of term 9"):
+        node.receive("append", 2, 3, records=entry(1, 9))
+    assert node.status["last_index"] == 0
+
+
+@pytest.mark.parametrize("size", [16, 24, 71])
+def test_a_members_frame_shorter_than_a_message_is_refused_by_its_length(size: int) -> None:
+    """Its sender and receiver lie beyond its end and must not be looked at."""
+    node = Node()
+    with pytest.raises(ProtocolError, match=f"frame of {size} bytes: expected at least 72"):
+        node.replica.receive_peer(2, size.to_bytes(4, "little") + bytes(size - 4), 0)
+
+
 def test_altered_frames_close_the_connection() -> None:
     node = alone()
     frame = bytearray(codec.encode_request(1, 9, 1, OPS["write"], b"k", b"v"))
