@@ -192,7 +192,7 @@ def test_a_full_disk_is_named_and_what_was_written_before_stays_whole(tmp_path: 
     """A limit on the size of files stands in for the disk's end: write fails in the same way."""
     path = tmp_path / "history.arrow"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     writer = HistoryWriter(path, META)
     writer.append(Op("write", 1, process=0, type=INVOKE))
     writer.flush()
@@ -204,7 +204,7 @@ def test_a_full_disk_is_named_and_what_was_written_before_stays_whole(tmp_path: 
             writer.flush()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        signal.signal(signal.SIGXFSZ, handler)
     assert path.stat().st_size == whole
     assert [row["value"] for row in History.read(path).rows()] == [1]
     writer.append(Op("write", 2, process=0, type=OK))
