@@ -137,6 +137,8 @@ class Scheduler:
             while (wake_ns := self._pass()) is not None:
                 await self._sleep_until(wake_ns)
         except BaseException:
+            self._gen = NOTHING
+            self._take_completions()             # an answer that came is told, whatever broke
             self._give_up_on_all("the run ended before this operation did")
             raise
         finally:
@@ -149,8 +151,7 @@ class Scheduler:
         """Do all that can be done now; return when to look again, None when all is done."""
         if self._bug is not None:
             raise self._bug
-        while self._done:
-            self._complete(*self._done.popleft())
+        self._take_completions()
         for timer in self._wheel.expire(self.now_ns()):
             self._expired(timer)
         if self._stopping:
@@ -159,6 +160,10 @@ class Scheduler:
         if wake_ns is None and not self._in_flight:
             return None
         return min(self._wheel.next_ns(), NEVER if wake_ns is None else wake_ns)
+
+    def _take_completions(self) -> None:
+        while self._done:
+            self._complete(*self._done.popleft())
 
     def _hand_out(self) -> int | None:
         """Start all that is due; return when more is due, None if nothing will ever be."""
@@ -197,15 +202,13 @@ class Scheduler:
             return
         if op.process < 0:
             op.time_ns = now_ns
-        self._record(op)
-        if self._gen.hears:
-            self._gen = self._gen.update(self._test, self._ctx, op)
+        event = self._record(op)
         self._wheel.arm(worker, now_ns + self._limits_ns[thread])
-        worker.give(op)
+        worker.give(op)                          # from here on, whatever breaks, it gets completed
+        self._tell(event, op)
 
     def _complete(self, worker: Worker, completion: Op, time_ns: int) -> None:
-        if worker.op is None:
-            return                               # its time was over before it answered
+        assert worker.op is not None, f"process {worker.process} completed {completion} twice"
         worker.op = None
         self._wheel.disarm(worker)
         self._in_flight -= 1
@@ -216,9 +219,7 @@ class Scheduler:
             self._wheel.arm(worker, time_ns + worker.pause_ns)
         else:
             self._ctx = self._ctx.freed(thread, time_ns)
-        self._record(completion)
-        if self._gen.hears:
-            self._gen = self._gen.update(self._test, self._ctx, completion)
+        self._tell(self._record(completion), completion)
         if completion.type == INFO and worker.process >= 0:
             self._ctx = self._ctx.crashed(thread)
             self._replace(worker)
@@ -304,14 +305,23 @@ class Scheduler:
 
     # ---- events and sleep
 
-    def _record(self, op: Op) -> None:
-        """Put an event into the history. All lanes are the nemesis there, and always info."""
+    def _record(self, op: Op) -> Op:
+        """Put an event into the history; return it as it is there.
+
+        All lanes are the nemesis there, and always info.
+        """
         if op.process < 0:
             op = Op(op.f, op.value, op.key, INFO, NEMESIS, op.time_ns, op.error, op.node,
                     op.domain, op.rindex, op.epoch, op.term)
         self._sink(op)
+        return op
+
+    def _tell(self, event: Op, op: Op) -> None:
+        """Tell listeners and the generator of an event."""
         for listener in self._listeners:
-            listener(op)
+            listener(event)
+        if self._gen.hears:
+            self._gen = self._gen.update(self._test, self._ctx, op)
 
     def _report(self, worker: Worker, completion: Op) -> None:
         """Take a worker's completion; it is dealt with in the next pass."""

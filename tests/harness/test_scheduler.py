@@ -468,6 +468,24 @@ class TestEndings:
             "the run ended before this operation did",
             "no-client: the run ended before this operation did"}
 
+    def test_an_answer_that_came_before_the_end_is_told(self) -> None:
+        history: list[Op] = []
+
+        async def main() -> None:
+            async def end_it(op: Op) -> Op:
+                if op.f == "read":
+                    return await never(op)
+                run.cancel()
+                return op.completed(OK, "in time")
+            async with Scheduler(a_test(2), Scripted(end_it), history.append) as scheduler:
+                run = asyncio.create_task(scheduler.run(gen.clients([R, W])))
+                await asyncio.wait([run])
+                assert run.cancelled()
+        asyncio.run(main())
+        assert seen(history, "f", "type", "value") == [
+            ("read", INVOKE, None), ("write", INVOKE, None),
+            ("write", OK, "in time"), ("read", INFO, None)]
+
     def test_an_error_of_the_generator_ends_the_run_with_it(self) -> None:
         asked = iter(range(3))
 
@@ -484,6 +502,23 @@ class TestEndings:
             asyncio.run(main())
         check_history(history)
         assert len(history) == 4
+
+    def test_whoever_breaks_at_an_invocation_leaves_it_completed(self) -> None:
+        def refuse(*event: Any) -> None:
+            raise KeyError("no such gauge")
+        for generator, listeners in (
+            (gen.clients(R), [refuse]), (gen.clients(gen.on_update(refuse, R)), []),
+        ):
+            history: list[Op] = []
+
+            async def main(generator: Any, listeners: Any, history: list[Op]) -> None:
+                async with Scheduler(a_test(), Scripted(), history.append,
+                                     listeners=listeners) as scheduler:
+                    await scheduler.run(generator)
+            with pytest.raises(KeyError, match="no such gauge"):
+                asyncio.run(main(generator, listeners, history))
+            check_history(history)
+            assert seen(history, "type") == [INVOKE, FAIL]
 
     def test_a_generator_that_gives_work_to_a_busy_process_ends_the_run(self) -> None:
         class Greedy(Generator, frozen=True):
