@@ -137,7 +137,7 @@ class Scheduler:
             while (wake_ns := self._pass()) is not None:
                 await self._sleep_until(wake_ns)
         except BaseException:
-            self._gen = NOTHING
+            self._gen, self._listeners = NOTHING, ()     # one of them may be what broke
             self._take_completions()             # an answer that came is told, whatever broke
             self._give_up_on_all("the run ended before this operation did")
             raise

@@ -504,12 +504,19 @@ class TestEndings:
         assert len(history) == 4
 
     def test_whoever_breaks_at_an_invocation_leaves_it_completed(self) -> None:
-        def refuse(*event: Any) -> None:
-            raise KeyError("no such gauge")
-        for generator, listeners in (
-            (gen.clients(R), [refuse]), (gen.clients(gen.on_update(refuse, R)), []),
-        ):
+        for by_listener in (True, False):
             history: list[Op] = []
+            heard: list[Any] = []
+
+            def break_at_the_second(*args: Any, heard: list[Any] = heard) -> Any:
+                heard.append(args)
+                if len(heard) >= 2:
+                    raise KeyError("no such gauge")
+                return args[0]
+            load = [R, R, R]
+            listeners = [break_at_the_second] if by_listener else []
+            generator = gen.clients(load if by_listener else gen.on_update(
+                break_at_the_second, load))
 
             async def main(generator: Any, listeners: Any, history: list[Op]) -> None:
                 async with Scheduler(a_test(), Scripted(), history.append,
@@ -518,7 +525,7 @@ class TestEndings:
             with pytest.raises(KeyError, match="no such gauge"):
                 asyncio.run(main(generator, listeners, history))
             check_history(history)
-            assert seen(history, "type") == [INVOKE, FAIL]
+            assert seen(history, "type") == [INVOKE, INVOKE, FAIL, FAIL]
 
     def test_a_generator_that_gives_work_to_a_busy_process_ends_the_run(self) -> None:
         class Greedy(Generator, frozen=True):
