@@ -10,8 +10,8 @@ One iteration of the event loop reads every socket that is ready, then *flushes*
 3. ``take_output``: bytes go to members and clients. What may only be said when something is
    durable is not in it before ``persisted``: the machine sees to that, not the shell.
 
-So batches come from load, not from timers. A group write to be synced inline is written
-after the output has left, so that followers sync at the same time as the leader.
+So batches come from load, not from timers. Output leaves before the group write begins, so that
+followers sync at the same time as the leader: theirs is the longer way.
 
 Whatever is not foreseen ends the process at once with exit code 255: a broken invariant, or
 any exception that nobody expected. A node that may be wrong must not go on.
@@ -266,13 +266,8 @@ class Node:
                 self._administer(connection, request, op)
             replica.poll(now)
             group = None if wal.busy else replica.take_persist()
-            inline = group is not None and self._light(group[4])
-            if group is not None and not inline:
-                wal.submit(*group)
             self._send(replica.take_output())
-            if group is None or not inline:
-                break
-            if not wal.submit(*group, inline=True):
+            if group is None or not wal.submit(*group, inline=self._light(group[4])):
                 break
             now = boottime_ns()
             replica.persisted(group[0], now)
