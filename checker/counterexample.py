@@ -122,8 +122,9 @@ def explain(operations: Operations, key: int, initial: int, budget: Budget) -> C
     possible: tuple[Any, ...] = ()
     source = ""
     if core.row[culprit] == ops.row[failed]:
-        values = (value_of(ops, key, state) for state in states)
-        possible = tuple(value for value in values if value is not UNKNOWN)
+        possible = tuple(value_of(ops, key, state) for state in states)
+        if UNKNOWN in possible:             # there may be more than those that are known
+            possible = ()
         source = _source(ops, core, culprit)
     free = core.done == FREE
     order = None if free.any() else explain_before(

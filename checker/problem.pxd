@@ -56,9 +56,12 @@ cdef struct Problem:
     int32_t* write_from                 # the next event that invokes a write or CAS, or NEVER
     size_t event_room
     # By state.
-    int32_t* needed                     # last event at which it is seen, or -1
-    size_t state_room
     States states
+    int32_t start_state
+    int32_t other                       # stands for all values that nobody sees any more
+    int32_t* seen                       # last event at which it, or what grew from it, is seen
+    int32_t* element                    # scratch: the same for the only element of a list
+    size_t state_room
     int words                           # masks: 64-bit words for operations that return,
     int crashed                         # and for those that don't
 
@@ -76,7 +79,6 @@ cdef inline const int64_t* path_of(const Problem* p, const int64_t* token,
     return token
 
 
-cdef int32_t state_for(Problem* p, const int64_t* token) noexcept nogil
-cdef bint problem_prepare(Problem* p, size_t state_bytes) noexcept nogil
+cdef bint problem_prepare(Problem* p, const int64_t* initial, size_t state_bytes) noexcept nogil
 cdef void problem_init(Problem* p) noexcept nogil
 cdef void problem_free(Problem* p) noexcept nogil

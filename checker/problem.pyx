@@ -5,16 +5,19 @@ while somebody could need its value: ``until`` is the last event at which an ans
 Leaving an unobserved write out of a legal order keeps it legal, for the next operation that
 looks at the value does not look at that write. Only an observation of "not this value" could
 be satisfied by any write; where there are such, all are kept up to the last of those.
+
+By the same argument values that nobody sees any more are all alike: ``other`` stands for them,
+and what is appended to it stays it.
 """
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
 from seatrial.checker.problem cimport (
-    APPEND, CAS, LEFT_OUT, NEVER, NOT, READ, WRITE, Problem, path_of,
+    APPEND, CAS, LEFT_OUT, NEVER, NIL, NOT, READ, WRITE, Problem, path_of,
 )
 from seatrial.checker.states cimport (
-    state_child, state_walk, states_free, states_init, states_number, states_reset,
+    state_child, state_find, state_walk, states_free, states_init, states_number, states_reset,
 )
 
 
@@ -27,7 +30,8 @@ cdef void problem_free(Problem* p) noexcept nogil:
     """Free what grows with keys; the arrays by operation belong to the caller."""
     free(p.bound)
     free(p.write_from)
-    free(p.needed)
+    free(p.seen)
+    free(p.element)
     states_free(&p.states)
 
 
@@ -63,119 +67,113 @@ cdef bint intern_values(Problem* p) noexcept nogil:
     return True
 
 
-cdef bint need_states(Problem* p) noexcept nogil:
-    """Make room for ``needed``; new states are needed by nobody. False without memory."""
-    cdef size_t room = <size_t>p.states.n
+cdef bint by_state(Problem* p) noexcept nogil:
+    """Make room for the arrays by state; False without memory."""
+    cdef size_t room = 2 * <size_t>p.states.n
     cdef void* moved
-    if room > p.state_room:
-        moved = realloc(p.needed, 2 * room * sizeof(int32_t))
-        if moved is NULL:
-            return False
-        p.needed = <int32_t*>moved
-        p.state_room = 2 * room
+    if <size_t>p.states.n <= p.state_room:
+        return True
+    moved = realloc(p.seen, room * sizeof(int32_t))
+    if moved is NULL:
+        return False
+    p.seen = <int32_t*>moved
+    moved = realloc(p.element, room * sizeof(int32_t))
+    if moved is NULL:
+        return False
+    p.element = <int32_t*>moved
+    p.state_room = room
     return True
 
 
-cdef inline bint observes(const Problem* p, int32_t op) noexcept nogil:
-    return p.role[op] == READ or (p.role[op] == CAS and p.stop[op] != NEVER)
+cdef inline bint answers(const Problem* p, int32_t op) noexcept nogil:
+    """Whether an operation's return says something about the value in place."""
+    return p.role[op] == READ or p.role[op] == NOT or (
+        p.role[op] == CAS and p.stop[op] != NEVER)
 
 
-cdef void need_values(Problem* p) noexcept nogil:
-    """For plain values: the last event at which each is read, or expected by a CAS that
-    happened, or expected by a crashed one whose own result is needed."""
+cdef void see_values(Problem* p, int32_t last_answer) noexcept nogil:
+    """Fill ``seen``. A crashed CAS sees its expected value as long as its result is seen."""
     cdef bint changed = True
-    cdef int32_t i, op
+    cdef int32_t i, op, parent
     for i in range(p.states.n):
-        p.needed[i] = -1
+        p.seen[i] = -1
     for i in range(p.n_events):
         op = p.events[i] >> 1
-        if observes(p, op):
-            p.needed[p.x[op]] = max(p.needed[p.x[op]], p.stop[op])
-    while changed:
+        if answers(p, op):
+            p.seen[p.x[op]] = max(p.seen[p.x[op]], p.stop[op])
+        elif p.role[op] == CAS and p.appends:       # its result may be seen in what grows from it
+            p.seen[p.x[op]] = last_answer
+    while changed and not p.appends:
         changed = False
-        for i in range(p.n_events - 1, -1, -1):             # chains mostly run forward
+        for i in range(p.n_events - 1, -1, -1):     # chains mostly run forward
             op = p.events[i] >> 1
             if (p.role[op] == CAS and p.stop[op] == NEVER
-                    and p.needed[p.y[op]] > p.needed[p.x[op]]):
-                p.needed[p.x[op]] = p.needed[p.y[op]]
+                    and p.seen[p.y[op]] > p.seen[p.x[op]]):
+                p.seen[p.x[op]] = p.seen[p.y[op]]
                 changed = True
+    for i in range(p.states.n - 1, 0, -1):
+        parent = p.states.nodes[i].parent
+        if p.appends:                               # who sees a list sees its beginnings
+            p.seen[parent] = max(p.seen[parent], p.seen[i])
 
 
-cdef bint need_elements(Problem* p, int32_t last_seen) noexcept nogil:
-    """For values that are appended to: the last event at which each element is seen anywhere.
-
-    An element's number is that of the list that holds it alone. False without memory.
-    """
-    cdef int32_t i, op, n, alone
-    for i in range(p.states.n):
-        p.needed[i] = -1
-    for i in range(p.n_events):
-        op = p.events[i] >> 1
-        if observes(p, op):
-            p.needed[p.x[op]] = max(p.needed[p.x[op]], p.stop[op])
-        elif p.role[op] == CAS:                     # crashed: may need it for whoever comes last
-            p.needed[p.x[op]] = last_seen
-    for i in range(p.states.n - 1, 0, -1):          # who sees a list sees its beginnings
-        n = p.states.nodes[i].parent
-        p.needed[n] = max(p.needed[n], p.needed[i])
-    n = p.states.n
+cdef bint see_elements(Problem* p) noexcept nogil:
+    """Fill ``element``: by the list that holds it alone, the last event at which an element is
+    seen in any list. False without memory."""
+    cdef int32_t i, alone, n = p.states.n
     for i in range(1, n):
         if state_child(&p.states, 0, p.states.nodes[i].symbol) < 0:
             return False
-    if not need_states(p):
+    if not by_state(p):
         return False
     for i in range(n, p.states.n):
-        p.needed[i] = -1
+        p.seen[i] = -1                              # these were made just now
+    for i in range(p.states.n):
+        p.element[i] = -1
     for i in range(1, n):
         alone = state_child(&p.states, 0, p.states.nodes[i].symbol)
-        p.needed[alone] = max(p.needed[alone], p.needed[i])
+        p.element[alone] = max(p.element[alone], p.seen[i])
     return True
 
 
-cdef int32_t append_until(Problem* p, int32_t op, int32_t elements) noexcept nogil:
-    """Last event at which all of what op appends is seen; -1 when some of it never is.
-
-    ``elements``: how many states ``needed`` knows.
-    """
+cdef int32_t append_until(const Problem* p, int32_t op) noexcept nogil:
+    """Last event at which all of what op appends is seen; -1 when some of it never is."""
     cdef int64_t length, i
     cdef const int64_t* path = path_of(p, p.a + op, &length)
     cdef int32_t alone, least = NEVER
     for i in range(length):
-        alone = state_child(&p.states, 0, path[i])
-        least = min(least, p.needed[alone] if 0 <= alone < elements else -1)
+        alone = state_find(&p.states, 0, path[i])
+        least = min(least, p.element[alone] if alone >= 0 else -1)
     return least if length else -1                  # appending nothing changes nothing
 
 
 cdef bint leave_out_unseen(Problem* p) noexcept nogil:
-    """Fill ``until`` and leave out crashed operations nobody can need; False without memory."""
-    cdef int32_t i, op, elements
-    cdef int32_t last_seen = -1, last_not = -1, pending = 0
+    """Fill ``seen`` and ``until``, and leave out crashed operations that nobody can need.
+
+    False without memory.
+    """
+    cdef int32_t i, op
+    cdef int32_t last_answer = -1, last_not = -1, pending = 0
     for i in range(p.n_events):
         op = p.events[i] >> 1
-        if p.events[i] & 1 and p.role[op] == NOT:
-            last_not = i
-        if p.events[i] & 1 and (observes(p, op) or p.role[op] == NOT):
-            last_seen = i
+        if p.events[i] & 1 and answers(p, op):
+            last_answer = i
+            if p.role[op] == NOT:
+                last_not = i
         pending += p.stop[op] == NEVER
-    if pending == 0:
-        return True
-    if not need_states(p):
+    if not by_state(p):
         return False
-    if not p.appends:
-        need_values(p)
-    elif not need_elements(p, last_seen):
+    see_values(p, last_answer)
+    if pending and p.appends and not see_elements(p):
         return False
-    elements = p.states.n
     for i in range(p.n_events):
         op = p.events[i] >> 1
         if p.stop[op] != NEVER or p.role[op] == LEFT_OUT:
             continue
         if p.role[op] == APPEND:
-            p.until[op] = append_until(p, op, elements)
-        elif p.appends:
-            p.until[op] = last_seen                 # a beginning of what is seen, perhaps
+            p.until[op] = append_until(p, op)
         else:
-            p.until[op] = p.needed[p.x[op] if p.role[op] == WRITE else p.y[op]]
+            p.until[op] = p.seen[p.x[op] if p.role[op] == WRITE else p.y[op]]
         p.until[op] = max(p.until[op], last_not)
         if p.until[op] < p.start[op]:
             p.role[op] = LEFT_OUT
@@ -241,9 +239,14 @@ cdef void look_ahead(Problem* p) noexcept nogil:
             write = i
 
 
-cdef bint problem_prepare(Problem* p, size_t state_bytes) noexcept nogil:
+cdef bint problem_prepare(Problem* p, const int64_t* initial, size_t state_bytes) noexcept nogil:
     """Make a key ready; False when there is no memory."""
+    cdef int64_t unheard_of = NIL                   # no value has it as a symbol
     if states_reset(&p.states, state_bytes) < 0 or not by_event(p):
+        return False
+    p.start_state = state_for(p, initial)
+    p.other = state_child(&p.states, 0, unheard_of)
+    if p.start_state < 0 or p.other < 0:
         return False
     if not intern_values(p) or not leave_out_unseen(p):
         return False

@@ -11,6 +11,7 @@ in place, and which operations in flight have been placed in the order.
   write, unseen. It was hidden if the last blind write was placed after its invocation.
 - Of equal operations in flight, the one that returns first is placed first.
 - A crashed operation is never forced; it is forgotten when nobody can need it any more.
+- Values that no later answer shows are all alike, and are kept as one.
 - Where values are appended to, a state that the next read can't grow out of is dropped.
 
 A key is not linearizable exactly when the set becomes empty; that happens at the return of the
@@ -29,10 +30,10 @@ from seatrial.checker.configs cimport (
     configs_shape, has, is_dead, last_of, remove, set_head, state_of,
 )
 from seatrial.checker.problem cimport (
-    APPEND, CAS, LEFT_OUT, NEVER, NIL, NOT, READ, WRITE, Problem, path_of, problem_free,
-    problem_init, problem_prepare, state_for,
+    APPEND, CAS, LEFT_OUT, NEVER, NOT, READ, WRITE, Problem, path_of, problem_free,
+    problem_init, problem_prepare,
 )
-from seatrial.checker.states cimport state_begins, state_child, state_walk
+from seatrial.checker.states cimport state_begins, state_find, state_walk
 
 import numpy as np
 
@@ -74,7 +75,7 @@ cdef struct Work:
     uint64_t* from_
     uint64_t* to
     size_t config_room
-    bint looks_ahead        # drop states that the next read can't grow out of
+    bint looks_ahead        # drop states that the next read can't grow out of, forget values
     int64_t deadline_ns
     uint64_t effort         # explorations allowed
     uint64_t explored
@@ -238,6 +239,13 @@ cdef void forget_crashed(Work* w, int32_t event) noexcept nogil:
 
 # --- configurations ---------------------------------------------------------------------------
 
+cdef inline int32_t settled(const Work* w, int32_t state, int32_t event) noexcept nogil:
+    """A state as it counts from this event on: one for all values that nobody sees any more."""
+    if w.looks_ahead and w.problem.seen[state] < event:
+        return w.problem.other
+    return state
+
+
 cdef inline bint satisfied(int role, int32_t x, int32_t state) noexcept nogil:
     return (state == x) == (role == READ)
 
@@ -326,16 +334,27 @@ cdef bint can_grow(Work* w, const uint64_t* c, int32_t event) noexcept nogil:
             or state_begins(&p.states, state_of(c), p.x[op]))
 
 
-cdef int32_t result_of(Work* w, int32_t op, int32_t state) noexcept nogil:
+cdef int32_t grown(Work* w, int32_t op, int32_t state) noexcept nogil:
+    """The state after an append; -1 when there is no memory."""
+    cdef int64_t length, i
+    cdef const int64_t* path = path_of(&w.problem, w.problem.a + op, &length)
+    if not w.looks_ahead:
+        return state_walk(&w.problem.states, state, path, length)
+    for i in range(length):
+        state = state_find(&w.problem.states, state, path[i])
+        if state < 0:
+            return w.problem.other                  # the history never shows it
+    return state
+
+
+cdef int32_t result_of(Work* w, int32_t op, int32_t state, int32_t event) noexcept nogil:
     """The state after placing op; -1 when there is no memory."""
-    cdef int64_t length
-    cdef const int64_t* path
     if w.problem.role[op] == WRITE:
-        return w.problem.x[op]
+        return settled(w, w.problem.x[op], event)
     if w.problem.role[op] == CAS:
-        return w.problem.y[op]
-    path = path_of(&w.problem, w.problem.a + op, &length)
-    return state_walk(&w.problem.states, state, path, length)
+        return settled(w, w.problem.y[op], event)
+    state = grown(w, op, state)
+    return settled(w, state, event) if state >= 0 else state
 
 
 cdef inline bint worth_placing(const Work* w, int i, const uint64_t* c,
@@ -366,7 +385,7 @@ cdef int place(Work* w, const uint64_t* c, int i, int returning, int32_t event) 
     cdef int n = p.words + p.crashed
     cdef int slot = f.movers[i], j
     cdef int32_t op = f.op[slot]
-    cdef int32_t state = result_of(w, op, state_of(c))
+    cdef int32_t state = result_of(w, op, state_of(c), event)
     if state < 0:
         return -1
     memcpy(w.to, c, <size_t>w.now.stride * 8)
@@ -402,6 +421,7 @@ cdef int explore(Work* w, int returning, int32_t event) noexcept nogil:
         c = config_at(&w.now, k)
         if is_dead(c):
             continue
+        set_head(c, settled(w, state_of(c), event), last_of(c))
         if has(c, returning):
             remove(c, returning)
             if configs_insert(&w.next, c) < 0:
@@ -480,23 +500,17 @@ cdef int search_events(Work* w) noexcept nogil:
     return OK
 
 
-cdef bint start_from(Work* w, const int64_t* initial, bint anywhere) noexcept nogil:
+cdef bint start_from(Work* w, bint anywhere) noexcept nogil:
     """Put the first configurations in place; False when there is no memory.
 
     ``anywhere``: the value at the start is unknown, one of the history's or any other.
     """
-    cdef Problem* p = &w.problem
-    cdef int32_t state, first, after
-    first = state_for(p, initial)
-    after = first + 1
+    cdef int32_t first = w.problem.start_state, after = first + 1, state
     if anywhere:
-        first = 0
-        after = state_child(&p.states, 0, NIL) + 1          # a value that nothing mentions
-    if first < 0 or after <= first:
-        return False
+        first, after = 0, w.problem.states.n
     for state in range(first, after):
         memset(w.to, 0, <size_t>w.now.stride * 8)
-        set_head(w.to, state, -1)
+        set_head(w.to, settled(w, state, 0), -1)
         if configs_insert(&w.now, w.to) < 0:
             return False
     return True
@@ -509,12 +523,12 @@ cdef int search_key(Work* w, size_t memory, const int64_t* initial, bint anywher
     w.explored = 0
     w.peak = 1
     w.event = w.op = 0
-    if not problem_prepare(p, memory // 4) or not flight_shape(w):
+    if not problem_prepare(p, initial, memory // 4) or not flight_shape(w):
         return OUT_OF_MEMORY
     shaped = (configs_shape(&w.now, p.words, p.crashed, memory // 4)
               + configs_shape(&w.next, p.words, p.crashed, memory // 4)
               + configs_shape(&w.open, p.words, p.crashed, memory // 4))
-    if shaped < 0 or not start_from(w, initial, anywhere):
+    if shaped < 0 or not start_from(w, anywhere):
         return OUT_OF_MEMORY
     return search_events(w)
 

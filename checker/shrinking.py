@@ -62,14 +62,16 @@ class Prober:
         """Whether no order explains ops, the operation where that shows, and values possible.
 
         anywhere: whatever value was there at the start. exact: end at the answer that
-        contradicts, not where that can be foreseen (unless it takes too long).
+        contradicts, not where that can be foreseen, and keep apart values that nobody sees
+        any more (unless that takes too long).
         """
         search, budget = Search(ops), self.budget
         status, op, values = "effort", 0, list[tuple[int, ...]]()
         if exact:
             status, op, values = search.probe(
                 self.key, self.initial, anywhere=anywhere, look_ahead=False,
-                deadline_ns=budget.deadline_ns, memory=budget.memory, effort=EXACT_EFFORT)
+                deadline_ns=budget.deadline_ns, memory=budget.memory,
+                effort=EXACT_EFFORT + 20 * len(ops))
         if status not in ("ok", "violation"):
             status, op, values = search.probe(
                 self.key, self.initial, anywhere=anywhere, deadline_ns=budget.deadline_ns,

@@ -110,14 +110,22 @@ cdef inline int states_reset(States* s, size_t bytes) noexcept nogil:
     return 0
 
 
-cdef inline int32_t state_child(States* s, int32_t parent, int64_t symbol) noexcept nogil:
-    """Return the state that follows ``parent`` by one symbol; -1 out of memory."""
+cdef inline int32_t state_find(const States* s, int32_t parent, int64_t symbol) noexcept nogil:
+    """Return the state that follows ``parent`` by one symbol; -1 when nothing made it."""
     cdef uint32_t b = state_bucket(s, parent, symbol)
     cdef int32_t i = <int32_t>s.heads[b] if s.stamps[b] == s.stamp else 0
     while i:
         if s.nodes[i - 1].parent == parent and s.nodes[i - 1].symbol == symbol:
             return i - 1
         i = s.nodes[i - 1].link
+    return -1
+
+
+cdef inline int32_t state_child(States* s, int32_t parent, int64_t symbol) noexcept nogil:
+    """Return the state that follows ``parent`` by one symbol; -1 out of memory."""
+    cdef int32_t i = state_find(s, parent, symbol)
+    if i >= 0:
+        return i
     if states_grow(s) < 0:
         return -1
     i = s.n
