@@ -4,9 +4,9 @@ One iteration of the event loop reads every socket that is ready, then *flushes*
 
 1. ``poll``: the machine replicates, applies and answers what it can;
 2. ``take_persist``: the next group write goes to the log, whose writer thread syncs it while
-   the loop gathers the next batch. A light one is synced here and now, two thread hops less,
-   by a node that has nothing better to do: a follower, or the only member. A leader never
-   waits for its own disk, because a majority of the others may be quicker;
+   the loop gathers the next batch. A light one (``inline_bytes``; a vote always is) may be
+   synced here and now by a node that has nothing better to do: a follower, or the only
+   member. A leader never waits for its own disk: a majority of the others may be quicker;
 3. ``take_output``: bytes go to members and clients. What may only be said when something is
    durable is not in it before ``persisted``: the machine sees to that, not the shell.
 

@@ -73,7 +73,8 @@ def test_three_nodes_elect_a_leader_and_do_every_operation(nodes: Nodes) -> None
     run_async(story())
 
 
-def test_many_writes_at_once_are_all_kept_by_all_nodes(nodes: Nodes) -> None:
+@pytest.mark.parametrize("inline_bytes", [0, 1 << 20])
+def test_many_writes_at_once_are_all_kept_by_all_nodes(nodes: Nodes, inline_bytes: int) -> None:
     async def story() -> None:
         client = await nodes.client()
         await asyncio.gather(*(client.write(b"k%d" % i, b"v%d" % i) for i in range(300)))
@@ -85,6 +86,8 @@ def test_many_writes_at_once_are_all_kept_by_all_nodes(nodes: Nodes) -> None:
                 await asyncio.sleep(0.01)
         await client.close()
 
+    for n in nodes.ids:
+        nodes.configure(n, wal={"segment_bytes": 4 << 20, "inline_bytes": inline_bytes})
     nodes.start()
     run_async(story())
     for n in nodes.ids:
