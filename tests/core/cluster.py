@@ -2,9 +2,10 @@
 
 Replicas exchange real frames over FIFO connections with random delays; connections break and
 lose what they carried; partitions stop them silently for a while; a crash loses every group
-write whose sync did not return (or keeps it: the disk may have finished). Time is virtual and
-one seed decides everything. Clients issue unique writes, CAS, appends and reads, retry with the
-same sequence, and record a history of (process, f, value, result, invoked, completed).
+write whose sync did not return (or keeps it: the disk may have finished); a paused node finds
+all that came meanwhile at once; a bad relay delivers some APPENDs late, or twice. Time is
+virtual and one seed decides everything. Clients issue unique writes, CAS and reads, retry with
+the same sequence, and record a history of (process, f, value, result, invoked, completed).
 """
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import heapq
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from seatrial.core import codec
@@ -21,6 +23,7 @@ from seatrial.harness.rng import Rng
 
 MS = 1_000_000
 OPS = codec.OPS
+TYPES = {name: number for number, name in codec.MESSAGE_TYPES.items()}
 
 
 @dataclass
@@ -40,6 +43,11 @@ class Disk:
             self.records.append(record)
 
 
+def grants_a_vote(data: bytes) -> bool:
+    return any(frame["type"] == "vote-reply" and frame["flags"]
+               for frame in map(codec.decode_message, codec.split_frames(bytearray(data))))
+
+
 class Cluster:
     """``nodes`` replicas under a scheduler of events; ``run_until`` moves virtual time."""
 
@@ -56,6 +64,9 @@ class Cluster:
         self.links: dict[tuple[int, int], int] = {}       # (from, to) -> connection's number
         self.arrive: dict[tuple[int, int], int] = {}      # FIFO: newest arrival scheduled
         self.blocked: set[tuple[int, int]] = set()
+        self.paused: dict[int, list[Callable[[], None]]] = {}   # what waits for each
+        self.bad_relay_until = 0
+        self.voters_die_until = 0       # who gives a vote then crashes and comes back
         self.invariants = ClusterInvariants()
         self.answers: Callable[[int, int, bytes], None] = lambda node, connection, data: None
         self.sync_ns = (MS // 10, 3 * MS)
@@ -90,6 +101,7 @@ class Cluster:
             return
         self.replicas[node] = None
         self.life[node] += 1
+        self.paused.pop(node, None)
         for other in self.ids:
             if other != node:
                 self.disconnect(node, other)
@@ -104,6 +116,7 @@ class Cluster:
         assert target is not None
         target.peer_reset(a)
         replica.peer_up(b, self.now)
+        self.at(self.now, lambda: self.wake(a))
 
     def disconnect(self, a: int, b: int) -> None:
         if self.links.pop((a, b), None) is not None:
@@ -115,7 +128,7 @@ class Cluster:
     def wake(self, node: int) -> None:
         """Run one loop iteration of a node: poll, write, send; then wait for its deadline."""
         replica = self.replicas[node]
-        if replica is None:
+        if replica is None or node in self.paused:
             return
         life = self.life[node]
         if self.now >= replica.deadline_ns():
@@ -134,6 +147,24 @@ class Cluster:
         self.invariants.check([r for r in self.replicas.values() if r is not None])
         self.at(replica.deadline_ns(), lambda: self.timer(node, life))
 
+    def pause(self, node: int) -> None:
+        if self.replicas[node] is not None:
+            self.paused.setdefault(node, [])
+
+    def resume(self, node: int) -> None:
+        """Let a node go on: it takes everything that came meanwhile in one loop iteration."""
+        for action in self.paused.pop(node, []):
+            action()
+        self.wake(node)
+
+    def feed(self, node: int, action: Callable[[], None]) -> None:
+        """Give a node an input, now or when it is no longer paused."""
+        if node in self.paused:
+            self.paused[node].append(action)
+        else:
+            action()
+            self.wake(node)
+
     def timer(self, node: int, life: int) -> None:
         replica = self.replicas[node]
         if self.life[node] == life and replica is not None and self.now >= replica.deadline_ns():
@@ -148,8 +179,7 @@ class Cluster:
         if alive:
             replica = self.replicas[node]
             assert replica is not None
-            replica.persisted(seq, self.now)
-            self.wake(node)
+            self.feed(node, lambda: replica.persisted(seq, self.now))
 
     def draw(self, bounds: tuple[int, int]) -> int:
         return bounds[0] + self.rng.below(bounds[1] - bounds[0] + 1)
@@ -157,6 +187,11 @@ class Cluster:
     def send(self, a: int, b: int, data: bytes) -> None:
         link = self.links.get((a, b))
         if link is None:
+            return
+        if self.now < self.voters_die_until and grants_a_vote(data):
+            self.at(self.now, lambda: self.deliver(a, b, link, data))
+            self.at(self.now, lambda: self.crash(a))
+            self.at(self.now + self.rng.below(2 * MS), lambda: self.restart(a))
             return
         when = max(self.now + self.draw(self.delay_ns), self.arrive.get((a, b), 0))
         self.arrive[a, b] = when
@@ -169,11 +204,31 @@ class Cluster:
         if (a, b) in self.blocked:      # lost on the way: the connection will break
             self.disconnect(a, b)
             return
+        if self.now < self.bad_relay_until:
+            data = self.relay_badly(a, b, link, data)
+        if data:
+            self.feed(b, lambda: self.take(a, b, link, data))
+
+    def relay_badly(self, a: int, b: int, link: int, data: bytes) -> bytes:
+        """Send some whole APPENDs again later, or only later; return what arrives now."""
+        now = b""
+        for frame in codec.split_frames(bytearray(data)):
+            draw = self.rng.below(6) if codec.frame_type(frame) == TYPES["append"] else 9
+            if draw < 2:
+                later = self.now + self.rng.below(60 * MS)
+                self.at(later, partial(self.feed, b, partial(self.take, a, b, link, frame)))
+            if draw != 0:
+                now += frame
+        return now
+
+    def take(self, a: int, b: int, link: int, data: bytes) -> None:
+        replica = self.replicas[b]
+        if self.links.get((a, b)) != link or replica is None:
+            return
         cut = self.rng.below(len(data)) + 1 if self.rng.below(4) == 0 else len(data)
         replica.receive_peer(a, data[:cut], self.now)
         if cut < len(data):
             replica.receive_peer(a, data[cut:], self.now)
-        self.wake(b)
 
     def reconnect(self) -> None:
         for a in self.ids:
@@ -221,10 +276,14 @@ class Event:
 
 
 class ChaosClient:
-    """One closed-loop client: one session, one operation at a time, retried with its sequence."""
+    """One closed-loop client: one session, one operation at a time, retried with its sequence.
+
+    A reader never writes, and stays with a node that does not answer.
+    """
 
     def __init__(self, cluster: Cluster, number: int, counter: itertools.count[int],
-                 history: list[Event]) -> None:
+                 history: list[Event], *, reader: bool = False) -> None:
+        self.reader = reader
         self.cluster, self.number, self.counter, self.history = cluster, number, counter, history
         self.rng = cluster.rng.split(f"client-{number}")
         self.node = self.rng.choice(cluster.ids)
@@ -250,7 +309,7 @@ class ChaosClient:
         if self.session == 0:
             self.session = self.rng.next64() | 1
             self.sequence, self.opened = 0, False
-        draw = self.rng.below(10)
+        draw = 0 if self.reader else self.rng.below(10)
         unique = b"%d.%d" % (self.number, self.stamp())
         value: Any = None
         args: tuple[int, bytes, bytes, bytes | None]
@@ -282,7 +341,6 @@ class ChaosClient:
         replica = cluster.replicas[self.node]
         if replica is not None and (0, self.node) not in cluster.blocked:
             self.connection = next(cluster.order) + 1
-            replica.client_up(self.connection)
             self.inbox.clear()
             sequence, op, key, value, expected = self.frame_args
             if not self.opened:
@@ -290,13 +348,21 @@ class ChaosClient:
             else:
                 frame = codec.encode_request(request, self.session, sequence, op, key, value,
                                              expected)
-            replica.receive_client(self.connection, frame, cluster.now)
-            cluster.at(cluster.now, lambda: cluster.wake(self.node))
+            node, connection = self.node, self.connection
+
+            def arrive() -> None:
+                replica.client_up(connection)
+                replica.receive_client(connection, frame, cluster.now)
+            def deliver() -> None:
+                if cluster.replicas[node] is replica:
+                    cluster.feed(node, arrive)
+            cluster.at(cluster.now, deliver)
         cluster.at(cluster.now + 300 * MS, lambda: self.retry(request))
 
     def retry(self, request: int) -> None:
         if request == self.request and self.current is not None:
-            self.node = self.rng.choice(self.cluster.ids)
+            if not self.reader:
+                self.node = self.rng.choice(self.cluster.ids)
             self.send()
 
     def answer(self, data: bytes) -> None:

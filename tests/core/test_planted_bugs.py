@@ -1,0 +1,73 @@
+"""The small cluster finds every planted bug, and by name: without it, its silence says nothing.
+
+Built with the bugs, the same seeds run with each of them and with none. What must be found is
+the property that the bug breaks, not just anything.
+"""
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from seatrial.workloads.systems.wheelhouse import wheelhouse
+
+SEEDS = ("0", "1", "2", "3", "4", "5")
+FOUND = {
+    "answer-before-commit": "not linearizable",
+    "vote-not-persisted": "election safety",
+    "read-unconfirmed": "not linearizable",
+    "apply-twice": "not linearizable",
+    "truncate-without-conflict": "commits beyond the log",
+}
+
+
+@pytest.fixture(scope="module")
+def mutants(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``seatrial.core`` as the wheel with the planted bugs holds it."""
+    folder = tmp_path_factory.mktemp("mutants")
+    with tarfile.open(wheelhouse(mutants=True).archive) as archive:
+        name = next(name for name in archive.getnames() if name.startswith("seatrial-"))
+        packed = archive.extractfile(name)
+        assert packed is not None
+        with zipfile.ZipFile(packed) as wheel:
+            wheel.extractall(folder)
+    return folder
+
+
+def judgements(core: Path, *arguments: str, until: str = "") -> dict[str, str]:
+    """Run seeds in a process of its own; return seed -> judgement, the last being ``until``."""
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join([str(core), *(entry or str(root) for entry in sys.path)])
+    found = {}
+    with subprocess.Popen(
+            [sys.executable, "-m", "tests.core.chaos", *arguments, *SEEDS], cwd=root, text=True,
+            stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            seed, _, what = line.rstrip("\n").partition("\t")
+            found[seed] = what
+            if until and re.search(until, what):
+                process.terminate()
+                return found
+    assert process.returncode == 0
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.randomised
+@pytest.mark.parametrize("mutant", FOUND)
+def test_a_planted_bug_is_found_by_the_property_it_breaks(mutants: Path, mutant: str) -> None:
+    found = judgements(mutants, "--mutant", mutant, until=FOUND[mutant])
+    assert any(FOUND[mutant] in what for what in found.values()), found
+
+
+@pytest.mark.slow
+@pytest.mark.randomised
+def test_with_no_bug_active_the_same_seeds_find_nothing(mutants: Path) -> None:
+    assert judgements(mutants) == dict.fromkeys(SEEDS, "clean")
