@@ -28,6 +28,7 @@ from . import registry
 from .errors import BadInput
 from .hosts.inside import run_inside
 from .hosts.local import LocalWorld
+from .hosts.state import require_root
 from .nemesis.catalogue import CATALOGUE
 from .protocols import System, Workload
 from .testfile import SEED_MAX, Spec, validated
@@ -87,6 +88,7 @@ def launch(request: Request) -> Done:
     """Run a test and return its verdict. BadInput and HarnessFailure end it without one."""
     request = _with_seed(request)
     chosen = plan(request)
+    require_root()
     prepare = getattr(chosen.system, "prepare", None)
     if prepare is not None:
         prepare()

@@ -45,15 +45,8 @@ from .results import VERDICTS, build, write_results
 from .scheduler import Scheduler
 from .store import RunFolder, Store
 from .test import Test
-from .testfile import Spec
 
 FINAL_LIMIT_S = 60.0     # final reads give up after so long; coverage tells which keys lack one
-
-
-def last_fault_s(spec: Spec) -> float:
-    """Return when the last fault may start: clients are to feel all of it."""
-    longest = spec.faults.duration * (1 + spec.faults.jitter)
-    return max(spec.time_limit - longest, spec.time_limit / 2)
 
 
 def inside(request: Request, lab: str) -> Done:
@@ -68,6 +61,13 @@ async def _inside(request: Request, lab: str) -> Done:
         return await Run(plan(request), world).live()
     finally:
         world.close()
+
+
+def told(error: Exception) -> str:
+    """Return an operating error as one line for a person."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 class Run:
@@ -117,10 +117,11 @@ class Run:
         """Do a step; if it breaks, remember the first reason and let the next step go on."""
         try:
             await step()
+        except (SeatrialError, OSError) as error:
+            self.error = self.error or told(error)
         except Exception as error:
-            if not isinstance(error, SeatrialError):
-                traceback.print_exc()
-            self.error = self.error or str(error) or type(error).__name__
+            traceback.print_exc()
+            self.error = self.error or f"internal error: {type(error).__name__}: {error}"
 
     def _interrupt(self, task: asyncio.Task[Done]) -> None:
         """^C: first end the run early, then end at once."""
@@ -171,8 +172,7 @@ class Run:
             load = test.workload.generator(test)
             if spec.rate is not None:
                 load = gen.stagger(1 / spec.rate, load)
-            faults = gen.time_limit(last_fault_s(spec), self.faults.generator)
-            return gen.time_limit(spec.time_limit, gen.clients(load, faults))
+            return gen.time_limit(spec.time_limit, gen.clients(load, self.faults.generator))
 
         def healing() -> gen.Generator:
             return gen.phases(self.faults.final_generator,

@@ -18,7 +18,7 @@ from seatrial.harness.errors import HarnessFailure
 from seatrial.harness.launch import Plan, Request
 from seatrial.harness.op import FAIL, OK, Op
 from seatrial.harness.protocols import Host, Result
-from seatrial.harness.run import Run, last_fault_s
+from seatrial.harness.run import Run
 from seatrial.harness.testfile import validated
 from seatrial.harness.yamlfile import Document
 
@@ -148,15 +148,6 @@ def test_phases_follow_each_other_final_reads_last(tmp_path: Path) -> None:
     fs = [row["f"] for row in History.read(run.folder.history).rows() if row["f"] != "leader"]
     assert fs[-4:] == ["read"] * 4
     assert set(fs[:-4]) == {"write"}
-
-
-def test_the_last_fault_starts_early_enough_that_clients_feel_all_of_it() -> None:
-    def limit(extra: str) -> float:
-        return last_fault_s(validated(Document.parse("t.yml", FILE + extra))[1])
-
-    faults = "faults: {duration: 4, jitter: 0.5}\n"
-    assert limit("time_limit: 60\n" + faults) == 54.0
-    assert limit("time_limit: 5\n" + faults) == 2.5
 
 
 def test_terms_and_leaders_are_in_the_history_each_once(tmp_path: Path) -> None:

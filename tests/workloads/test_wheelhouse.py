@@ -77,6 +77,15 @@ def test_an_interrupted_build_leaves_nothing_that_looks_finished(
     assert list((own_cache / "seatrial" / "wheelhouse").iterdir()) == []
 
 
+def test_a_cache_that_can_not_be_written_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "seatrial").write_text("a file where a folder should be")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(HarnessFailure, match=r"wheelhouse: can't keep wheels there: "):
+        houses.wheelhouse(mutants=False)
+
+
 def test_only_the_newest_wheelhouses_are_kept(own_cache: Path) -> None:
     folder = own_cache / "seatrial" / "wheelhouse"
     for number in range(houses.KEPT + 2):
@@ -109,8 +118,11 @@ def test_planted_bugs_need_the_source_tree(
 def test_the_wheel_with_planted_bugs_names_them_and_says_so_in_its_version(
     tmp_path: Path,
 ) -> None:
-    made = houses.wheelhouse(mutants=True)
-    assert len(made.mutants()) >= 5
-    site = unpacked(made.archive, tmp_path / "site")
+    site = unpacked(houses.wheelhouse(mutants=True).archive, tmp_path / "site")
+    names = subprocess.run(
+        [sys.executable, "-S", "-c", "from seatrial.core.mutants import NAMES; print(*NAMES)"],
+        env={"PYTHONPATH": str(site)}, cwd=tmp_path, check=True, capture_output=True, text=True,
+    )
+    assert names.stdout.split() == wheels.mutant_names()
+    assert len(wheels.mutant_names()) >= 5
     assert [path.name for path in site.glob("seatrial-*+mutants.dist-info")]
-    assert houses.wheelhouse(mutants=False).mutants() == []

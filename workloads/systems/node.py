@@ -29,6 +29,7 @@ from ..keyvalue import Answer, Connection, DidNotHappen, MayHaveHappened, Mismat
 from .deploy import Deployment
 from .watch import Watch
 from .wheelhouse import wheelhouse
+from .wheels import mutant_names
 
 ROLES = ("client", "peer", "admin")
 POLL_S = 0.1
@@ -72,13 +73,13 @@ class NodeSystem:
     def prepare(self) -> None:
         """Make the wheels before there are hosts: they may not build, or lack the bug."""
         wanted = self.options.mutant
-        known = wheelhouse(mutants=wanted is not None).mutants()
-        if wanted is not None and wanted not in known:
+        if wanted is not None and wanted not in (known := mutant_names()):
             raise BadInput(f"system.options.mutant: no planted bug is called {wanted!r}; "
                            f"{suggestion(wanted, known)}")
+        wheelhouse(mutants=wanted is not None)
 
     async def setup(self, test: Test) -> None:
-        """Install and start the node on all hosts; return when a leader answers."""
+        """Install and start the node on all hosts; return when all of them serve."""
         house = await asyncio.to_thread(wheelhouse, mutants=self.options.mutant is not None)
         self._deployment = node = Deployment(self.options.home, house)
         self._watch = Watch(list(self.members(test)), lambda: self._client(test, 0))
@@ -89,7 +90,7 @@ class NodeSystem:
             await node.start(host)
 
         await on_nodes(test.nodes, bring)
-        await self._await_leader(test)
+        await self._await_serving(test)
 
     async def teardown(self, test: Test) -> None:
         """Stop the node everywhere and remove its data."""
@@ -135,15 +136,25 @@ class NodeSystem:
         ipv4, ipv6 = pools[process % test.concurrency % len(pools)]
         return ipv4 if self.options.ip == 4 else ipv6
 
-    async def _await_leader(self, test: Test) -> None:
-        """Return when a leader answers; say why a node ended instead of starting."""
+    async def _await_serving(self, test: Test) -> None:
+        """Return when every node answers and one of them leads.
+
+        Without one node the others would serve, and a campaign would begin on a cluster that
+        is not what the test says; so a node that ends instead of starting is told.
+        """
+        assert self._watch is not None
         deadline = time.monotonic() + self.options.start_timeout
-        while not await self.primaries(test):
-            for host in test.nodes:
-                await self._check_alive(host)
+        while True:
+            found = await self._watch.statuses()
+            silent = [host for host in test.nodes if host.index + 1 not in found]
+            led = any(status["role"] == "leader" for status in found.values())
+            if led and not silent:
+                return
+            await on_nodes(silent, self._check_alive)
             if time.monotonic() > deadline:
+                who = ", ".join(host.name for host in silent) or "no leader"
                 raise HarnessFailure(
-                    f"no leader within {self.options.start_timeout:g} s of the start "
+                    f"not serving within {self.options.start_timeout:g} s of the start: {who} "
                     "(system.options.start_timeout)"
                 )
             await asyncio.sleep(POLL_S)

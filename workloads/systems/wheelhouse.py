@@ -17,10 +17,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from seatrial.harness.errors import HarnessFailure
+
 from . import wheels
 
 KEPT = 4
-ARCHIVE, MUTANTS = "wheels.tar", "mutants"
+ARCHIVE = "wheels.tar"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,6 @@ class Wheelhouse:
     digest: str
     python: str
     machine: str
-
-    def mutants(self) -> list[str]:
-        """Return the names of the planted bugs that its node holds."""
-        names = self.archive.with_name(MUTANTS)
-        return names.read_text(encoding="ascii").split() if names.exists() else []
 
 
 def cache() -> Path:
@@ -48,28 +45,31 @@ def wheelhouse(*, mutants: bool) -> Wheelhouse:
     """Return the wheelhouse of the code as it is now; make it if there is none."""
     digest = _digest(mutants)
     place = cache() / digest
-    if not (place / ARCHIVE).exists():
-        cache().mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=cache()))
-        try:
-            _fill(part, mutants)
-            _move(part, place)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-        _forget_old()
-    os.utime(place)  # the order of _forget_old
+    try:
+        if not (place / ARCHIVE).exists():
+            _make(place, mutants)
+        os.utime(place)  # the order of _forget_old
+    except OSError as error:
+        raise HarnessFailure(f"{cache()}: can't keep wheels there: {error.strerror}") from error
     python = ".".join(platform.python_version_tuple()[:2])
     return Wheelhouse(place / ARCHIVE, digest, python, platform.machine())
 
 
+def _make(place: Path, mutants: bool) -> None:
+    """Make a wheelhouse beside its place, then rename it."""
+    cache().mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=".part-", dir=cache()))
+    try:
+        _fill(part, mutants)
+        _move(part, place)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    _forget_old()
+
+
 def _fill(folder: Path, mutants: bool) -> None:
     """Make all wheels in ``folder`` and the archive of them."""
-    if mutants:
-        made = [wheels.build_mutants(folder)]
-        names = wheels.mutant_names(made[0])
-        (folder / MUTANTS).write_text("\n".join(names), encoding="ascii")
-    else:
-        made = [wheels.pack_node(folder)]
+    made = [wheels.build_mutants(folder) if mutants else wheels.pack_node(folder)]
     made += [wheels.repack(folder, dist) for dist in wheels.needed()]
     with tarfile.open(folder / ARCHIVE, "w") as archive:
         for path in made:

@@ -19,7 +19,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -33,6 +32,7 @@ NAME = "seatrial"
 SKIPPED = ("__pycache__", "RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 SOURCES = (".py", ".pyi", ".pyx", ".pxd", ".h")
 BUILD_FILES = ("setup.py", "pyproject.toml", "VERSION", "README.md", "LICENSE")
+MUTANT_HEADER = "core/mutant.h"
 BUILD_TIMEOUT_S = 900
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same files give the same wheel
 
@@ -114,7 +114,7 @@ def core_folder() -> Path:
 def source_tree() -> Path | None:
     """Return the root of the source tree that runs here, or that is the current folder."""
     for root in (core_folder().parent, Path.cwd()):
-        if all((root / file).is_file() for file in ("setup.py", "VERSION", "core/mutant.h")):
+        if all((root / file).is_file() for file in ("setup.py", "VERSION", MUTANT_HEADER)):
             return root
     return None
 
@@ -132,7 +132,8 @@ def node_files() -> list[tuple[str, Path]]:
     for pyx in root.glob("*.pyx"):
         built = pyx.with_name(pyx.stem + suffix)
         if not built.exists() or built.stat().st_mtime_ns < pyx.stat().st_mtime_ns:
-            raise HarnessFailure(f"{pyx}: newer than its compiled module; build it first (make)")
+            raise HarnessFailure(f"{pyx}: newer than its compiled module; build it first "
+                                 "(python setup.py build_ext --inplace)")
     return [
         (f"{NAME}/core/{path.relative_to(root)}", path)
         for path in sorted(root.rglob("*"))
@@ -156,10 +157,11 @@ def build_mutants(folder: Path) -> Path:
     """Compile the wheel with planted bugs into ``folder``."""
     root, files = mutant_sources()
     work = folder / "build"
-    for file in files:
+    translated = [path for path in root.glob("build/cython/core/*") if path.is_file()]
+    for file in [*files, *translated]:  # the same C serves both builds, where it is up to date
         copy = work / file.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)
+        shutil.copy2(file, copy)
     for empty in ("ansible", "harness", "workloads", "checker"):
         (work / empty).mkdir()
     command = ["setup.py", "-q", "build_ext", f"-j{os.cpu_count()}", "bdist_wheel", "-d", ".."]
@@ -178,17 +180,12 @@ def build_mutants(folder: Path) -> Path:
     return wheels[0]
 
 
-def mutant_names(wheel: Path) -> list[str]:
-    """Return the planted bugs that a wheel's node says it holds."""
-    with tempfile.TemporaryDirectory(dir=wheel.parent) as site:
-        with zipfile.ZipFile(wheel) as packed:
-            packed.extractall(site)
-        code = f"from {NAME}.core.mutants import NAMES; print(*NAMES)"
-        answer = subprocess.run(
-            [sys.executable, "-S", "-c", code], env={"PYTHONPATH": site}, cwd=site, check=True,
-            capture_output=True, text=True, timeout=60,
-        )
-    return answer.stdout.split()
+def mutant_names() -> list[str]:
+    """Return the planted bugs that such a build would hold, as the node's sources list them."""
+    root, _ = mutant_sources()
+    header = (root / MUTANT_HEADER).read_text(encoding="ascii")
+    found = re.search(r'MUTANT_NAMES[\s\\]+"([a-z,-]+)"', header)
+    return found[1].split(",") if found else []
 
 
 def pack_node(folder: Path) -> Path:
