@@ -95,6 +95,7 @@ class _Check:
         self.skipped = ""                   # why porcupine does not judge
         self.uses_search = engine != "porcupine"
         self.uses_porcupine = engine != "search"
+        self.may_do_without = engine == "auto"
         if engine == "search":
             self.skipped = "not asked for"
         elif not porcupine_engine.available():
@@ -111,9 +112,17 @@ class _Check:
 
     def run(self) -> None:
         """Let the engines judge, at the same time when there are two."""
-        if not self.uses_porcupine:
+        if self.uses_porcupine:
+            try:
+                self._both()
+            except EngineAbsent as error:
+                if not self.uses_search or not self.may_do_without:
+                    raise
+                self.skipped = str(error)
+        if self.uses_search and "search" not in self.judgements:
             self.judgements["search"] = self._search()
-            return
+
+    def _both(self) -> None:
         worker = self.lent or Porcupine(memory_limit_bytes=self.memory)
         try:
             worker.start(self.operations, self.keys, self.initial, self.porcupine_limit_s)

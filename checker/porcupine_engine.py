@@ -29,7 +29,9 @@ from .porcupine_worker import Answer, Hello, Job, receive, send
 ABSENT = "this installation has no porcupine engine: it was built without Go"
 CRASHED_CAS = 5             # a role that only porcupine needs, see porcupine/model.go
 LEAST_MEMORY = 256 << 20    # a Go heap grows by arenas of 64 MB
-OUT_OF_MEMORY = ("out of memory", "cannot allocate memory", "MemoryError")     # Go's and Python's
+# How Go and Python put it, in lower case; a thread's stack may be what finds no memory.
+OUT_OF_MEMORY = ("out of memory", "cannot allocate memory", "memoryerror", "pthread_create failed",
+                 "newosproc", "failed to create new os thread", "resource temporarily unavailable")
 GRACE_S = 2.0               # beyond the time limit, before a worker that doesn't answer is ended
 
 
@@ -136,14 +138,15 @@ class Porcupine:
             "GOTRACEBACK": "none",
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.porcupine_worker", str(self._memory)],
+            [sys.executable, "-c", f"from {__package__}.porcupine_worker import main; main()",
+             str(self._memory)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=env)
         assert self._process.stdout is not None
         self._stdout: Any = self._process.stdout
         hello = receive(self._stdout)
         if not isinstance(hello, Hello):
             self._process.wait()
-            words = _last_line(self._last_words())
+            words = _gist(self._last_words())
             self.close()
             raise EngineAbsent(f"the porcupine worker did not start: {words}")
         self.version = hello.version
@@ -171,13 +174,16 @@ class Porcupine:
         """Why the worker ended before it answered: only running out of memory is expected."""
         code = self._process.wait()
         words = self._last_words()
-        if code == -signal.SIGKILL or any(sign in words for sign in OUT_OF_MEMORY):
+        if code == -signal.SIGKILL or any(
+                sign in words.lower() for sign in OUT_OF_MEMORY):
             return "memory"
-        raise EngineAbsent(f"the porcupine worker ended with {code}: {_last_line(words)}")
+        raise EngineAbsent(f"the porcupine worker ended with {code}: {_gist(words)}")
 
 
-def _last_line(words: str) -> str:
-    return words.splitlines()[-1] if words else "it said nothing"
+def _gist(words: str) -> str:
+    """The line that says why: Go's and Python's come with long traces around it."""
+    lines = words.splitlines() or ["it said nothing"]
+    return next((line for line in lines if line.startswith(("fatal error", "panic"))), lines[-1])
 
 
 def _job(operations: Operations, keys: Sequence[int], initial: int, time_limit_s: float) -> Job:

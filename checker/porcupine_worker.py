@@ -1,4 +1,4 @@
-"""The process that porcupine runs in: ``python -m seatrial.checker.porcupine_worker BYTES``.
+"""The process that porcupine runs in; its argument is a number of bytes.
 
 It limits its own memory, says which porcupine it holds, then judges jobs from standard input
 until that ends. Frames in both directions: u32 length, then msgpack. Answers leave key by key,
@@ -6,14 +6,18 @@ so that what was judged before the process ran out of memory is not lost.
 """
 from __future__ import annotations
 
+import os
 import resource
 import sys
+import threading
 import time
 from typing import IO
 
 import msgspec
 
 MAX_FRAME = (1 << 32) - 1
+LOOK_S = 0.02               # how often memory is looked at
+OUT_OF_MEMORY = b"out of memory\n"
 
 
 class Hello(msgspec.Struct, tag=True):
@@ -71,12 +75,49 @@ def receive(stream: IO[bytes]) -> Frame | None:
     return _decoder.decode(data) if len(data) == size else None
 
 
-def limit_memory(limit: int) -> None:
-    """Allow this process ``limit`` bytes of data beyond what it has now."""
-    with open("/proc/self/statm", encoding="ascii") as statm:       # noqa: PTH123 - no pathlib yet
-        pages = int(statm.read().split()[5])
-    allowed = pages * resource.getpagesize() + limit
-    resource.setrlimit(resource.RLIMIT_DATA, (allowed, allowed))
+def data_bytes() -> int:
+    """Return how much writable memory this process has mapped: what RLIMIT_DATA counts."""
+    with open("/proc/self/statm", "rb") as statm:           # noqa: PTH123 - asked every 20 ms
+        return int(statm.read().split()[5]) * resource.getpagesize()
+
+
+def limit_memory(limit: int) -> int:
+    """Allow ``limit`` bytes of data beyond what this process has now; returns the sum.
+
+    That is watched by ``Watch``. The kernel's limit lies further out, for a process that grows
+    faster than it is watched: a Go runtime that meets it may die in any way.
+    """
+    allowed = data_bytes() + limit
+    wall = allowed + limit // 4 + (256 << 20)
+    resource.setrlimit(resource.RLIMIT_DATA, (wall, wall))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))        # running out is expected: no core files
+    return allowed
+
+
+class Watch:
+    """Ends the process when it holds too much memory, or when whom it works for is gone.
+
+    A context manager around the work.
+    """
+
+    def __init__(self, allowed: int, parent: int) -> None:
+        self._allowed = allowed
+        self._parent = parent
+        self._over = threading.Event()
+
+    def __enter__(self) -> None:
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def _look(self) -> None:
+        while not self._over.wait(LOOK_S):
+            if data_bytes() > self._allowed:
+                os.write(2, OUT_OF_MEMORY)
+                os._exit(1)
+            if os.getppid() != self._parent:
+                os._exit(1)
 
 
 def judge(job: Job, out: IO[bytes]) -> None:
@@ -104,12 +145,10 @@ def main() -> None:
     """Serve until standard input ends."""
     from ._porcupine import version
 
-    limit_memory(int(sys.argv[1]))
+    parent = os.getppid()
+    allowed = limit_memory(int(sys.argv[1]))
     source, out = sys.stdin.buffer, sys.stdout.buffer
     send(out, Hello(version()))
     while isinstance(job := receive(source), Job):
-        judge(job, out)
-
-
-if __name__ == "__main__":
-    main()
+        with Watch(allowed, parent):
+            judge(job, out)

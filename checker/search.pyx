@@ -37,12 +37,20 @@ from seatrial.checker.states cimport state_begins, state_find, state_walk
 
 import numpy as np
 
+
+cdef extern from "Python.h":
+    int check_signals "PyErr_CheckSignals"()
+
+cdef enum:
+    SIGNALS_EVERY_NS = 50_000_000
+
 cdef enum Status:
     OK = 0
     VIOLATION = 1
     OUT_OF_TIME = 2
     OUT_OF_MEMORY = 3
     OUT_OF_EFFORT = 4
+    INTERRUPTED = 5
 
 STATUSES = ("ok", "violation", "time", "memory", "effort")
 
@@ -77,6 +85,7 @@ cdef struct Work:
     size_t config_room
     bint looks_ahead        # drop states that the next read can't grow out of, forget values
     int64_t deadline_ns
+    int64_t signals_ns      # when to look for signals again
     uint64_t effort         # explorations allowed
     uint64_t explored
     uint32_t peak           # largest number of configurations
@@ -88,6 +97,24 @@ cdef int64_t now_ns() noexcept nogil:
     cdef timespec t
     clock_gettime(CLOCK_MONOTONIC, &t)
     return t.tv_sec * 1_000_000_000 + t.tv_nsec
+
+
+cdef int may_go_on(Work* w) noexcept nogil:
+    """OK, or why to stop: asked every now and then, so that ^C and deadlines work."""
+    cdef int64_t now = now_ns()
+    if now > w.deadline_ns:
+        return OUT_OF_TIME
+    if now > w.signals_ns:
+        w.signals_ns = now + SIGNALS_EVERY_NS
+        with gil:
+            if check_signals() < 0:
+                return INTERRUPTED
+    return OK
+
+
+cdef int pass_on() except -1:
+    """Raise what a signal's handler raised: check_signals left it set."""
+    return -1
 
 
 # --- memory -----------------------------------------------------------------------------------
@@ -413,7 +440,7 @@ cdef int explore(Work* w, int returning, int32_t event) noexcept nogil:
     cdef bint hideable = p.role[op] == WRITE or p.role[op] == APPEND
     cdef uint64_t* c
     cdef uint32_t k
-    cdef int i
+    cdef int i, status
     relate_movers(w)
     configs_clear(&w.next)
     configs_clear(&w.open)
@@ -437,8 +464,10 @@ cdef int explore(Work* w, int returning, int32_t event) noexcept nogil:
             w.explored += 1
             if w.explored >= w.effort:
                 return OUT_OF_EFFORT
-            if (w.explored & 1023) == 0 and now_ns() > w.deadline_ns:
-                return OUT_OF_TIME
+            if (w.explored & 1023) == 0:
+                status = may_go_on(w)
+                if status != OK:
+                    return status
             memcpy(w.from_, config_at(&w.open, k), <size_t>w.now.stride * 8)
             for i in range(w.flight.n_movers):
                 if (worth_placing(w, i, w.from_, returning)
@@ -495,8 +524,10 @@ cdef int search_events(Work* w) noexcept nogil:
             take_off(w, op)
             if p.role[op] == READ or p.role[op] == NOT:
                 observe(w, w.flight.readers[w.flight.n_readers - 1])
-        if (i & 4095) == 0 and now_ns() > w.deadline_ns:
-            return OUT_OF_TIME
+        if (i & 4095) == 0:
+            status = may_go_on(w)
+            if status != OK:
+                return status
     return OK
 
 
@@ -681,6 +712,10 @@ cdef class Search:
                 numbers_[1, i] = self.work.event
                 numbers_[2, i] = <int64_t>self.work.explored
                 numbers_[3, i] = self.work.peak
+                if status_[i] == INTERRUPTED:
+                    break
+        if n and status_[i] == INTERRUPTED:
+            pass_on()
         return status, *numbers
 
     def probe(self, int64_t key, int64_t initial, *, bint anywhere=False, bint look_ahead=True,
@@ -700,6 +735,8 @@ cdef class Search:
         with nogil:
             self._choose(key)
             status = search_key(&self.work, memory, &initial, anywhere)
+        if status == INTERRUPTED:
+            pass_on()
         return STATUSES[status], self.work.op, self._values(status)
 
     cdef list _values(self, int status):

@@ -6,7 +6,11 @@ seed. A disagreement prints the seed; ``SEATRIAL_SEED=<it> SEATRIAL_HISTORIES=1`
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,6 +120,23 @@ def test_a_search_that_meets_its_caps_says_which() -> None:
     assert search(hard(30), limit_s=0.0) == "time"
 
 
+def test_a_search_ends_at_a_signal() -> None:
+    class EnoughError(Exception):
+        pass
+
+    def stop(*_: object) -> None:
+        raise EnoughError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(EnoughError):
+            search(hard(42), limit_s=600.0, memory=1 << 40)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
 @needs_porcupine
 def test_porcupine_out_of_memory_leaves_a_key_undecided_and_goes_on() -> None:
     easy = [Call(0, Role.WRITE, 1, None, 0, 1), Call(0, Role.READ, 1, None, 2, 3)]
@@ -136,6 +157,36 @@ def test_porcupine_out_of_time_leaves_a_key_undecided_and_goes_on() -> None:
     with porcupine_engine.Porcupine(memory_limit_bytes=4 << 30) as engine:
         engine.start(from_intervals(rows), [0, 1], NIL, 0.5)
         assert engine.finish().verdicts == ["time", "ok"]
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@needs_porcupine
+def test_a_worker_does_not_outlive_who_started_it() -> None:
+    """A harness that is killed leaves no process behind, even one in the middle of a hard job."""
+    script = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from test_engines import *
+engine = porcupine_engine.Porcupine(memory_limit_bytes=8 << 30)
+engine.start(from_intervals([call.row() for call in hard(42)]), [0], NIL, 600.0)
+engine._sender.join()
+print(engine._process.pid, flush=True)
+os._exit(0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(Path(__file__).parent)], check=True, text=True,
+        stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    pid = int(done.stdout)
+    deadline = time.monotonic() + 30.0
+    while running(pid):
+        assert time.monotonic() < deadline, "the worker still runs"
+        time.sleep(0.01)
 
 
 @needs_porcupine
