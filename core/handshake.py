@@ -140,7 +140,7 @@ class ListenerHandshake:
 
     def _answer(self, hello: Hello) -> bytes:
         self.role = ROLE_NAMES.get(hello.role, "")
-        if self.full:
+        if self.full and self.role != "peer":   # clients must not keep a member out
             raise self._refusal(TOO_MANY)
         if hello.cluster != self.cluster:
             raise self._refusal(WRONG_CLUSTER)

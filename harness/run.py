@@ -137,6 +137,8 @@ class Run:
         assert self.history is not None
         self.history.append(op)
         self.progress.on_event(op)
+        if "phase" in op.value:
+            self.folder.note_fault({"fault": op.f, "time_ns": op.time_ns} | op.value)
 
     # Disturb
 

@@ -11,7 +11,7 @@
           results.json                 the verdict and all numbers (docs/results.md)
           report.html                  self-contained, made from the other files
           nodes/n1/node.log ...        what was fetched from the hosts
-          faults.jsonl                 the fault journals
+          faults.jsonl                 every fault's life, a line a phase
 
 A file appears whole or not at all: it is written beside its place, synced and renamed, so
 that a reader (or a report made later) never meets half a file. The history is the one
@@ -118,7 +118,7 @@ class RunFolder:
 
     @property
     def journal(self) -> Path:
-        """The fault journals of all hosts."""
+        """The life of every fault, a line for each phase as it came."""
         return self.path / "faults.jsonl"
 
     @property
@@ -138,6 +138,11 @@ class RunFolder:
         path = self.path / safe_name(name)
         write_whole(path, data.encode() if isinstance(data, str) else data)
         return path
+
+    def note_fault(self, phase: Any) -> None:
+        """Add a line to the fault journal: there at once, whatever becomes of the run."""
+        with _writing(self.journal), self.journal.open("ab", buffering=0) as file:
+            file.write(msgspec.json.encode(redacted(phase)) + b"\n")
 
     def write_json(self, name: str, value: Any) -> Path:
         """Write a value as indented JSON, without secrets."""

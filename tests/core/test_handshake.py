@@ -53,6 +53,12 @@ def test_holders_of_the_key_come_in(role: str, node: int, size: int) -> None:
     assert (ours.node, ours.protocol, theirs.protocol) == (1, 1, 1)
 
 
+def test_a_member_is_let_in_where_clients_have_taken_all_places() -> None:
+    ours, theirs = connector("peer", node=2), listener(full=True)
+    ours.receive(theirs.receive(ours.receive(theirs.receive(ours.hello()))))
+    assert ours.done
+
+
 def test_what_follows_the_handshake_at_once_is_kept() -> None:
     ours, theirs = connector(), listener()
     answer = theirs.receive(ours.hello())

@@ -1,6 +1,7 @@
 """Whole campaigns on local hosts, as a user starts, stops and kills them."""
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -50,6 +51,9 @@ def test_a_campaign_passes_with_everything_in_its_folder_and_nothing_left(
     assert {"linearizable", "stats", "unhandled-exceptions", "coverage"} <= set(found["checks"])
     folder = (store / "latest").resolve()
     assert all((folder / "nodes" / name / "node.log").stat().st_size for name in ("n1", "n3"))
+    journal = [json.loads(line) for line in (folder / "faults.jsonl").read_text().splitlines()]
+    assert [entry["fault"] for entry in journal if entry["phase"] == "effective"] == [
+        fault["name"] for fault in found["faults"] if fault["effective_ns"] is not None]
     secrets = [path for path in folder.rglob("*") if path.suffix in (".key", ".yml")]
     assert secrets == []
 
