@@ -8,7 +8,8 @@ kind   int8    Role
 a, b   int64   tokens: what was read, written, expected; b only what a CAS put
 inv    int64   position of the invocation
 ret    int64   position of the return; INF when it may take effect at any later time
-row    int64   row of the invocation in the history, and of its completion (done, -1: none)
+row    int64   row of the invocation in the history
+done   int64   row of the completion; NONE when it never ended, or nobody knows how
 ====== ======= =======================================================================
 
 Positions order all events and are all different. A *token* stands for a value: an integer for
@@ -240,8 +241,8 @@ def operations_of(history: History, model: Model, *, cas_fail: str = "drop") -> 
     return Operations(
         key=key[keep].astype(np.int32), kind=kind[keep], a=a[keep], b=b[keep],
         inv=invocation[keep], ret=ret[keep], process=history.process[invocation][keep],
-        row=invocation[keep], done=completion[keep], positions=len(history), keys=keys,
-        values=values)
+        row=invocation[keep], done=np.where(ret == INF, NONE, completion)[keep],
+        positions=len(history), keys=keys, values=values)
 
 
 def _roles(history: History, model: Model, invocation: Ints) -> Ints:

@@ -6,11 +6,14 @@ other without changing sides share a column, and the drawing is as wide as the a
     p0  write 1     |----|              rows 10-12
     p1  write 2           |--|          rows 13-14
     p2  read -> 1                |--|   rows 15-16  <- can't be placed
+
+An operation that had not ended at the moment that matters is drawn open, with ``>``.
 """
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .history import NONE
 from .operations import INF, Operations
 
 MOST = 20           # operations that a drawing shows
@@ -32,10 +35,10 @@ def draw(operations: Operations, marks: Mapping[int, str], *, most: int = MOST) 
         lines.append(f"... {shown.start} earlier operations not drawn")
     for i, process, text in zip(shown, who, what, strict=True):
         start = columns[int(operations.inv[i])]
-        crashed = operations.ret[i] == INF
-        stop = end if crashed else columns[int(operations.ret[i])]
+        pending = operations.ret[i] == INF
+        stop = end if pending else columns[int(operations.ret[i])]
         bar = " " * (STEP * start) + "|" + "-" * (STEP * (stop - start) - 1)
-        bar += ">" if crashed else "|"
+        bar += ">" if pending else "|"
         line = (f"{process:<{max(map(len, who))}}  {text:<{max(map(len, what))}}  "
                 f"{bar:<{STEP * end + 1}}  {_rows(operations, i)}")
         lines.append(f"{line}  <- {marks[i]}" if i in marks else line)
@@ -56,6 +59,6 @@ def _columns(operations: Operations, shown: range) -> dict[int, int]:
 
 
 def _rows(operations: Operations, i: int) -> str:
-    if operations.ret[i] == INF:
+    if operations.done[i] == NONE:
         return f"row {operations.row[i]}, never known to end"
     return f"rows {operations.row[i]}-{operations.done[i]}"

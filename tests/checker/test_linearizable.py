@@ -88,6 +88,12 @@ def test_a_crashed_write_is_drawn_without_an_end() -> None:
     assert "p0  write 1    |----------------->  row 0, never known to end" in result.text
 
 
+def test_a_write_that_ended_after_the_violation_is_drawn_open_with_both_its_rows() -> None:
+    result = check([Call(0, WRITE, 1, None, 0, 1), Call(0, WRITE, 2, None, 2, 20),
+                    Call(1, READ, 2, None, 4, 5), Call(1, READ, 1, None, 6, 7)])
+    assert "p0  write 2          |----------->  rows 2-7\n" in result.text
+
+
 def test_a_value_that_nobody_wrote_needs_no_further_proof() -> None:
     result = check([Call(0, WRITE, 1, None, 0, 1), Call(1, READ, 5, None, 2, 3)], initial=0)
     assert result.text == text("""
