@@ -11,6 +11,7 @@ from seatrial.core.recovery import list_segments, recover
 from seatrial.core.segment import encode_segment_header
 from seatrial.core.wal import Wal
 
+from .nodes import until
 from .wal_tools import SEGMENT, frames, group, record, reopen, write_groups
 
 
@@ -222,8 +223,10 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_closing_leaves_no_descriptor_and_no_thread_behind(tmp_path: Path) -> None:
-    folders = Path("/proc/self/fd"), Path("/proc/self/task")
-    before = [len(list(folder.iterdir())) for folder in folders]
+    def held() -> list[int]:
+        return [len(list(Path("/proc/self", name).iterdir())) for name in ("fd", "task")]
+
+    before = held()
     for _ in range(3):
         write_groups(tmp_path, [(1, 0, b"")])
-    assert [len(list(folder.iterdir())) for folder in folders] == before
+    until("a joined thread leaves /proc a moment later", lambda: held() == before)
