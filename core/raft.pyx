@@ -194,10 +194,14 @@ cdef class Raft:
 
     cdef int _become_follower(self, uint64_t term, uint32_t leader,
                               uint64_t now_ns) except -1 nogil:
+        """Follow ``leader`` (0: nobody yet). Who stood for election or waited to do so goes on
+        waiting as long as before: a later term alone is no reason (paper, 5.2), or candidates
+        that can't win would keep the one that could from its turn for ever."""
         cdef int i
         must(term >= self.term, b"term goes back", term, self.term)
         if self.role == LEADER:
             self._orphan_waiters()
+            self._reset_election_timer(now_ns)
         if term > self.term:
             self.term = term
             self.vote = 0
@@ -209,13 +213,13 @@ cdef class Raft:
         self.verified = 0
         self.acked = 0
         self.ack_owed = False
-        self._reset_election_timer(now_ns)
         return 0
 
     cdef int _campaign(self, uint64_t now_ns) except -1 nogil:
         """Ask for votes in the next term; our own counts once it is durable."""
         cdef int i
         self._become_follower(self.term + 1, 0, now_ns)
+        self._reset_election_timer(now_ns)
         self.role = CANDIDATE
         self.vote = self.node
         self.elections += 1

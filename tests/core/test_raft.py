@@ -321,6 +321,38 @@ def test_a_leader_with_a_quorum_stays() -> None:
     assert node.status["term"] == term
 
 
+def test_candidates_that_can_not_win_do_not_keep_the_one_that_could_from_its_turn() -> None:
+    """Raft paper, 5.2: only a leader's word and a vote that is granted make a node wait anew.
+    Found when three nodes of five stayed without a leader for as long as they were cut off."""
+    node = Node(term=3, log=(1, 3))
+    turn = node.replica.deadline_ns()
+    for term, candidate in enumerate((2, 3) * 10, start=4):
+        node.now = turn * (term - 3) // 21
+        node.receive("vote", candidate, term, index=1, log_term=3)
+        assert node.last("vote-reply")["flags"] == 0
+    assert node.replica.deadline_ns() == turn
+    node.time_out()
+    assert node.status["role"] == "candidate"
+
+
+def test_a_vote_that_is_granted_makes_a_node_wait_anew() -> None:
+    node = Node(term=3, log=(1, 3))
+    node.now = node.replica.deadline_ns() - 1
+    node.receive("vote", 2, 4, index=2, log_term=3)
+    assert node.replica.deadline_ns() > node.now + 100 * MS - 1
+
+
+def test_a_deposed_leader_waits_before_it_stands_again() -> None:
+    node = Node()
+    term = node.lead()
+    for _ in range(15):
+        node.time_out()
+        node.receive("heartbeat-reply", 3, term, round=0)
+    node.receive("vote", 2, term + 1)
+    assert node.status["role"] == "follower"
+    assert node.replica.deadline_ns() >= node.now + 100 * MS
+
+
 def test_a_stale_leader_is_told_the_newer_term() -> None:
     node = Node(term=7)
     node.receive("heartbeat", 2, 3)
