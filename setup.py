@@ -4,7 +4,7 @@ Static metadata lives in pyproject.toml; this file holds only what needs code: t
 mapping, the Cython extensions, the optional Go archive (porcupine), and the second kind
 of wheel, built with SEATRIAL_MUTANTS=1, that carries the planted bugs.
 
-Environment: SEATRIAL_DEBUG=1 (bounds, overflow, line tracing), SEATRIAL_SANITIZE=1
+Environment: SEATRIAL_DEBUG=1 (line tracing, no optimisation), SEATRIAL_SANITIZE=1
 (ASan and UBSan), SEATRIAL_MUTANTS=1 (planted bugs; version says ``+mutants``),
 SEATRIAL_ANNOTATE=1 (Cython's HTML annotation beside the C), SEATRIAL_GO=none (do without
 Go, and so without porcupine, even where there is one).
@@ -35,10 +35,11 @@ def flag(name: str) -> bool:
 DEBUG, SANITIZE, MUTANTS = flag("DEBUG"), flag("SANITIZE"), flag("MUTANTS")
 # boundscheck and wraparound stay on: with wraparound off, ``some_list[-1]`` reads
 # before the list and crashes. Kernels over C pointers turn them off one by one.
+# overflowcheck stays off: it takes the arithmetic of pointers for that of integers and
+# cuts them to 32 bits. SANITIZE finds overflow.
 DIRECTIVES = {
     "language_level": 3,
     "embedsignature": True,
-    "overflowcheck": DEBUG,
     "linetrace": DEBUG,
 }
 CFLAGS = ["-O0", "-g3"] if DEBUG else ["-O2", "-g1", "-fno-omit-frame-pointer"]
