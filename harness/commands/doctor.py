@@ -5,6 +5,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from seatrial.checker import porcupine_engine
+
 from ..errors import HarnessFailure
 from ..hosts.doctor import examine_local
 
@@ -22,5 +24,7 @@ def command(world: str) -> None:
         table.add_row("[green]ok[/]" if row.ok else "[red]no[/]", row.what, row.found,
                       row.feature, row.remedy)
     Console(markup=True, highlight=False).print(table)
+    click.echo("second engine: porcupine is built in" if porcupine_engine.available() else
+               f"second engine: {porcupine_engine.ABSENT} (install golang-go, install again)")
     if missing := [row.what for row in findings if not row.ok]:
         raise HarnessFailure(f"--on {world}: not everything works here: {', '.join(missing)}")
