@@ -76,11 +76,11 @@ def make_root(root: Path, *, sudo: bool) -> None:
 
 
 def add_user(root: Path) -> None:
-    """Make the user ``sailor``, who may become root without a password."""
+    """Make the user ``plain``, who may become root without a password."""
     inside = ["chroot", str(root)]
-    if subprocess.run([*inside, "id", "sailor"], check=False, capture_output=True).returncode:
-        subprocess.run([*inside, "useradd", "--create-home", "sailor"], check=True)
-    (root / "etc/sudoers.d/sailor").write_text("sailor ALL=(ALL) NOPASSWD: ALL\n")
+    if subprocess.run([*inside, "id", "plain"], check=False, capture_output=True).returncode:
+        subprocess.run([*inside, "useradd", "--create-home", "plain"], check=True)
+    (root / "etc/sudoers.d/plain").write_text("plain ALL=(ALL) NOPASSWD: ALL\n")
 
 
 def clone_into(folder: Path) -> None:
@@ -117,20 +117,20 @@ def main() -> int:
     root = (args.root or Path(tempfile.mkdtemp(prefix="seatrial-bare-"))).resolve()
     try:
         make_root(root, sudo=args.user)
-        home = "/home/sailor" if args.user else "/root"
+        home = "/home/plain" if args.user else "/root"
         if args.user:
             add_user(root)
         clone = root / home[1:] / "seatrial"
         clone_into(clone)
         if args.user:
-            subprocess.run(["chroot", str(root), "chown", "-R", "sailor:sailor",
+            subprocess.run(["chroot", str(root), "chown", "-R", "plain:plain",
                             f"{home}/seatrial"], check=True)
         environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                        "HOME": home, "LANG": "C.UTF-8"}
         environment |= {k: v for k, v in os.environ.items() if k.startswith(KEPT)}
         group = f"seatrial-bare-{os.getpid()}"
         shown = os.environ.get("PIP_FIND_LINKS", "")
-        become = ["setpriv", "--reuid=sailor", "--regid=sailor", "--init-groups"]
+        become = ["setpriv", "--reuid=plain", "--regid=plain", "--init-groups"]
         inside = ["unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child",
                   "sh", "-c", ENTER, "sh", str(root), shown if Path(shown).is_dir() else "", group,
                   *(become if args.user else []),
