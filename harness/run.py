@@ -12,18 +12,22 @@
 Whatever breaks, every later step that still makes sense is done: hosts are healed, logs are
 fetched, and what the history holds is judged. A violation stays one when the run broke after
 it. ^C once ends phase 1 to 3 early and goes on from there; ^C twice ends at once and leaves
-the faults' journal on the hosts for ``seatrial heal``.
+the faults' journal on the hosts for ``seatrial heal``. Before phase 1 and while checks judge,
+when there is nothing to heal, the first ^C ends the run.
 """
 from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
+from typing import Any, TypeVar, cast
 
 from seatrial.checker import CheckerError, CheckResult, History, Verdict
 from seatrial.checker.history import metadata
@@ -46,6 +50,8 @@ from .scheduler import Scheduler
 from .store import RunFolder, Store
 from .test import Test
 
+T = TypeVar("T")
+INSTALLING, CHECKING = "installing", "checking"
 FINAL_LIMIT_S = 60.0     # final reads give up after so long; coverage tells which keys lack one
 
 
@@ -68,6 +74,33 @@ def told(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__
+
+
+async def in_background(function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function in a thread that, unlike asyncio's own, nobody waits for at the end:
+    a run that is interrupted does not last as long as its checks would."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: Exception | None) -> None:
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(cast(T, result))
+
+    def body() -> None:
+        result, failure = None, None
+        try:
+            result = function(*arguments)
+        except Exception as error:
+            failure = error
+        with suppress(RuntimeError):     # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=body, name=function.__name__, daemon=True).start()
+    return await future
 
 
 class Run:
@@ -108,10 +141,7 @@ class Run:
                     await self._attempt(self._tear_down)
                 return self._conclude()
             except asyncio.CancelledError:
-                raise HarnessFailure(
-                    "interrupted twice: faults may still be in force on the hosts; undo them "
-                    f"with 'seatrial heal'. What was recorded is in {self.folder.path}"
-                ) from None
+                raise HarnessFailure(self._how_interrupted()) from None
 
     async def _attempt(self, step: Callable[[], Awaitable[None]]) -> None:
         """Do a step; if it breaks, remember the first reason and let the next step go on."""
@@ -124,13 +154,20 @@ class Run:
             self.error = self.error or f"internal error: {type(error).__name__}: {error}"
 
     def _interrupt(self, task: asyncio.Task[Done]) -> None:
-        """^C: first end the run early, then end at once."""
+        """^C: first end the phases early, then end at once."""
         self.interrupts += 1
-        if self.interrupts > 1 or self.scheduler is None:
+        if self.interrupts > 1 or self.progress.phase in (INSTALLING, CHECKING):
             task.cancel()
-        else:
-            self.progress.set_phase("stopping")
+        elif self.scheduler is not None:
             self.scheduler.stop()
+
+    def _how_interrupted(self) -> str:
+        """Return what to know after a run that was ended at once."""
+        recorded = f"what was recorded is in {self.folder.path}"
+        if self.hosts_may_be_hurt:
+            return ("interrupted twice: faults may still be in force on the hosts; undo them with "
+                    f"'seatrial heal'; {recorded}")
+        return f"interrupted while {self.progress.phase}; {recorded}"
 
     def record(self, op: Op) -> None:
         """Take an event that does not come from the scheduler: a fault's life, a leader."""
@@ -145,7 +182,7 @@ class Run:
     async def _disturb(self) -> None:
         """Set everything up and do the three phases."""
         test = self.test
-        self.progress.set_phase("installing")
+        self.progress.set_phase(INSTALLING)
         await test.system.setup(test)
         test = self.test = replace(test, origin_ns=time.monotonic_ns())  # now the run begins
         self.history = HistoryWriter(self.folder.history, metadata(test.seed, test.options))
@@ -200,6 +237,7 @@ class Run:
         for host in await self.faults.nemesis.teardown(self.test):
             if host.error:
                 raise HarnessFailure(f"{host.host}: not healed: {host.error}")
+        self.hosts_may_be_hurt = False
 
     async def _fetch_logs(self) -> None:
         async def fetch(host: Host) -> None:
@@ -223,10 +261,10 @@ class Run:
         """Let the checks say what the history shows."""
         if self.history is None:
             return
-        self.progress.set_phase("checking")
+        self.progress.set_phase(CHECKING)
         try:
             self.judged = History.read(self.folder.history)
-            self.checks = await asyncio.to_thread(self._checks, self.judged)
+            self.checks = await in_background(self._checks, self.judged)
         except CheckerError as error:
             raise HarnessFailure(f"the history can't be judged: {error}") from error
 

@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -206,24 +207,67 @@ def test_a_violation_keeps_the_system_up_only_when_asked(tmp_path: Path) -> None
 def test_interrupted_once_a_run_heals_judges_and_says_so(tmp_path: Path) -> None:
     pressed: list[int] = []
 
-    def press() -> None:
+    def press_once() -> None:
         if not pressed:
             pressed.append(1)
-            os.kill(os.getpid(), signal.SIGINT)
+            press()
 
-    run = a_run(tmp_path, workload=PretendedWorkload(on_invoke=press), extra="time_limit: 600\n")
+    workload = PretendedWorkload(on_invoke=press_once)
+    run = a_run(tmp_path, workload=workload, extra="time_limit: 600\n")
     done = live(run)
     assert (done.verdict, done.exit_code) == ("no-coverage", 3)
     assert results(run)["checks"]["interrupted"]["summary"] == "the run was ended by ^C"
     assert (run.folder.nodes / "n1" / "it.log").exists()
 
 
-def test_interrupted_twice_a_run_ends_at_once(tmp_path: Path) -> None:
-    def press() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+def press() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
 
+
+def test_interrupted_before_there_is_anything_to_heal_a_run_ends_at_once(tmp_path: Path) -> None:
+    class Slow(PretendedSystem):
+        async def setup(self, test: Any) -> None:
+            press()
+            await asyncio.sleep(600)
+
+    with pytest.raises(HarnessFailure, match=r"^interrupted while installing; what was recorded"):
+        live(a_run(tmp_path, Slow()))
+
+
+def test_interrupted_while_its_checks_judge_a_run_does_not_wait_for_them(tmp_path: Path) -> None:
+    judging = threading.Event()
+
+    class Slow(PretendedWorkload):
+        def check(self, test: Any, history: History) -> list[CheckResult]:
+            press()
+            judging.wait()
+            return []
+
+    run = a_run(tmp_path, workload=Slow())
+    try:
+        with pytest.raises(HarnessFailure, match=r"^interrupted while checking; what was recorded"):
+            live(run)
+    finally:
+        judging.set()
+    assert (run.folder.nodes / "n1" / "it.log").exists()
+
+
+def test_a_watch_over_leaders_that_breaks_is_a_failure_of_the_harness(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Odd(PretendedSystem):
+        async def leaders(self, test: Any) -> list[tuple[int, Host]]:
+            raise KeyError("term")
+
+    done = live(a_run(tmp_path, Odd()))
+    assert (done.verdict, done.summary) == ("harness-failure", "internal error: KeyError: 'term'")
+    assert "KeyError" in capsys.readouterr().err
+
+
+def test_interrupted_twice_a_run_ends_at_once(tmp_path: Path) -> None:
     system = PretendedSystem()
     run = a_run(tmp_path, system, PretendedWorkload(on_invoke=press), extra="time_limit: 600\n")
+    run.hosts_may_be_hurt = True
     with pytest.raises(HarnessFailure, match=r"interrupted twice.*seatrial heal"):
         live(run)
     assert system.done == ["setup"]

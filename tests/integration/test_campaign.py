@@ -67,7 +67,7 @@ def test_the_same_runs_over_ipv6(file: Path, store: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["planted-bug", "planted-stale-reads", "planted-double-apply"])
 def test_a_planted_bug_is_found_with_a_readable_counterexample(name: str, store: Path) -> None:
-    ended = seatrial("run", EXAMPLES / f"{name}.yml", "--store", store)
+    ended = seatrial("run", EXAMPLES / f"{name}.yml", "--time-limit", "20", "--store", store)
     assert ended.code == 1, ended.err + ended.out
     assert ended.out.startswith("verdict: violation (not linearizable: key r")
     found = results(store)["checks"]["linearizable"]
