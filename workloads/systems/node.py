@@ -33,6 +33,7 @@ from .wheels import mutant_names
 
 ROLES = ("client", "peer", "admin")
 POLL_S = 0.1
+PATIENCE = 0.95  # of op_timeout: the client, who knows what it sent, says how it ended
 
 
 class NodeOptions(Section):
@@ -163,7 +164,7 @@ class NodeSystem:
         """Raise the node's own last line if its process has ended."""
         node = self.deployment
         if not await node.pids(host):
-            raise HarnessFailure(f"{host.name}: the node ended at once: "
+            raise HarnessFailure(f"{host.name}: the node ended: "
                                  f"{await node.last_words(host)}")
 
     @property
@@ -217,7 +218,8 @@ class NodeSystem:
         """Return a client that connects when it is first used."""
         return Client(
             self.members(test), cluster=self.cluster, key=self.keys["client"], prefer=prefer,
-            local_addr=self._local_address(test, process), timeout_s=test.op_timeout_ns / 1e9,
+            local_addr=self._local_address(test, process),
+            timeout_s=PATIENCE * test.op_timeout_ns / 1e9,
         )
 
 
