@@ -76,7 +76,8 @@ class Session:
         timeout_s: float,
     ) -> tuple[int, bytes]:
         """Run one command; its output goes to ``stdout``. Return exit code and stderr."""
-        line = command_line(argv)
+        first = stdin.read(CHUNK)
+        line = command_line(argv, stdin=bool(first))
         deadline = time.monotonic() + timeout_s
         # paramiko waits without limit in places (exec's answer, a full socket). A host that
         # stands still there costs the whole connection, a little after the command's time.
@@ -90,7 +91,7 @@ class Session:
                 except (paramiko.SSHException, OSError, EOFError) as error:
                     raise Lost(f"{self.target.where}: '{shorten(argv)}' was not started "
                                f"({_reason(error)})", started=True) from error
-                with _fed(channel, stdin):
+                with _fed(channel, first, stdin):
                     stderr = _drain(channel, stdout, deadline)
                     if stderr is None or not channel.status_event.wait(
                             max(0.0, deadline - time.monotonic())):
@@ -123,10 +124,18 @@ def _channel(
 
 
 @contextmanager
-def _fed(channel: paramiko.Channel, stdin: BinaryIO) -> Iterator[None]:
+def _fed(channel: paramiko.Channel, first: bytes, stdin: BinaryIO) -> Iterator[None]:
     """Send stdin to the command; a long one by a thread, beside the with block that drains
-    the outputs, because either may block the other."""
-    first = stdin.read(CHUNK)
+    the outputs, because either may block the other.
+
+    Nothing to send: nothing is sent. An end-of-file that crosses the end of a quick command
+    reaches sshd after the channel is gone, which it punishes by ending the whole connection
+    (paramiko sends it outside of the lock under which it answers a close). A command that
+    reads its input to the end can't end before it came.
+    """
+    if not first:
+        yield
+        return
     if len(first) < CHUNK:
         _feed(channel, first, stdin)
         yield

@@ -117,6 +117,18 @@ def test_more_commands_than_channels_wait_their_turn(connect: Any) -> None:
     assert 1 <= int(sessions) <= 2 * MAX_SESSIONS  # those of the shared host count too
 
 
+def test_thousands_of_quick_commands_cost_no_connection(connect: Any) -> None:
+    """An end-of-file sent as a command ends would make sshd drop the connection."""
+    host = connect()
+
+    async def many() -> None:
+        for _ in range(40):
+            await asyncio.gather(*(host.run(["true"]) for _ in range(60)))
+
+    asyncio.run(many())
+    assert asyncio.run(host.run(["cat"])).stdout == "", "a command without stdin meets its end"
+
+
 def test_commands_that_never_end_keep_others_waiting_only_so_long(connect: Any) -> None:
     host = connect()
     host._threads = ThreadPoolExecutor(MAX_SESSIONS * MAX_CHANNELS + 1)
