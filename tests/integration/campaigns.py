@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +54,11 @@ class Ended:
         return lines[0]
 
 
-def seatrial(*arguments: str | Path, **options: Any) -> Ended:
-    """Run a command to its end."""
-    done = subprocess.run([*COMMAND, *map(str, arguments)], env=ENVIRONMENT, capture_output=True,
-                          text=True, check=False, timeout=PATIENCE_S * 2, **options)
+def seatrial(*arguments: str | Path, before: Sequence[str] = (), **options: Any) -> Ended:
+    """Run a command to its end. ``before``: a command that becomes it."""
+    done = subprocess.run([*before, *COMMAND, *map(str, arguments)], env=ENVIRONMENT,
+                          capture_output=True, text=True, check=False, timeout=PATIENCE_S * 2,
+                          **options)
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
