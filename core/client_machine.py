@@ -16,7 +16,7 @@ a time; writes in parallel take as many sessions. After ``Unknown`` the session 
 again, so that a copy that arrives late meets a sequence nobody reuses. Sequences are not
 reused after a refusal either: the cluster may have kept the refusal as the answer to it.
 
-A node is taken for dead when it owes an answer, and neither answers nor pongs for a second.
+A node is taken for dead when it owes an answer, and neither answers nor pongs for half a second.
 """
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from seatrial.core.errors import (
 
 MS = 1_000_000
 RETRY_NS = 30 * MS              # between attempts that were refused
-PING_NS = 500 * MS              # of silence while an answer is owed, then a ping
-DEAD_NS = 500 * MS              # of silence after the ping, then the connection is given up
+PING_NS = 250 * MS              # of silence while an answer is owed, then a ping
+DEAD_NS = 250 * MS              # of silence after the ping, then the connection is given up
 REDIAL_NS = 100 * MS            # after the first failure to connect; doubles each time
 MAX_REDIAL_NS = 800 * MS
 REDIRECTS = 3                   # followed at once before an operation waits

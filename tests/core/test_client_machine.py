@@ -650,10 +650,10 @@ def test_after_an_answer_that_never_came_the_next_operation_asks_another_node(ki
 
 def test_an_operation_for_one_node_alone_turns_nobody_elsewhere() -> None:
     script = Script()
-    script.start("read", limit_ms=400, node=1)
+    script.start("read", limit_ms=200, node=1)
     script.effects()
     script.connect(1)
     script.only()
-    script.wait(400 * MS)
+    script.wait(200 * MS)
     script.start("read")
     assert script.only().node == 1
