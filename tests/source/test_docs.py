@@ -6,8 +6,10 @@ import importlib
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -126,12 +128,29 @@ def test_every_fault_is_documented(root: Path) -> None:
     assert rows == [(name, kind.cls) for name, kind in CATALOGUE.items()]
 
 
-def test_every_setting_of_the_node_is_documented(root: Path) -> None:
-    text = (root / "docs/operations.md").read_text(encoding="utf-8")
+def as_written(default: Any) -> str:
+    """Return a setting's default as a table shows it."""
+    if default is msgspec.NODEFAULT:
+        return ""
+    if default is None:
+        return "none"
+    if isinstance(default, int) and default >= 10_000:
+        for size, unit in ((1 << 20, "MiB"), (1 << 10, "KiB")):
+            if default % size == 0:
+                return f"{default // size} {unit}"
+        return f"{default:,}"
+    return str(default)
+
+
+def test_every_setting_of_the_node_is_documented_with_its_default(root: Path) -> None:
+    text = (root / "docs/operations.md").read_text(encoding="utf-8").split("\n## Commands")[0]
     parts = {"log": Log, "limits": Limits, "wal": WalSettings}
-    names = [name for name in NodeConfig.__struct_fields__ if name not in {*parts, "mutant"}]
-    names += [f"{part}.{name}" for part, kind in parts.items() for name in kind.__struct_fields__]
-    assert [name for name in names if f"| `{name}` |" not in text] == []
+    settings = {field.name: field.default for field in msgspec.structs.fields(NodeConfig)
+                if field.name not in {*parts, "mutant"}}
+    settings |= {f"{part}.{field.name}": field.default for part, kind in parts.items()
+                 for field in msgspec.structs.fields(kind)}
+    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| ([^|]*?) ?\|", text, re.M))
+    assert rows == {name: as_written(default) for name, default in settings.items()}
 
 
 def test_every_key_of_a_test_file_is_documented(root: Path) -> None:
