@@ -337,6 +337,8 @@ def main() -> None:
     parser.add_argument("--set", default="{}", help="YAML: changes to the nodes' configuration")
     parser.add_argument("--dry", action="store_true", help="print, but write no results")
     options = parser.parse_args()
+    if options.folder is not None and not options.folder.is_dir():
+        parser.error(f"--folder {options.folder}: expected an existing folder")
     settings = yaml.safe_load(options.set)
     rows = []
     with tempfile.TemporaryDirectory(prefix="seatrial-bench", dir=options.folder) as name:
