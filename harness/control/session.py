@@ -30,6 +30,7 @@ CHUNK = 1 << 16
 KEEPALIVE_S = 15
 RETRY_S = 0.02
 GRACE_S = 3.0
+LOOK_AGAIN_S = 0.2  # paramiko's signal that there is output gets lost at times (_drain)
 KILLED = 128
 """Exit code of a command that a signal ended: SSH tells which one, paramiko does not."""
 
@@ -161,14 +162,21 @@ def _feed(channel: paramiko.Channel, data: bytes, rest: BinaryIO) -> None:
 def _drain(
     channel: paramiko.Channel, stdout: Callable[[bytes], object], deadline: float,
 ) -> bytes | None:
-    """Read both outputs to their end; return stderr, or None when time was over first."""
+    """Read both outputs to their end; return stderr, or None when time was over first.
+
+    Both outputs share one pipe that says "look here", and paramiko sets and clears it for each
+    under a different lock: when one output runs dry just as the other gets its first byte, the
+    signal is cleared and the byte stays. So buffers are looked at now and then without one.
+    """
     stderr = bytearray()
     poller = select.poll()
     poller.register(channel.fileno(), select.POLLIN)
     ended = False
     while not ended:
-        if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
             return None
+        poller.poll(min(left_s, LOOK_AGAIN_S) * 1000)
         ended = bool(channel.eof_received or channel.closed)  # before reading: nothing comes after
         while channel.recv_ready():
             stdout(channel.recv(CHUNK))

@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,6 +20,7 @@ from fabric import Connection
 
 from seatrial.harness.control import SshHost, Target, on_nodes
 from seatrial.harness.control.pool import MAX_CHANNELS, MAX_SESSIONS
+from seatrial.harness.control.session import _drain
 from seatrial.harness.errors import BadInput, HarnessFailure
 from seatrial.harness.hosts import LocalWorld, kernel
 from seatrial.harness.hosts.keys import CLIENT_KEY, KNOWN_HOSTS
@@ -79,6 +81,35 @@ def test_much_output_on_both_streams_arrives_whole(world: LocalWorld) -> None:
     result = run(world.hosts[0], "python3", "-c", program)
     assert result.stdout.count("\n") == result.stderr.count("\n") == 60000
     assert result.stdout.endswith("x\n")
+
+
+def test_output_is_read_also_when_its_signal_got_lost() -> None:
+    """As in paramiko, where a byte may lie in a buffer while the pipe that says so is empty."""
+
+    class Quiet:
+        eof_received = closed = False
+        waiting = b"late"
+
+        def fileno(self) -> int:
+            return never
+
+        def recv_ready(self) -> bool:
+            return False
+
+        def recv_stderr_ready(self) -> bool:
+            return bool(self.waiting)
+
+        def recv_stderr(self, size: int) -> bytes:
+            data, self.waiting, self.eof_received = self.waiting, b"", True
+            return data
+
+    never, writer = os.pipe()
+    try:
+        channel: Any = Quiet()
+        assert _drain(channel, bytes, time.monotonic() + 60) == b"late"
+    finally:
+        os.close(never)
+        os.close(writer)
 
 
 def test_a_long_stdin_goes_through_a_command_that_answers_as_much(world: LocalWorld) -> None:
