@@ -67,7 +67,11 @@ def test_the_same_runs_over_ipv6(file: Path, store: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["planted-bug", "planted-stale-reads", "planted-double-apply"])
 def test_a_planted_bug_is_found_with_a_readable_counterexample(name: str, store: Path) -> None:
-    ended = seatrial("run", EXAMPLES / f"{name}.yml", "--time-limit", "20", "--store", store)
+    for seed in (1, 2, 3):      # real time decides too: one short campaign may miss it
+        ended = seatrial("run", EXAMPLES / f"{name}.yml", "--time-limit", "20", "--seed", seed,
+                         "--store", store)
+        if ended.code == 1:
+            break
     assert ended.code == 1, ended.err + ended.out
     assert ended.out.startswith("verdict: violation (not linearizable: key r")
     found = results(store)["checks"]["linearizable"]
