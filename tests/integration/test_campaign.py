@@ -68,7 +68,7 @@ def test_the_same_runs_over_ipv6(file: Path, store: Path) -> None:
 @pytest.mark.parametrize("name", ["planted-bug", "planted-stale-reads", "planted-double-apply"])
 def test_a_planted_bug_is_found_with_a_readable_counterexample(name: str, store: Path) -> None:
     for seed in (1, 2, 3):      # real time decides too: one short campaign may miss it
-        ended = seatrial("run", EXAMPLES / f"{name}.yml", "--time-limit", "20", "--seed", seed,
+        ended = seatrial("run", EXAMPLES / f"{name}.yml", "--time-limit", "20", "--seed", str(seed),
                          "--store", store)
         if ended.code == 1:
             break
