@@ -1,6 +1,7 @@
 """The write-ahead log's format: segments, frames, and what makes one valid.
 
-A segment is a file of fixed size, zero-filled (or recycled) before its first use:
+A segment is a file of fixed size, zero-filled before its first use (or, once logs are
+compacted, a recycled one: the salt is for that):
 
 ====== ============ ==================================================================
 offset field        of the 64-byte segment header (little-endian, as everything here)

@@ -60,11 +60,6 @@ class Test:
         return int(self.spec.op_timeout * SECOND_NS)
 
     @property
-    def time_limit_ns(self) -> int:
-        """How long clients and faults work, before healing and final reads."""
-        return int(self.spec.time_limit * SECOND_NS)
-
-    @property
     def options(self) -> Mapping[str, Any]:
         """The whole test file as plain values, as it goes to the store."""
         return {**self.spec.model_dump(mode="json"), "seed": self.seed}

@@ -98,12 +98,6 @@ def one_way(nodes: Sequence[str], rng: Rng) -> dict[str, frozenset[str]]:
     return dict.fromkeys(shuffled[size:], few)
 
 
-def invert(nodes: Sequence[str], grudge: Grudge) -> dict[str, frozenset[str]]:
-    """Return who hears whom: for every node the others that it doesn't drop."""
-    everybody = frozenset(nodes)
-    return {n: everybody - {n} - grudge.get(n, frozenset()) for n in nodes}
-
-
 def union(grudges: Iterable[Grudge]) -> dict[str, frozenset[str]]:
     """Return the grudge of several partitions in force at once."""
     result: dict[str, frozenset[str]] = {}

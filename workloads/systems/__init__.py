@@ -1,1 +1,1 @@
-"""To be described."""
+"""Systems under test: how each is installed on hosts, started, stopped and asked."""
