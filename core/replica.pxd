@@ -24,6 +24,14 @@ cdef cppclass Read:         # a linearizable read on its way
     uint64_t index          # and this must be applied
     string key
 
+cdef struct GroupWrite:     # what a node writes and syncs at once
+    uint64_t seq
+    uint64_t term
+    uint64_t vote
+    uint32_t count
+    const char* records
+    size_t size
+
 cdef class Replica:
     cdef readonly Raft raft
     cdef readonly KeyValue kv
@@ -48,3 +56,10 @@ cdef class Replica:
     cdef int _apply(self) except -1 nogil
     cdef int _serve_reads(self) except -1 nogil
     cdef int _tell_orphans(self) except -1 nogil
+
+    # What the shell's methods do, for C callers: without Python objects.
+    cdef int feed_peer(self, uint32_t peer, const char* p, size_t size,
+                       uint64_t now_ns) except -1 nogil
+    cdef int feed_client(self, uint32_t connection, const char* p, size_t size) except -1 nogil
+    cdef int settle(self, uint64_t now_ns) except -1 nogil
+    cdef bint next_write(self, GroupWrite* w) except -1

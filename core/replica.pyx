@@ -155,51 +155,50 @@ cdef class Replica:
 
     def receive_peer(self, uint32_t peer, bytes data, uint64_t now_ns) -> None:
         """Take bytes of a member's connection. Raises ProtocolError: close that connection."""
+        self.feed_peer(peer, PyBytes_AS_STRING(data), len(data), now_ns)
+
+    cdef int feed_peer(self, uint32_t peer, const char* p, size_t size,
+                       uint64_t now_ns) except -1 nogil:
+        """``receive_peer`` for C callers."""
         cdef int place = self.raft._peer(peer)
         cdef Buffer* b
-        cdef const char* p = PyBytes_AS_STRING(data)
-        cdef size_t size = len(data), at = 0
+        cdef size_t at = 0
         cdef Py_ssize_t n
         must(place >= 0, b"bytes of a stranger", peer)
         b = &self.inputs[place]
-        with nogil:
-            if buffer_size(b):
-                buffer_append(b, p, size)
-                p = b.data + b.start
-                size = buffer_size(b)
-            while True:
-                n = next_frame(p + at, size - at)
-                if n == 0:
-                    break
-                self.raft.step(peer, p + at, now_ns)
-                at += n
-            if buffer_size(b):
-                buffer_consume(b, at)
-            else:
-                buffer_append(b, p + at, size - at)
+        if buffer_size(b):
+            buffer_append(b, p, size)
+            p = b.data + b.start
+            size = buffer_size(b)
+        while True:
+            n = next_frame(p + at, size - at)
+            if n == 0:
+                break
+            self.raft.step(peer, p + at, now_ns)
+            at += n
+        return leave_rest(b, p, at, size)
 
     def receive_client(self, uint32_t connection, bytes data, uint64_t now_ns) -> None:
         """Take bytes of a client's connection. Raises ProtocolError: close that connection."""
+        self.feed_client(connection, PyBytes_AS_STRING(data), len(data))
+
+    cdef int feed_client(self, uint32_t connection, const char* p, size_t size) except -1 nogil:
+        """``receive_client`` for C callers."""
         cdef Connection* c = self._connection(connection)
-        cdef const char* p = PyBytes_AS_STRING(data)
-        cdef size_t size = len(data), at = 0
+        cdef size_t at = 0
         cdef Py_ssize_t n
         must(c is not NULL, b"unknown connection", connection)
-        with nogil:
-            if buffer_size(&c.input):
-                buffer_append(&c.input, p, size)
-                p = c.input.data + c.input.start
-                size = buffer_size(&c.input)
-            while True:
-                n = next_frame(p + at, size - at)
-                if n == 0:
-                    break
-                self._request(c, <const Request*>(p + at))
-                at += n
-            if buffer_size(&c.input):
-                buffer_consume(&c.input, at)
-            else:
-                buffer_append(&c.input, p + at, size - at)
+        if buffer_size(&c.input):
+            buffer_append(&c.input, p, size)
+            p = c.input.data + c.input.start
+            size = buffer_size(&c.input)
+        while True:
+            n = next_frame(p + at, size - at)
+            if n == 0:
+                break
+            self._request(c, <const Request*>(p + at))
+            at += n
+        return leave_rest(&c.input, p, at, size)
 
     def tick(self, uint64_t now_ns) -> None:
         """Let time pass; to be called no later than ``deadline_ns()``."""
@@ -315,11 +314,14 @@ cdef class Replica:
 
     def poll(self, uint64_t now_ns) -> None:
         """Replicate, apply what is committed, answer: once after all inputs of an iteration."""
-        with nogil:
-            self.raft.pump(now_ns)
-            self._tell_orphans()
-            self._apply()
-            self._serve_reads()
+        self.settle(now_ns)
+
+    cdef int settle(self, uint64_t now_ns) except -1 nogil:
+        """``poll`` for C callers."""
+        self.raft.pump(now_ns)
+        self._tell_orphans()
+        self._apply()
+        return self._serve_reads()
 
     cdef int _tell_orphans(self) except -1 nogil:
         """Entries of ours whose fate another leader decides: their clients must ask again."""
@@ -388,26 +390,34 @@ cdef class Replica:
 
         At most one is in flight: the next is handed out after ``persisted``.
         """
-        cdef Raft raft = self.raft
-        cdef uint64_t end = raft.next_persist
-        cdef const char* p
-        cdef size_t size
-        if raft.writing or (raft.durable_version == raft.state_version
-                            and raft.next_persist > raft.log.last()):
+        cdef GroupWrite w
+        if not self.next_write(&w):
             return None
-        records = b""
-        if raft.next_persist <= raft.log.last():
-            end = raft.log.range_end(raft.next_persist, GROUP_WRITE_BYTES)
-            p = raft.log.range_bytes(raft.next_persist, end, &size)
-            records = p[:size]
+        return w.seq, w.term, w.vote, w.count, w.records[:w.size]
+
+    cdef bint next_write(self, GroupWrite* w) except -1:
+        """Fill in the next group write; False for nothing. Its records stay where they are until
+        the log changes."""
+        cdef Raft raft = self.raft
+        cdef uint64_t begin = raft.next_persist, end = begin
+        if raft.writing or (raft.durable_version == raft.state_version
+                            and begin > raft.log.last()):
+            return False
+        w.records = b""
+        w.size = 0
+        if begin <= raft.log.last():
+            end = raft.log.range_end(begin, GROUP_WRITE_BYTES)
+            w.records = raft.log.range_bytes(begin, end, &w.size)
         raft.writing = True
         raft.write_seq += 1
         raft.writing_last = end - 1
         raft.writing_version = raft.state_version
-        count = end - raft.next_persist
         raft.next_persist = end
-        vote = 0 if MUTANT(VOTE_NOT_PERSISTED) else raft.vote
-        return raft.write_seq, raft.term, vote, count, records
+        w.seq = raft.write_seq
+        w.term = raft.term
+        w.vote = 0 if MUTANT(VOTE_NOT_PERSISTED) else raft.vote
+        w.count = <uint32_t>(end - begin)
+        return True
 
     def take_output(self) -> list:
         """Return and forget what is to be sent: (0, member, bytes) and (1, connection, bytes)."""
@@ -465,6 +475,14 @@ cdef class Replica:
             "served_writes": self.served_writes, "refused": self.refused,
             "connections": self.connections.size(), "peers": peers,
         }
+
+
+cdef int leave_rest(Buffer* b, const char* p, size_t at, size_t size) except -1 nogil:
+    """Keep the incomplete frame at ``p + at``; what came before it was dealt with."""
+    if buffer_size(b):
+        buffer_consume(b, at)
+        return 0
+    return buffer_append(b, p + at, size - at)
 
 
 cdef bytes taken(Buffer* b):
