@@ -11,8 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from .errors import BadInput
+from .sim.environment import environment
 from .yamlfile import Document, Section
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
@@ -51,6 +53,26 @@ class Faults(Section):
     lanes: Annotated[int, Field(ge=1, le=4)] = 1
     targets: list[Targets] = Field(default=["one", "minority", "primaries"], min_length=1)
     settle: Annotated[float, Field(ge=0, le=600)] = 1.0
+
+
+class Sim(Section):
+    """What only the simulated world has. ``swarm``: each seed draws an environment and faults of
+    its own, beside those of the file; else all seeds have the same. ``environment``: what is
+    fixed in either case (sim/environment.py).
+    """
+
+    swarm: bool = True
+    environment: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("environment")
+    @classmethod
+    def _environment_exists(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what no simulated cluster could run on."""
+        try:
+            environment(given)
+        except BadInput as error:
+            raise ValueError(str(error)) from None
+        return given
 
 
 class Requirements(Section):
@@ -98,6 +120,7 @@ class Spec(Section):
     time_limit: Seconds = 60.0
     op_timeout: Seconds = 5.0
     faults: Faults = Faults()
+    sim: Sim = Sim()
     coverage: Requirements = Requirements()
     checks: Checks = Checks()
     seed: Annotated[int, Field(ge=0, le=SEED_MAX)] | None = None

@@ -17,14 +17,15 @@ from seatrial.core.__main__ import parser as node_parser
 from seatrial.core.config import Limits, Log, NodeConfig, WalSettings
 from seatrial.harness.cli import COMMANDS, cli
 from seatrial.harness.nemesis.catalogue import CATALOGUE
-from seatrial.harness.testfile import Checks, Faults, Part, Requirements, Spec, Topology
+from seatrial.harness.sim.environment import Environment
+from seatrial.harness.testfile import Checks, Faults, Part, Requirements, Sim, Spec, Topology
 from seatrial.workloads.register import RegisterWorkload
 from seatrial.workloads.systems.node import NodeSystem
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
 PARTS = {"system": Part, "workload": Part, "topology": Topology, "faults": Faults,
-         "coverage": Requirements, "checks": Checks}
+         "sim": Sim, "coverage": Requirements, "checks": Checks}
 CHANGES = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
@@ -156,7 +157,7 @@ def test_every_setting_of_the_node_is_documented_with_its_default(root: Path) ->
 def test_every_key_of_a_test_file_is_documented(root: Path) -> None:
     text = (root / "docs/commands.md").read_text(encoding="utf-8").split("## The test file")[1]
     names = [name for name in Spec.model_fields if name not in PARTS]
-    names += [f"{part}.{name}" for part in ("topology", "faults", "checks")
+    names += [f"{part}.{name}" for part in ("topology", "faults", "sim", "checks")
               for name in PARTS[part].model_fields]
     for model in (Requirements, NodeSystem.Options, RegisterWorkload.Options):
         names += model.model_fields
@@ -181,6 +182,14 @@ def test_the_changelog_is_in_its_usual_form(root: Path) -> None:
     for release in releases[1:]:
         assert re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", release)
     assert set(re.findall(r"^### (.*)$", text, re.M)) <= CHANGES
+
+
+def test_every_field_of_the_environment_is_documented_with_its_default(root: Path) -> None:
+    text = (root / "docs/faults.md").read_text(encoding="utf-8")
+    section = text.split("\n## The simulated surroundings\n")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*?) \|", section, re.M))
+    assert rows == {field.name: as_written(field.default)
+                    for field in msgspec.structs.fields(Environment)}
 
 
 def test_every_exit_code_is_documented(root: Path) -> None:
