@@ -3,16 +3,14 @@
 ::
 
     system.setup, nemesis.setup
-    phase 1   clients and fault lanes together, for the time limit      } one scheduler,
-    phase 2   all faults healed, and their recovery proved              } one history
-    phase 3   final reads                                               }
+    running, healing, final reads        phases.py
     nemesis.teardown, logs fetched, history closed
     checks, coverage -> results.json, report.html -> verdict
 
 Whatever breaks, every later step that still makes sense is done: hosts are healed, logs are
 fetched, and what the history holds is judged. A violation stays one when the run broke after
-it. ^C once ends phase 1 to 3 early and goes on from there; ^C twice ends at once and leaves
-the faults' journal on the hosts for ``seatrial heal``. Before phase 1 and while checks judge,
+it. ^C once ends the phases early and goes on from there; ^C twice ends at once and leaves
+the faults' journal on the hosts for ``seatrial heal``. Before them and while checks judge,
 when there is nothing to heal, the first ^C ends the run.
 """
 from __future__ import annotations
@@ -20,11 +18,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-import time
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any, TypeVar, cast
@@ -33,26 +29,23 @@ from seatrial.checker import CheckerError, CheckResult, History, Verdict
 from seatrial.checker.history import metadata
 
 from . import coverage
-from . import generator as gen
 from .control import on_nodes
 from .errors import HarnessFailure, SeatrialError
 from .history import HistoryWriter
 from .hosts.local import LocalWorld
 from .launch import Done, Plan, Request, plan
-from .leaders import watch_leaders
 from .nemesis import Options, packages
 from .op import Op
+from .phases import Phases
 from .progress import Progress
 from .protocols import Host, World
 from .report import render_report
 from .results import VERDICTS, build, write_results
-from .scheduler import Scheduler
 from .store import RunFolder, Store
 from .test import Test
 
 T = TypeVar("T")
 INSTALLING, CHECKING = "installing", "checking"
-FINAL_LIMIT_S = 60.0     # final reads give up after so long; coverage tells which keys lack one
 
 
 def inside(request: Request, lab: str) -> Done:
@@ -122,7 +115,7 @@ class Run:
         self.hosts_may_be_hurt = False
         self.judged: History | None = None
         self.checks: list[CheckResult] = []
-        self.scheduler: Scheduler | None = None
+        self.phases: Phases | None = None
         self.interrupts = 0
         self.error: str | None = None
 
@@ -158,8 +151,8 @@ class Run:
         self.interrupts += 1
         if self.interrupts > 1 or self.progress.phase in (INSTALLING, CHECKING):
             task.cancel()
-        elif self.scheduler is not None:
-            self.scheduler.stop()
+        elif self.phases is not None:
+            self.phases.stop()
 
     def _how_interrupted(self) -> str:
         """Return what to know after a run that was ended at once."""
@@ -184,44 +177,14 @@ class Run:
         test = self.test
         self.progress.set_phase(INSTALLING)
         await test.system.setup(test)
-        test = self.test = replace(test, origin_ns=time.monotonic_ns())  # now the run begins
+        test = self.test = test.begun()
         self.history = HistoryWriter(self.folder.history, metadata(test.seed, test.options))
         if test.spec.faults.names:
             self.hosts_may_be_hurt = True
-            await self.faults.nemesis.setup(test, self.record)
-        lanes = dict.fromkeys(self.faults.lanes, self.faults.nemesis)
-        async with (
-            watch_leaders(test, self.record),
-            Scheduler(
-                test, test.workload.client(test), self.history.append, nemeses=lanes,
-                flush=self.history.flush, listeners=(self.progress.on_event,),
-                origin_ns=test.origin_ns,
-            ) as self.scheduler,
-        ):
-            for phase, generator in self._phases():
-                if not self.interrupts:
-                    self.progress.set_phase(phase)
-                    await self.scheduler.run(generator())
-
-    def _phases(self) -> list[tuple[str, Callable[[], gen.Generator]]]:
-        """Return what is done one after the other. Final reads are made when their time comes."""
-        test, spec = self.test, self.test.spec
-
-        def running() -> gen.Generator:
-            load = test.workload.generator(test)
-            if spec.rate is not None:
-                load = gen.stagger(1 / spec.rate, load)
-            return gen.time_limit(spec.time_limit, gen.clients(load, self.faults.generator))
-
-        def healing() -> gen.Generator:
-            return gen.phases(self.faults.final_generator,
-                              gen.nemesis(gen.sleep(spec.faults.settle)))
-
-        def final() -> gen.Generator:
-            reads = test.workload.final_generator(test)
-            return gen.time_limit(FINAL_LIMIT_S, gen.clients(reads))
-
-        return [("running", running), ("healing", healing), ("final reads", final)]
+        self.phases = Phases(test, self.faults, self.history, self.record,
+                             listeners=(self.progress.on_event,),
+                             on_phase=self.progress.set_phase)
+        await self.phases.run()
 
     # Leave
 

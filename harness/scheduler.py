@@ -69,20 +69,22 @@ class Scheduler:
     record: takes each event, in order. flush: called every 250 ms, to let a history be written.
     listeners: hear each event after it was recorded.
     nemeses: lane (``nemesis``, ``nemesis:x``) -> what breaks things there.
-    origin_ns: the start of the run on the monotonic clock; default: now.
+    clock: returns ns. origin_ns: the start of the run on it; default: now.
     """
 
     def __init__(
         self, test: TestLike, client: Client, record: Callable[[Op], Any], *,
         nemeses: Mapping[str, Nemesis] | None = None, flush: Callable[[], Any] | None = None,
-        listeners: Sequence[Callable[[Op], Any]] = (), origin_ns: int | None = None,
+        listeners: Sequence[Callable[[Op], Any]] = (),
+        clock: Callable[[], int] = time.monotonic_ns, origin_ns: int | None = None,
         nemesis_timeout_ns: int = NEMESIS_TIMEOUT_NS,
     ) -> None:
         self._test = test
         self._sink = record
         self._flush = flush
         self._listeners = tuple(listeners)
-        self._origin_ns = time.monotonic_ns() if origin_ns is None else origin_ns
+        self._clock = clock
+        self._origin_ns = clock() if origin_ns is None else origin_ns
         nemeses = nemeses or {}
         self._ctx = Context.start(test.concurrency, tuple(nemeses))
         self._prototypes = [client] * test.concurrency + [Lane(n) for n in nemeses.values()]
@@ -116,7 +118,7 @@ class Scheduler:
 
     def now_ns(self) -> int:
         """Return nanoseconds since the start of the run."""
-        return time.monotonic_ns() - self._origin_ns
+        return self._clock() - self._origin_ns
 
     def stop(self) -> None:
         """Ask for nothing more; what is in flight may take its time, but at most op_timeout."""
@@ -170,7 +172,7 @@ class Scheduler:
         while self._ctx.free:
             if self._stopping:
                 return None
-            now_ns = time.monotonic_ns() - self._origin_ns
+            now_ns = self._clock() - self._origin_ns
             answer = self._gen.op(self._test, self._ctx.at(now_ns))
             if answer is None:
                 return None
@@ -325,7 +327,7 @@ class Scheduler:
 
     def _report(self, worker: Worker, completion: Op) -> None:
         """Take a worker's completion; it is dealt with in the next pass."""
-        self._done.append((worker, completion, time.monotonic_ns() - self._origin_ns))
+        self._done.append((worker, completion, self._clock() - self._origin_ns))
         self._wake()
 
     def _wake(self) -> None:

@@ -2,15 +2,16 @@
 
 A ``Test`` is made once, when the hosts stand, and holds them together with the system, the
 workload, the seed and the clock. Parts read it and never change it; what the test file said
-is ``spec``. Time in a run is nanoseconds since ``origin_ns`` on the monotonic clock, so that
-operations, faults and samples can be laid over each other.
+is ``spec``. Time in a run is nanoseconds since ``origin_ns`` on the run's clock, so that
+operations, faults and samples can be laid over each other; in simulation that clock shows virtual
+time, and nothing that takes part in a run may look at another one.
 """
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .protocols import Host, System, Workload, World
@@ -22,7 +23,10 @@ SECOND_NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One run's constants. Draws come from ``rng(name)``: a stream of its own per component."""
+    """One run's constants. Draws come from ``rng(name)``: a stream of its own per component.
+
+    clock: returns ns; every part of the run that needs the time asks this one.
+    """
 
     __test__ = False  # pytest: not a test case
 
@@ -32,7 +36,12 @@ class Test:
     system: System
     workload: Workload
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("seatrial.run"))
-    origin_ns: int = field(default_factory=time.monotonic_ns)
+    clock: Callable[[], int] = time.monotonic_ns
+    origin_ns: int = -1                 # by default now
+
+    def __post_init__(self) -> None:
+        if self.origin_ns < 0:
+            object.__setattr__(self, "origin_ns", self.clock())
 
     @property
     def name(self) -> str:
@@ -66,7 +75,11 @@ class Test:
 
     def now_ns(self) -> int:
         """Return nanoseconds since the start of the run."""
-        return time.monotonic_ns() - self.origin_ns
+        return self.clock() - self.origin_ns
+
+    def begun(self) -> Test:
+        """Return this test with its time starting now."""
+        return replace(self, origin_ns=self.clock())
 
     def rng(self, component: str) -> Rng:
         """Return the stream of draws that belongs to a component."""
