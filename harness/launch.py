@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from . import registry
+from . import registry, schedule
 from .errors import BadInput
 from .hosts.inside import run_inside
 from .hosts.local import LocalWorld
@@ -125,6 +125,7 @@ def plan(request: Request) -> Plan:
                 part.validate(spec, system)
         except ValueError as error:
             raise document.error((section, "options"), str(error)) from None
+    schedule.validate(document, spec, workload)
     assert spec.seed is not None
     return Plan(request, spec, spec.seed, system, workload)
 

@@ -6,7 +6,8 @@
     healing       all faults ended, and their recovery proved            } one history
     final reads   every key that was used
 
-Who leads is watched all the time.
+A schedule says itself what is read, and when: then the first two are all. Who leads is watched
+all the time.
 """
 from __future__ import annotations
 
@@ -14,14 +15,26 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from . import generator as gen
+from . import schedule
 from .leaders import watch_leaders
-from .nemesis import Package
+from .nemesis import Options, Package, packages
 from .op import Op
 from .scheduler import Scheduler
 from .test import Test
+from .testfile import Spec
 
 RUNNING, HEALING, FINAL_READS = "running", "healing", "final reads"
 FINAL_LIMIT_S = 60.0     # final reads give up after so long; coverage tells which keys lack one
+
+
+def faults_of(spec: Spec) -> Package:
+    """Return the faults of a test: those of its schedule, or those that lanes draw."""
+    if spec.schedule is not None:
+        return schedule.package(spec)
+    faults = spec.faults
+    return packages(faults.names, Options(
+        duration_s=faults.duration, gap_s=faults.gap, jitter=faults.jitter, lanes=faults.lanes,
+        targets=faults.targets, time_limit_s=spec.time_limit))
 
 
 class Events(Protocol):
@@ -71,7 +84,7 @@ class Phases:
     async def run(self) -> None:
         """Do all three, unless they are stopped."""
         test, faults = self.test, self.faults
-        if test.spec.faults.names:
+        if faults.perf:
             await faults.nemesis.setup(test, self.record)
         async with (
             watch_leaders(test, self.record),
@@ -83,7 +96,7 @@ class Phases:
         ):
             await self._do(RUNNING, self._running())
             await self._do(HEALING, self._healing())
-            if not self.stopped and await self.recovered():
+            if not self.stopped and await self.recovered() and test.spec.schedule is None:
                 await self._do(FINAL_READS, self._final_reads())
 
     async def _do(self, phase: str, generator: gen.Generator) -> None:
@@ -95,6 +108,8 @@ class Phases:
 
     def _running(self) -> gen.Generator:
         spec = self.test.spec
+        if spec.schedule is not None:
+            return schedule.generator(spec, self.test.now_ns())
         load = self.test.workload.generator(self.test)
         if spec.rate is not None:
             load = gen.stagger(1 / spec.rate, load)

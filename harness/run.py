@@ -34,9 +34,8 @@ from .errors import HarnessFailure, SeatrialError
 from .history import HistoryWriter
 from .hosts.local import LocalWorld
 from .launch import Done, Plan, Request, plan
-from .nemesis import Options, packages
 from .op import Op
-from .phases import Phases
+from .phases import Phases, faults_of
 from .progress import Progress
 from .protocols import Host, World
 from .report import render_report
@@ -107,10 +106,7 @@ class Run:
         self.started = datetime.now(UTC)
         self.progress = Progress(f"{spec.name}, seed {chosen.seed}, {world.name}",
                                  time_limit_s=spec.time_limit)
-        faults = spec.faults
-        self.faults = packages(faults.names, Options(
-            duration_s=faults.duration, gap_s=faults.gap, jitter=faults.jitter,
-            lanes=faults.lanes, targets=faults.targets, time_limit_s=spec.time_limit))
+        self.faults = faults_of(spec)
         self.history: HistoryWriter | None = None
         self.hosts_may_be_hurt = False
         self.judged: History | None = None
@@ -179,7 +175,7 @@ class Run:
         await test.system.setup(test)
         test = self.test = test.begun()
         self.history = HistoryWriter(self.folder.history, metadata(test.seed, test.options))
-        if test.spec.faults.names:
+        if self.faults.perf:
             self.hosts_may_be_hurt = True
         self.phases = Phases(test, self.faults, self.history, self.record,
                              listeners=(self.progress.on_event,),

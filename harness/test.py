@@ -71,7 +71,7 @@ class Test:
     @property
     def options(self) -> Mapping[str, Any]:
         """The whole test file as plain values, as it goes to the store."""
-        return {**self.spec.model_dump(mode="json"), "seed": self.seed}
+        return {**self.spec.model_dump(mode="json", by_alias=True), "seed": self.seed}
 
     def now_ns(self) -> int:
         """Return nanoseconds since the start of the run."""

@@ -22,6 +22,8 @@ Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Targets = Literal["one", "minority", "majority", "all", "primaries"]
 SEED_MAX = (1 << 63) - 1
+Seed = Annotated[int, Field(ge=0, le=SEED_MAX)]
+Moment = Annotated[float, Field(ge=0, le=7 * 24 * 3600)]
 
 
 class Part(Section):
@@ -75,6 +77,42 @@ class Sim(Section):
         return given
 
 
+class PlannedOperation(Section):
+    """One operation: which client does it, and when it is due since clients began.
+
+    A client does its operations one after the other; one that finds it busy is late.
+    """
+
+    at: Moment
+    client: Count
+    f: str
+    key: str | None = None
+    value: Any = None
+
+
+class PlannedFault(Section):
+    """One fault. ``for``: how long it is in force, from its start; null: until all is healed.
+
+    What is left out (targets, or for a partition the grudge) is chosen when the fault strikes, as
+    in any run: the ``seed`` decides whatever has to be drawn.
+    """
+
+    at: Moment
+    hold: Annotated[float, Field(ge=0, le=7 * 24 * 3600)] | None = Field(default=None, alias="for")
+    name: str
+    targets: Annotated[list[str], Field(min_length=1)] | None = None
+    grudge: Annotated[dict[str, list[str]], Field(min_length=1)] | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    seed: Seed = 0
+
+
+class Schedule(Section):
+    """All that happens in a run, one by one (schedule.py)."""
+
+    operations: list[PlannedOperation] = Field(default_factory=list)
+    faults: list[PlannedFault] = Field(default_factory=list)
+
+
 class Requirements(Section):
     """What must have happened for a pass to mean something; else the verdict is no-coverage.
 
@@ -123,7 +161,8 @@ class Spec(Section):
     sim: Sim = Sim()
     coverage: Requirements = Requirements()
     checks: Checks = Checks()
-    seed: Annotated[int, Field(ge=0, le=SEED_MAX)] | None = None
+    seed: Seed | None = None
+    schedule: Schedule | None = None
 
     @model_validator(mode="after")
     def _faults_can_be_required(self) -> Spec:

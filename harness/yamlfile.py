@@ -200,11 +200,13 @@ def _shown(value: Any) -> str:
 def _keys(model: type[BaseModel], at: At) -> list[str]:
     """Return the keys that ``model`` knows in its section at ``at``."""
     for part in at:
-        field = model.model_fields.get(str(part))
+        if isinstance(part, int):        # an item of a list: the list's field gave its model
+            continue
+        field = model.model_fields.get(part)
         inner = field.annotation if field else None
         candidates = (inner, *getattr(inner, "__args__", ()))
         found = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
         if not found:
             return []
         model = found[0]
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]

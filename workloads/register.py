@@ -12,7 +12,7 @@ Values travel as decimal text, keys as ``r0``, ``r1``...: a dumped log can be re
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -32,7 +32,7 @@ from seatrial.harness.op import FAIL, INFO, OK, Op
 from seatrial.harness.rng import Rng
 from seatrial.harness.test import Test
 from seatrial.harness.testfile import Spec
-from seatrial.harness.yamlfile import Section
+from seatrial.harness.yamlfile import Section, suggestion
 
 from .keyvalue import Connection, DidNotHappen, KeyValueSystem, MayHaveHappened, Mismatch
 
@@ -172,6 +172,21 @@ def decoded(value: bytes | None) -> int | None:
     return None if value is None else int(value)
 
 
+def is_number(value: Any) -> bool:
+    """Return whether this is a value that a register may hold."""
+    return type(value) is int
+
+
+VALUES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "read": ("none", lambda value: value is None),
+    "write": ("a whole number", is_number),
+    "cas": ("two whole numbers, the old one or null first",
+            lambda value: isinstance(value, list) and len(value) == 2 and is_number(value[1])
+            and (value[0] is None or is_number(value[0]))),
+}
+"""What an operation of a schedule has as its value."""
+
+
 class RegisterWorkload:
     """The workload ``register``."""
 
@@ -185,7 +200,7 @@ class RegisterWorkload:
     def validate(self, spec: Spec, system: Any) -> None:
         """Raise ValueError when the rest of the test file does not fit."""
         at_a_time = self.options.keys_at_a_time
-        if spec.clients % at_a_time:
+        if spec.schedule is None and spec.clients % at_a_time:
             raise ValueError(f"keys_at_a_time: expected a divisor of clients ({spec.clients}), "
                              f"so that each key has a group of clients, got {at_a_time}")
         mix = self.options.mix
@@ -196,6 +211,15 @@ class RegisterWorkload:
             raise ValueError(f"checks.engine is {engine}, but {porcupine_engine.ABSENT}")
         if not isinstance(system, KeyValueSystem):
             raise ValueError("needs a system with a key-value client (connect)")
+
+    def refusal(self, f: str, key: str | None, value: Any) -> str | None:
+        """Return why an operation of a schedule can't be done, None when it can."""
+        if f not in VALUES:
+            return f"f: unknown operation {f!r}; {suggestion(f, VALUES)}"
+        if key is None:
+            return "key: missing; each operation is on one key"
+        expected, fits = VALUES[f]
+        return None if fits(value) else f"value: expected {expected}, got {value!r:.100}"
 
     def client(self, test: Test) -> RegisterClient:
         return RegisterClient(self.used)
