@@ -22,7 +22,7 @@ import ipaddress
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -121,52 +121,21 @@ class Wire(asyncio.Protocol):
         self._client.lost(self, self._node)
 
 
-class Client:
-    """See the module's docstring; made by ``Client.connect``."""
+class Operations:
+    """What can be asked of a cluster, over whatever carries the machine's bytes (``_settle``).
+
+    Each operation ends within its ``timeout_s``, or the client's own.
+    """
 
     def __init__(
-        self, members: Mapping[int, str], *, cluster: str, key: bytes,
-        local_addr: str | Sequence[str] | None = None, prefer: int | None = None,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
+        self, machine: ClientMachine, *, timeout_s: float,
+        clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self.cluster = cluster
-        self.key = clean_key(key)
         self.timeout_s = timeout_s
-        self._members = {node: parse_address(text) for node, text in members.items()}
-        self._local = [local_addr] if isinstance(local_addr, str) else list(local_addr or ())
-        self._machine = ClientMachine(self._members, random_u64, prefer=prefer or 0)
+        self._machine = machine
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._wires: dict[int, Wire] = {}
-        self._dialling: dict[int, asyncio.Task[None]] = {}
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._refusals: dict[int, HandshakeRefused] = {}
-
-    @classmethod
-    async def connect(
-        cls, members: Mapping[int, str], *, cluster: str, key: bytes,
-        local_addr: str | Sequence[str] | None = None, prefer: int | None = None,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-    ) -> Client:
-        """Return a client that has reached at least one node.
-
-        Raises HandshakeRefused when the nodes will not have us, Refused when none answers.
-        """
-        client = cls(members, cluster=cluster, key=key, local_addr=local_addr, prefer=prefer,
-                     timeout_s=timeout_s)
-        try:
-            await client._operate("ping")
-        except Refused:
-            await client.close()
-            for refusal in client._refusals.values():
-                raise refusal from None
-            raise
-        except BaseException:
-            await client.close()
-            raise
-        return client
-
-    # -- operations ---------------------------------------------------------------------------
 
     async def read(self, key: bytes, *, timeout_s: float | None = None) -> Answer:
         """Return the newest value (None when the key is absent), linearizably."""
@@ -198,24 +167,16 @@ class Client:
         answer = await self._operate("status", timeout_s=timeout_s, node=node or 0)
         return msgspec.json.decode(answer.value or b"{}", type=dict[str, Any])
 
-    async def close(self) -> None:
-        """End what is under way and close all connections."""
-        self._machine.close()
-        self._settle()
-        tasks = list(self._dialling.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
     async def _operate(
         self, kind: str, key: bytes = b"", value: bytes = b"", expected: bytes | None = None,
         *, timeout_s: float | None = None, node: int = 0,
     ) -> Answer:
         if self._machine.closed:
             raise Refused("the client is closed")
-        if node and node not in self._members:
-            raise ValueError(f"node {node} is not among the members {sorted(self._members)}")
-        now = time.monotonic_ns()
+        if node and node not in self._machine.connections:
+            members = list(self._machine.connections)
+            raise ValueError(f"node {node} is not among the members {members}")
+        now = self._clock()
         limit = int((self.timeout_s if timeout_s is None else timeout_s) * 1e9)
         handle = self._machine.start(now, kind, now + limit, key, value, expected, node=node)
         future: asyncio.Future[Answer] = self._loop.create_future()
@@ -228,6 +189,72 @@ class Client:
             self._machine.abandon(handle)
             self._settle()
             raise
+
+    def _conclude(self, done: Done) -> None:
+        future = self._waiting.pop(done.handle, None)
+        if future is None or future.done():
+            return
+        if isinstance(done.outcome, Answer):
+            future.set_result(done.outcome)
+        else:
+            future.set_exception(done.outcome)
+
+    def _settle(self) -> None:
+        """Do what the machine wants done, and wake it when it wants to be woken."""
+        raise NotImplementedError
+
+
+class Client(Operations):
+    """See the module's docstring; made by ``Client.connect``."""
+
+    def __init__(
+        self, members: Mapping[int, str], *, cluster: str, key: bytes,
+        local_addr: str | Sequence[str] | None = None, prefer: int | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        self.cluster = cluster
+        self.key = clean_key(key)
+        self._members = {node: parse_address(text) for node, text in members.items()}
+        super().__init__(ClientMachine(self._members, random_u64, prefer=prefer or 0),
+                         timeout_s=timeout_s)
+        self._local = [local_addr] if isinstance(local_addr, str) else list(local_addr or ())
+        self._wires: dict[int, Wire] = {}
+        self._dialling: dict[int, asyncio.Task[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._refusals: dict[int, HandshakeRefused] = {}
+
+    @classmethod
+    async def connect(
+        cls, members: Mapping[int, str], *, cluster: str, key: bytes,
+        local_addr: str | Sequence[str] | None = None, prefer: int | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> Client:
+        """Return a client that has reached at least one node.
+
+        Raises HandshakeRefused when the nodes will not have us, Refused when none answers.
+        """
+        client = cls(members, cluster=cluster, key=key, local_addr=local_addr, prefer=prefer,
+                     timeout_s=timeout_s)
+        try:
+            await client._operate("ping")
+        except Refused:
+            await client.close()
+            for refusal in client._refusals.values():
+                raise refusal from None
+            raise
+        except BaseException:
+            await client.close()
+            raise
+        return client
+
+    async def close(self) -> None:
+        """End what is under way and close all connections."""
+        self._machine.close()
+        self._settle()
+        tasks = list(self._dialling.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # -- carrying out effects -------------------------------------------------------------------
 
@@ -247,17 +274,8 @@ class Client:
             self._timer.cancel()
             self._timer = None
         if not self._machine.closed and self._waiting:
-            wait = (self._machine.deadline_ns() - time.monotonic_ns()) / 1e9
+            wait = (self._machine.deadline_ns() - self._clock()) / 1e9
             self._timer = self._loop.call_later(max(0.0, wait), self._tick)
-
-    def _conclude(self, done: Done) -> None:
-        future = self._waiting.pop(done.handle, None)
-        if future is None or future.done():
-            return
-        if isinstance(done.outcome, Answer):
-            future.set_result(done.outcome)
-        else:
-            future.set_exception(done.outcome)
 
     def _drop(self, effect: Close) -> None:
         wire = self._wires.pop(effect.node, None)
@@ -266,7 +284,7 @@ class Client:
 
     def _tick(self) -> None:
         self._timer = None
-        self._machine.tick(time.monotonic_ns())
+        self._machine.tick(self._clock())
         self._settle()
 
     # -- connections ------------------------------------------------------------------------------
@@ -285,7 +303,7 @@ class Client:
             if isinstance(error, HandshakeRefused):
                 self._refusals[node] = HandshakeRefused(f"{self._members[node]}: {error}")
             self._give_up(wire)
-            self._machine.disconnected(node, time.monotonic_ns())
+            self._machine.disconnected(node, self._clock())
             if len(self._refusals) == len(self._members):
                 self._machine.abandon_all()     # nobody will ever have us
         except asyncio.CancelledError:
@@ -294,7 +312,7 @@ class Client:
         else:
             self._refusals.pop(node, None)
             self._wires[node] = wire
-            self._machine.connected(node, time.monotonic_ns())
+            self._machine.connected(node, self._clock())
         del self._dialling[node]
         self._settle()
 
@@ -320,12 +338,12 @@ class Client:
     def received(self, wire: Wire, node: int, data: bytes) -> None:
         """Bytes arrived on a connection."""
         if self._wires.get(node) is wire:
-            self._machine.received(node, data, time.monotonic_ns())
+            self._machine.received(node, data, self._clock())
             self._settle()
 
     def lost(self, wire: Wire, node: int) -> None:
         """A connection is gone."""
         if self._wires.get(node) is wire:
             del self._wires[node]
-            self._machine.disconnected(node, time.monotonic_ns())
+            self._machine.disconnected(node, self._clock())
             self._settle()

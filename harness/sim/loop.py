@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterator
 from itertools import repeat
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from ..errors import HarnessFailure
 
@@ -115,7 +115,7 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     # ---- running
 
-    def run_until_complete(self, future: Awaitable[T] | Generator[Any, None, T]) -> T:
+    def run_until_complete(self, future: Generator[Any, None, T] | Awaitable[T]) -> T:
         """Let virtual time pass until this is done; return its result.
 
         What the world raises comes out as it is, whatever the coroutines would make of it.
@@ -125,7 +125,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         asyncio.events._set_running_loop(self)
         self._running = True
         try:
-            main: asyncio.Future[T] = asyncio.ensure_future(future, loop=self)
+            main = asyncio.ensure_future(cast(Awaitable[T], future), loop=self)
             advance = self.world.advance
             while True:
                 self._run_ready()
