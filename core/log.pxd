@@ -19,6 +19,7 @@ cdef class Log:
     cdef size_t capacity
     cdef uint64_t first     # index of the first entry held (1 until compaction)
     cdef uint64_t base_term  # term of entry first - 1 (0 at the beginning)
+    cdef uint64_t observed  # invariants.pyx saw the entries up to here; none was cut since
 
     cdef uint64_t last(self) noexcept nogil
     cdef uint64_t last_term(self) noexcept nogil

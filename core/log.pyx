@@ -22,6 +22,7 @@ cdef class Log:
         self.arena_offset = 0
         self.first = 1
         self.base_term = 0
+        self.observed = 0
 
     def __dealloc__(self):
         buffer_free(&self.arena)
@@ -111,6 +112,8 @@ cdef class Log:
              self.last())
         self.arena.end = self.arena.start + (self.slot(index).offset - self.arena_offset)
         self.count = index - self.first
+        if self.observed >= index:
+            self.observed = index - 1
         return 0
 
     cdef uint64_t range_end(self, uint64_t begin, size_t max_bytes) noexcept nogil:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from seatrial.core import codec
-from seatrial.core.invariants import ClusterInvariants
+from seatrial.core.invariants import AskedDurability, ClusterInvariants
 from seatrial.core.replica import Replica
 from seatrial.harness.rng import Rng
 
@@ -33,19 +33,27 @@ class Disk:
     term: int = 0
     vote: int = 0
     records: list[bytes] = field(default_factory=list)
+    terms: list[int] = field(default_factory=list)      # of the records
+
+    def term_at(self, index: int) -> int:
+        return self.terms[index - 1] if index <= len(self.terms) else 0
 
     def write(self, term: int, vote: int, records: bytes) -> None:
         self.term, self.vote = term, vote
         for record in codec.split_records(records):
-            index = codec.describe_record(record)["index"]
-            del self.records[index - 1:]
+            entry = codec.describe_record(record)
+            index = entry["index"]
+            del self.records[index - 1:], self.terms[index - 1:]
             assert len(self.records) == index - 1, "a write left a gap"
             self.records.append(record)
+            self.terms.append(entry["term"])
 
 
-def grants_a_vote(data: bytes) -> bool:
-    return any(frame["type"] == "vote-reply" and frame["flags"]
-               for frame in map(codec.decode_message, codec.split_frames(bytearray(data))))
+def votes_granted(data: bytes) -> list[tuple[int, int, int]]:
+    """The votes that these frames give: (voter, term, candidate)."""
+    replies = [codec.decode_message(frame) for frame in codec.split_frames(bytearray(data))
+               if codec.frame_type(frame) == TYPES["vote-reply"]]
+    return [(m["sender"], m["term"], m["receiver"]) for m in replies if m["flags"]]
 
 
 class Cluster:
@@ -67,7 +75,8 @@ class Cluster:
         self.paused: dict[int, list[Callable[[], None]]] = {}   # what waits for each
         self.bad_relay_until = 0
         self.voters_die_until = 0       # who gives a vote then crashes and comes back
-        self.invariants = ClusterInvariants()
+        self.invariants = ClusterInvariants(AskedDurability(
+            lambda node, index: self.disks[node].term_at(index)))
         self.answers: Callable[[int, int, bytes], None] = lambda node, connection, data: None
         self.sync_ns = (MS // 10, 3 * MS)
         self.delay_ns = (MS // 10, 2 * MS)
@@ -188,7 +197,10 @@ class Cluster:
         link = self.links.get((a, b))
         if link is None:
             return
-        if self.now < self.voters_die_until and grants_a_vote(data):
+        votes = votes_granted(data)
+        for vote in votes:
+            self.invariants.granted(*vote)
+        if votes and self.now < self.voters_die_until:
             self.at(self.now, lambda: self.deliver(a, b, link, data))
             self.at(self.now, lambda: self.crash(a))
             self.at(self.now + self.rng.below(2 * MS), lambda: self.restart(a))
