@@ -33,7 +33,14 @@ from seatrial.core.codec cimport (
     command_size,
 )
 from seatrial.core.invariant cimport must
-from seatrial.core.mutant cimport APPLY_TWICE, MUTANT, seatrial_arm
+from seatrial.core.mutant cimport (
+    APPLY_TWICE,
+    CACHED_ANSWER_WRONG,
+    MUTANT,
+    OLD_COPY_EXECUTES,
+    SESSION_LOST_IS_NEW,
+    seatrial_arm,
+)
 
 cdef enum:
     MAX_VALUE_BYTES = 1 << 24   # part of the format: every member must refuse alike
@@ -73,6 +80,9 @@ cdef class KeyValue:
             out.status = STATUS_BAD_REQUEST
             return 0
         found = self.sessions.find(record.client)
+        if MUTANT(SESSION_LOST_IS_NEW) and found == self.sessions.end():
+            self._open_session(record.client, record.index, self.sessions.size() + 1)
+            found = self.sessions.find(record.client)
         if found == self.sessions.end():
             out.status = STATUS_SESSION_LOST
             return 0
@@ -80,12 +90,14 @@ cdef class KeyValue:
         self._touch(record.client, s, record.index)
         if record.sequence == s.sequence and not MUTANT(APPLY_TWICE):
             self.duplicates += 1
+            if MUTANT(CACHED_ANSWER_WRONG):
+                return 0
             out.status = s.status
             out.has_value = s.has_value
             out.value = s.value.data()
             out.value_length = s.value.size()
             return 0
-        if record.sequence < s.sequence:
+        if record.sequence < s.sequence and not MUTANT(OLD_COPY_EXECUTES):
             out.status = STATUS_UNKNOWN     # an old copy: its answer is no longer kept
             return 0
         self._execute(c, record.length - RECORD_SIZE, out)

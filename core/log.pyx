@@ -8,10 +8,15 @@ Invariants: slot k is entry first + k; terms never decrease; the arena holds exa
 records of the slots. Truncation and appending keep them; there is no other change.
 """
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcpy, memmove, memset
 
 from seatrial.core.buffer cimport buffer_free, buffer_init, buffer_reserve
 from seatrial.core.invariant cimport must
+from seatrial.core.mutant cimport MUTANT, STEP_DOWN_KEEPS_WAITERS, seatrial_arm
+
+
+def _arm(int mutant) -> None:
+    seatrial_arm(mutant)
 
 
 cdef class Log:
@@ -79,6 +84,8 @@ cdef class Log:
                 if moved is NULL:
                     with gil:
                         raise MemoryError(f"no memory for {want} log entries")
+                if MUTANT(STEP_DOWN_KEEPS_WAITERS):
+                    memset(moved + self.capacity, 0, (want - self.capacity) * sizeof(Slot))
                 self.slots = moved
                 self.capacity = want
         r = <Record*>buffer_reserve(&self.arena, length)
@@ -86,8 +93,9 @@ cdef class Log:
         s = self.slots + self.head + self.count
         s.offset = offset
         s.length = <uint32_t>length
-        s.connection = 0
-        s.request = 0
+        if not MUTANT(STEP_DOWN_KEEPS_WAITERS):
+            s.connection = 0
+            s.request = 0
         s.term = 0
         self.count += 1
         r.length = <uint32_t>length

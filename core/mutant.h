@@ -12,8 +12,42 @@
 /* One per extension module; mutants.activate() sets each (see the `arm` list there). */
 static int seatrial_mutant = 0;
 static inline void seatrial_arm(int id) { seatrial_mutant = id; }
+/* One a line; its number is its place, from 1: append new ones at the end. */
 #define SEATRIAL_MUTANT_NAMES \
-    "answer-before-commit,vote-not-persisted,read-unconfirmed,apply-twice,truncate-without-conflict"
+    "answer-before-commit," \
+    "vote-not-persisted," \
+    "read-unconfirmed," \
+    "apply-twice," \
+    "truncate-without-conflict," \
+    "commit-old-term," \
+    "leader-counts-itself," \
+    "commit-beyond-verified," \
+    "restart-commits-all," \
+    "ack-before-durable," \
+    "ack-unverified," \
+    "match-from-heartbeat," \
+    "match-from-refusal," \
+    "stale-append-accepted," \
+    "probe-never-repeated," \
+    "vote-without-log-check," \
+    "vote-twice," \
+    "vote-before-durable," \
+    "stale-votes-count," \
+    "votes-counted-twice," \
+    "term-not-persisted," \
+    "conflict-not-truncated," \
+    "previous-term-unchecked," \
+    "old-write-counts," \
+    "read-before-noop," \
+    "read-old-round," \
+    "read-on-lease," \
+    "read-from-follower," \
+    "step-down-keeps-waiters," \
+    "step-down-says-no," \
+    "session-lost-is-new," \
+    "cached-answer-wrong," \
+    "old-copy-executes," \
+    "checksum-skipped"
 #else
 #define MUTANT(id) 0
 static inline void seatrial_arm(int id) { (void)id; }

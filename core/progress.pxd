@@ -22,6 +22,6 @@ cdef struct Progress:
     uint64_t round          # newest leadership round that it confirmed
     uint64_t contact_ns     # when it last answered in this term
     bint voted              # it answered our RequestVote
-    bint granted
+    int granted             # its vote in our election: 1, or 0
     Buffer out              # frames ready to leave
     Buffer held             # frames that must wait until term and vote are durable

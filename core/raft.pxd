@@ -71,6 +71,7 @@ cdef class Raft:
     cdef int _count_votes(self, uint64_t now_ns) except -1 nogil
     cdef int _orphan_waiters(self) except -1 nogil
     cdef int _send_heartbeat(self, Progress* p) except -1 nogil
+    cdef uint64_t _heard_majority_ns(self, uint64_t now_ns) noexcept nogil
     cdef int _broadcast_heartbeat(self, uint64_t now_ns) except -1 nogil
     cdef int _send_appends(self, Progress* p, uint64_t now_ns) except -1 nogil
     cdef int _send_append(self, Progress* p, uint64_t end) except -1 nogil

@@ -54,15 +54,39 @@ from seatrial.core.codec cimport (
     append_crc,
     plain_crc,
     record_crc,
+    records_fit,
     records_sound,
 )
 from seatrial.core.invariant cimport must
 from seatrial.core.log cimport Slot
 from seatrial.core.mutant cimport (
+    ACK_BEFORE_DURABLE,
+    ACK_UNVERIFIED,
+    CHECKSUM_SKIPPED,
+    COMMIT_BEYOND_VERIFIED,
+    COMMIT_OLD_TERM,
+    CONFLICT_NOT_TRUNCATED,
+    LEADER_COUNTS_ITSELF,
+    MATCH_FROM_HEARTBEAT,
+    MATCH_FROM_REFUSAL,
     MUTANT,
+    OLD_WRITE_COUNTS,
+    PREVIOUS_TERM_UNCHECKED,
+    PROBE_NEVER_REPEATED,
+    READ_BEFORE_NOOP,
+    READ_OLD_ROUND,
+    READ_ON_LEASE,
     READ_UNCONFIRMED,
+    RESTART_COMMITS_ALL,
+    STALE_APPEND_ACCEPTED,
+    STALE_VOTES_COUNT,
+    STEP_DOWN_KEEPS_WAITERS,
     TRUNCATE_WITHOUT_CONFLICT,
+    VOTE_BEFORE_DURABLE,
     VOTE_NOT_PERSISTED,
+    VOTE_TWICE,
+    VOTE_WITHOUT_LOG_CHECK,
+    VOTES_COUNTED_TWICE,
     seatrial_arm,
 )
 from seatrial.core.progress cimport PROBE, STREAM
@@ -134,6 +158,8 @@ cdef class Raft:
         self.vote = vote
         self.durable_index = self.log.last()
         self.next_persist = self.log.last() + 1
+        if MUTANT(RESTART_COMMITS_ALL):
+            self.commit = self.log.last()
 
     # ---- small things ------------------------------------------------------------------
 
@@ -169,7 +195,8 @@ cdef class Raft:
         m.term = self.term
         m.header.crc = plain_crc(<const char*>m)
         to = &p.out if self.durable_version == self.state_version else &p.held
-        if MUTANT(VOTE_NOT_PERSISTED) and m.header.type == VOTE_REPLY:
+        if (MUTANT(VOTE_NOT_PERSISTED) or MUTANT(VOTE_BEFORE_DURABLE)) \
+                and m.header.type == VOTE_REPLY:
             to = &p.out
         return buffer_append(to, m, MESSAGE_SIZE)
 
@@ -185,7 +212,7 @@ cdef class Raft:
         cdef Orphan orphan
         for i in range(self.commit + 1, self.log.last() + 1):
             s = self.log.slot(i)
-            if s.connection:
+            if s.connection and not MUTANT(STEP_DOWN_KEEPS_WAITERS):
                 orphan.connection = s.connection
                 orphan.request = s.request
                 buffer_append(&self.orphans, &orphan, sizeof(Orphan))
@@ -244,8 +271,7 @@ cdef class Raft:
         if self.role != CANDIDATE or self.durable_version != self.state_version:
             return 0
         for i in range(self.members):
-            if self.peers[i].granted:
-                granted += 1
+            granted += self.peers[i].granted
         if granted > self.members // 2:
             self._become_leader(now_ns)
         return 0
@@ -274,8 +300,6 @@ cdef class Raft:
 
     cdef int tick(self, uint64_t now_ns) except -1 nogil:
         """Let time pass: heartbeats and loss of the quorum for a leader, elections for others."""
-        cdef uint64_t[64] contact
-        cdef int i
         if self.role != LEADER:
             if now_ns >= self.election_deadline_ns:
                 self._campaign(now_ns)
@@ -283,12 +307,18 @@ cdef class Raft:
             return 0
         if now_ns < self.heartbeat_deadline_ns:
             return 0
-        for i in range(self.members):
-            contact[i] = now_ns if i == self.me else self.peers[i].contact_ns
-        if (majority(contact, self.members) + 2 * self.election_ns < now_ns
+        if (self._heard_majority_ns(now_ns) + 2 * self.election_ns < now_ns
                 and not MUTANT(READ_UNCONFIRMED)):
             return self._become_follower(self.term, 0, now_ns)
         return self._broadcast_heartbeat(now_ns)
+
+    cdef uint64_t _heard_majority_ns(self, uint64_t now_ns) noexcept nogil:
+        """When a leader had last heard from a majority."""
+        cdef uint64_t[64] contact
+        cdef int i
+        for i in range(self.members):
+            contact[i] = now_ns if i == self.me else self.peers[i].contact_ns
+        return majority(contact, self.members)
 
     cdef int _broadcast_heartbeat(self, uint64_t now_ns) except -1 nogil:
         cdef int i
@@ -372,7 +402,8 @@ cdef class Raft:
         if not p.connected:
             return 0
         if p.state == PROBE:
-            if p.probing and now_ns < p.probe_ns + self.election_ns:
+            if p.probing and (now_ns < p.probe_ns + self.election_ns
+                              or MUTANT(PROBE_NEVER_REPEATED)):
                 return 0
             p.probing = True
             p.probe_ns = now_ns
@@ -401,6 +432,8 @@ cdef class Raft:
             for i in range(self.members):
                 if i != self.me:
                     self._send_heartbeat(&self.peers[i])
+        if MUTANT(READ_ON_LEASE) and self._heard_majority_ns(now_ns) + self.election_ns > now_ns:
+            self.round_confirmed = self.round_sent
         for i in range(self.members):
             if i != self.me:
                 self._send_appends(&self.peers[i], now_ns)
@@ -409,10 +442,12 @@ cdef class Raft:
     cdef uint64_t want_round(self) noexcept nogil:
         """Ask for a confirmation of leadership that begins now; return its number."""
         self.round_wanted = self.round_sent + 1
-        return self.round_wanted
+        return self.round_sent if MUTANT(READ_OLD_ROUND) else self.round_wanted
 
     cdef uint64_t read_floor(self) noexcept nogil:
         """The index a linearizable read must see applied (thesis, 6.4, steps 1 and 2)."""
+        if MUTANT(READ_BEFORE_NOOP):
+            return self.commit
         return self.commit if self.commit > self.term_start else self.term_start
 
     cdef int _advance_commit(self) except -1 nogil:
@@ -424,8 +459,11 @@ cdef class Raft:
             return 0
         for i in range(self.members):
             match[i] = self.durable_index if i == self.me else self.peers[i].match_index
+            if MUTANT(LEADER_COUNTS_ITSELF) and i == self.me:
+                match[i] = self.log.last()
         reached = majority(match, self.members)
-        if reached > self.commit and self.log.term_at(reached) == self.term:
+        if reached > self.commit and (self.log.term_at(reached) == self.term
+                                      or MUTANT(COMMIT_OLD_TERM)):
             must(reached <= self.log.last(), b"commits beyond the log", reached, self.log.last())
             self.commit = reached
         return 0
@@ -434,6 +472,10 @@ cdef class Raft:
 
     cdef uint64_t _sure(self) noexcept nogil:
         """What this member may acknowledge: verified against the leader, and on our disk."""
+        if MUTANT(ACK_BEFORE_DURABLE):
+            return self.verified
+        if MUTANT(ACK_UNVERIFIED):
+            return self.durable_index
         return self.verified if self.verified < self.durable_index else self.durable_index
 
     cdef int _flush_ack(self) except -1 nogil:
@@ -462,7 +504,7 @@ cdef class Raft:
         self.log.truncate(index)
         if self.durable_index >= index:
             self.durable_index = index - 1
-        if self.writing and self.writing_last >= index:
+        if self.writing and self.writing_last >= index and not MUTANT(OLD_WRITE_COUNTS):
             self.writing_last = index - 1
         if self.next_persist > index:
             self.next_persist = index
@@ -492,7 +534,8 @@ cdef class Raft:
     cdef int _follow(self, const Message* m, uint64_t now_ns) except -1 nogil:
         """A leader of our term spoke: follow it."""
         if self.role != FOLLOWER or self.leader != m.sender:
-            must(self.leader == 0 or self.leader == m.sender or MUTANT(VOTE_NOT_PERSISTED),
+            must(self.leader == 0 or self.leader == m.sender or MUTANT(VOTE_NOT_PERSISTED)
+                 or MUTANT(STALE_APPEND_ACCEPTED),
                  b"two leaders in one term", self.term, self.leader, m.sender)
             self._become_follower(self.term, m.sender, now_ns)
         self._reset_election_timer(now_ns)
@@ -506,7 +549,8 @@ cdef class Raft:
         self._follow(m, now_ns)
         if m.index < self.log.first - 1:
             must(False, b"leader sends what was compacted away", m.index, self.log.first)
-        if m.index > self.log.last() or self.log.term_at(m.index) != m.log_term:
+        if m.index > self.log.last() or (self.log.term_at(m.index) != m.log_term
+                                         and not MUTANT(PREVIOUS_TERM_UNCHECKED)):
             index = self._guess_match(m.index, m.log_term)
             return self._reply_append(m, True, index, self.log.term_at(index))
         if MUTANT(TRUNCATE_WITHOUT_CONFLICT) and end < self.log.last():
@@ -520,7 +564,8 @@ cdef class Raft:
                 with gil:
                     raise ProtocolError(f"APPEND of term {m.term} holds entry {r.index} of term "
                                         f"{r.term}: expected entry {index}")
-            if self.log.holds(index) and self.log.term_at(index) != r.term:
+            if (self.log.holds(index) and self.log.term_at(index) != r.term
+                    and not MUTANT(CONFLICT_NOT_TRUNCATED)):
                 must(index > self.verified, b"leader contradicts itself", index, self.verified,
                      self.term)
                 self._truncate(index)
@@ -532,6 +577,8 @@ cdef class Raft:
         self.ack_owed = True
         if m.commit > self.commit:      # never beyond what is known to be the leader's
             index = m.commit if m.commit < self.verified else self.verified
+            if MUTANT(COMMIT_BEYOND_VERIFIED):
+                index = min(m.commit, self.log.last())
             if index > self.commit:
                 self.commit = index
         return 0
@@ -541,12 +588,16 @@ cdef class Raft:
         cdef uint64_t index
         self._follow(m, now_ns)
         index = m.commit if m.commit < self.verified else self.verified
+        if MUTANT(COMMIT_BEYOND_VERIFIED):
+            index = min(m.commit, self.log.last())
         if index > self.commit:
             self.commit = index
         memset(&r, 0, sizeof(r))
         r.header.type = HEARTBEAT_REPLY
         r.index = self.verified
         r.log_term = self._sure()       # an acknowledgement may have been lost
+        if MUTANT(MATCH_FROM_HEARTBEAT):
+            r.log_term = self.verified
         r.commit = m.index
         r.round = m.round
         return self._emit(&self.peers[self._peer(m.sender)], &r)
@@ -564,6 +615,8 @@ cdef class Raft:
             elif m.commit != p.next_index - 1:
                 return 0
             p.next_index = self._guess_match(m.index, m.log_term) + 1
+            if MUTANT(MATCH_FROM_REFUSAL):
+                p.match_index = p.next_index - 1
             if p.next_index <= p.match_index:
                 p.next_index = p.match_index + 1
             p.state = PROBE
@@ -614,7 +667,8 @@ cdef class Raft:
         cdef Message r
         cdef bint newer = (m.log_term > self.log.last_term()
                            or (m.log_term == self.log.last_term() and m.index >= self.log.last()))
-        cdef bint grant = (newer and (self.vote == 0 or self.vote == m.sender)
+        cdef bint grant = ((newer or MUTANT(VOTE_WITHOUT_LOG_CHECK))
+                           and (self.vote == 0 or self.vote == m.sender or MUTANT(VOTE_TWICE))
                            and self.role == FOLLOWER)
         memset(&r, 0, sizeof(r))
         if grant:
@@ -647,17 +701,21 @@ cdef class Raft:
                                     f"{m.receiver} on node {sender}'s connection")
         if h.type == APPEND:
             at = records_sound(frame + MESSAGE_SIZE, h.length - MESSAGE_SIZE, &count)
+            if MUTANT(CHECKSUM_SKIPPED):    # lengths only
+                at = records_fit(frame + MESSAGE_SIZE, h.length - MESSAGE_SIZE, &count)
             if (at != h.length - MESSAGE_SIZE or count != m.count
-                    or append_crc(frame, MESSAGE_SIZE) != h.crc):
+                    or append_crc(frame, MESSAGE_SIZE) != h.crc and not MUTANT(CHECKSUM_SKIPPED)):
                 with gil:
                     raise ProtocolError("APPEND: check failed: bytes were altered on the way")
-        elif h.length != MESSAGE_SIZE or plain_crc(frame) != h.crc:
+        elif h.length != MESSAGE_SIZE or (plain_crc(frame) != h.crc
+                                          and not MUTANT(CHECKSUM_SKIPPED)):
             with gil:
                 raise ProtocolError("member's frame: check failed: bytes were altered on the way")
         p = &self.peers[place]
         if m.term > self.term:
             self._become_follower(m.term, 0, now_ns)
-        elif m.term < self.term:
+        elif (m.term < self.term and not (MUTANT(STALE_VOTES_COUNT) and h.type == VOTE_REPLY)
+              and not (MUTANT(STALE_APPEND_ACCEPTED) and h.type == APPEND)):
             if h.type == VOTE or h.type == APPEND or h.type == HEARTBEAT:
                 memset(&stale, 0, sizeof(stale))  # our term is the answer: it steps down
                 stale.header.type = h.type + 1
@@ -669,7 +727,10 @@ cdef class Raft:
         elif h.type == VOTE_REPLY:
             if self.role == CANDIDATE:
                 p.voted = True
-                p.granted = h.flags & GRANTED
+                if MUTANT(VOTES_COUNTED_TWICE):
+                    p.granted += h.flags & GRANTED
+                else:
+                    p.granted = h.flags & GRANTED
                 self._count_votes(now_ns)
         elif h.type == APPEND:
             self._on_append(m, now_ns)

@@ -61,7 +61,10 @@ from seatrial.core.log cimport Slot
 from seatrial.core.mutant cimport (
     ANSWER_BEFORE_COMMIT,
     MUTANT,
+    READ_FROM_FOLLOWER,
     READ_UNCONFIRMED,
+    STEP_DOWN_SAYS_NO,
+    TERM_NOT_PERSISTED,
     VOTE_NOT_PERSISTED,
     seatrial_arm,
 )
@@ -237,7 +240,7 @@ cdef class Replica:
             with gil:
                 self.admin.append((c.id, r.request, op, body[:command.key_length]))
             return 0
-        if self.raft.role != LEADER:
+        if self.raft.role != LEADER and not (MUTANT(READ_FROM_FOLLOWER) and op == OP_READ):
             return self._not_leader(c, r.request)
         if (command.key_length > self.max_key_bytes
                 or command.value_length > self.max_value_bytes
@@ -246,7 +249,8 @@ cdef class Replica:
             self.refused += 1
             return self._respond(c, r.request, STATUS_TOO_LARGE, False, NULL, 0, 0)
         if op == OP_READ:
-            if MUTANT(READ_UNCONFIRMED):
+            if MUTANT(READ_UNCONFIRMED) or (MUTANT(READ_FROM_FOLLOWER)
+                                            and self.raft.role != LEADER):
                 self.kv.read(body, command.key_length, &out)
                 return self._respond(c, r.request, out.status, out.has_value, out.value,
                                      out.value_length, self.kv.applied)
@@ -332,7 +336,8 @@ cdef class Replica:
             orphan = <Orphan*>(b.data + b.start)
             c = self._connection(orphan.connection)
             if c is not NULL:
-                self._respond(c, orphan.request, STATUS_UNKNOWN, False, NULL, 0, 0)
+                self._respond(c, orphan.request, STATUS_NOT_LEADER if MUTANT(STEP_DOWN_SAYS_NO)
+                              else STATUS_UNKNOWN, False, NULL, 0, 0)
             buffer_consume(b, sizeof(Orphan))
         return 0
 
@@ -414,7 +419,7 @@ cdef class Replica:
         raft.writing_version = raft.state_version
         raft.next_persist = end
         w.seq = raft.write_seq
-        w.term = raft.term
+        w.term = raft.log.last_term() if MUTANT(TERM_NOT_PERSISTED) else raft.term
         w.vote = 0 if MUTANT(VOTE_NOT_PERSISTED) else raft.vote
         w.count = <uint32_t>(end - begin)
         return True

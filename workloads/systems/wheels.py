@@ -184,8 +184,7 @@ def mutant_names() -> list[str]:
     """Return the planted bugs that such a build would hold, as the node's sources list them."""
     root, _ = mutant_sources()
     header = (root / MUTANT_HEADER).read_text(encoding="ascii")
-    found = re.search(r'MUTANT_NAMES[\s\\]+"([a-z,-]+)"', header)
-    return found[1].split(",") if found else []
+    return re.findall(r'"([a-z-]+),?"', header)
 
 
 def pack_node(folder: Path) -> Path:
