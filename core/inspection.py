@@ -69,7 +69,8 @@ def dump(path: Path, emit: Callable[[str], None], *, as_json: bool) -> None:
 def verify(path: Path) -> dict[str, Any]:
     """Check every byte of the log; return what is in it. Raises WalError."""
     found = recover(log_directory(path))
-    return {name: value for name, value in found._asdict().items() if name != "records"}
+    left_out = ("records", "repairs")
+    return {name: value for name, value in found._asdict().items() if name not in left_out}
 
 
 def render_verified(found: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,12 @@ class Frame(NamedTuple):
     entries: int
     records: bytes
     seal: bool
+
+class Repair(NamedTuple):
+    sequence: int
+    offset: int
+    size: int
+    zeros: bool
 
 class Recovered(NamedTuple):
     term: int
@@ -25,7 +31,11 @@ class Recovered(NamedTuple):
     torn: int
     torn_frame: bool
     prepared: int
+    repairs: tuple[Repair, ...]
 
 def segment_path(directory: Path, sequence: int) -> Path: ...
 def list_segments(directory: Path) -> list[tuple[int, Path]]: ...
+def recover_images(
+    images: Iterable[tuple[int, Path, bytes]], visit: Callable[[Frame], None] | None = None
+) -> Recovered: ...
 def recover(directory: Path, visit: Callable[[Frame], None] | None = None) -> Recovered: ...

@@ -9,7 +9,12 @@ the log is refused by file and offset. Nothing is ever repaired by guessing.
 A record with index i voids all records with an index >= i that came before it: that is how
 a follower's log loses its unconfirmed tail, without an operation of its own.
 
-This module only reads. What is to be zeroed is told to the writer in ``Recovered``.
+The newest frame may be in the kernel's cache only: its process was killed between write and
+sync, or the sync failed. Once a node has read it, it counts as durable, so it must be made so
+first, and by writing it again: after a failed sync its pages are marked as written.
+
+This module only reads, and the reading itself is over bytes (``recover_images``), wherever
+they come from. What must be written before the log goes on is in ``Recovered.repairs``.
 """
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
 from libc.stdint cimport uint8_t, uint64_t
@@ -32,6 +37,7 @@ from seatrial.core.segment cimport (
 )
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +59,15 @@ class Frame(NamedTuple):
     seal: bool
 
 
+class Repair(NamedTuple):
+    """Bytes of a segment that must be written, and synced, before anything is added."""
+
+    sequence: int
+    offset: int
+    size: int
+    zeros: bool         # else they are written as they were read
+
+
 class Recovered(NamedTuple):
     """What a log holds, and where its next frame goes."""
 
@@ -69,6 +84,7 @@ class Recovered(NamedTuple):
     torn: int           # bytes after the end, up to the last that is not zero
     torn_frame: bool    # whether they begin with a broken frame of this segment
     prepared: int       # sequence of the empty segment made ahead, or 0
+    repairs: tuple      # of Repair
 
 
 def segment_path(directory: Path, sequence: int) -> Path:
@@ -95,12 +111,16 @@ def list_segments(directory: Path) -> list:
     return found
 
 
-def load_segment(sequence: int, path: Path) -> tuple:
-    """Return (bytes, salt) of a segment whose header and size are as they must be."""
+def read_segment(path: Path) -> bytes:
+    """Return all bytes of a segment's file."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise NodeError(f"can't read segment {path}: {error.strerror}") from None
+
+
+def salt_of(sequence: int, path: Path, data: bytes) -> int:
+    """Return the salt of a segment whose header and size are as they must be."""
     try:
         number, salt, size = decode_segment_header(data)
     except ValueError as error:
@@ -110,7 +130,7 @@ def load_segment(sequence: int, path: Path) -> tuple:
     if size != len(data):
         raise CorruptSegment(
             path, min(size, len(data)), f"the file has {len(data)} bytes, its header says {size}")
-    return data, salt
+    return salt
 
 
 cdef class LiveLog:
@@ -181,21 +201,24 @@ cdef class Walker:
     cdef uint64_t term, vote, frames
     cdef size_t torn
     cdef bint torn_frame
-    cdef uint64_t prepared
+    cdef uint64_t prepared, segments
+    cdef object newest          # the Repair that makes the newest frame durable, or None
     cdef object visit           # called with each Frame, or None
 
     def __cinit__(self, visit):
         self.log = LiveLog()
         self.ended = None
         self.sealed = False
-        self.term = self.vote = self.frames = self.prepared = 0
+        self.term = self.vote = self.frames = self.prepared = self.segments = 0
+        self.newest = None
         self.torn = 0
         self.torn_frame = False
         self.visit = visit
 
-    def segment(self, sequence: int, path: Path) -> None:
+    def segment(self, sequence: int, path: Path, data: bytes) -> None:
         """Take in the next segment."""
-        data, salt = load_segment(sequence, path)
+        salt = salt_of(sequence, path, data)
+        self.segments += 1
         if self.ended is not None:
             self.after_the_end(sequence, data, salt)
         else:
@@ -215,7 +238,7 @@ cdef class Walker:
         self, uint64_t sequence, object path, bytes data, uint64_t salt
     ) except -1:
         cdef const uint8_t* base = <const uint8_t*>data
-        cdef size_t at = SEGMENT_HEADER, end = len(data), bad = 0, later
+        cdef size_t at = SEGMENT_HEADER, end = len(data), bad = 0, newest = 0, later
         cdef FrameHeader header
         cdef Verdict verdict = FRAME_ABSENT
         while not self.sealed:
@@ -225,7 +248,10 @@ cdef class Walker:
             memcpy(&header, base + at, FRAME_HEADER)
             self.take(path, base, at, &header)
             self.sealed = header.magic == SEAL_MAGIC
+            newest = at
             at += padded(FRAME_HEADER + header.size)
+        if newest:
+            self.newest = Repair(sequence, newest, at - newest, False)
         later = find_frame(base, at, end, salt)
         if self.sealed:
             if later:
@@ -263,23 +289,41 @@ cdef class Walker:
             offset += record.length
         return 0
 
-    def result(self, segments: int) -> Recovered:
+    cdef tuple repairs(self):
+        """Return what must be written before the log goes on."""
+        found = [] if self.newest is None else [self.newest]
+        if self.torn:
+            _, sequence, offset, _ = self.ended
+            found.append(Repair(sequence, offset, self.torn, True))
+        return tuple(found)
+
+    def result(self) -> Recovered:
         """Return what was found, after the last segment."""
         _, sequence, offset, _ = self.ended or (None, 0, 0, None)
         return Recovered(
             self.term, self.vote, bytes(self.log.records), self.log.first, self.log.last(),
-            self.frames, segments, self.log.voided, sequence, offset, self.torn,
-            self.torn_frame, self.prepared)
+            self.frames, self.segments, self.log.voided, sequence, offset, self.torn,
+            self.torn_frame, self.prepared, self.repairs())
+
+
+def recover_images(images: Iterable, visit=None) -> Recovered:
+    """Read the log whose segments ``images`` yields in order, as (sequence, path, bytes).
+
+    ``visit`` is called with every valid frame in order.
+    """
+    walker = Walker(visit)
+    path = None
+    for sequence, path, data in images:
+        walker.segment(sequence, path, data)
+    if path is not None and walker.ended is None:
+        raise MissingSegment(
+            f"segment {segment_path(path.parent, sequence + 1)} is missing:"
+            f" {path.name} says that the log goes on in it")
+    return walker.result()
 
 
 def recover(directory: Path, visit=None) -> Recovered:
     """Read the log in ``directory``; ``visit`` is called with every valid frame in order."""
-    walker = Walker(visit)
-    segments = list_segments(directory)
-    for sequence, path in segments:
-        walker.segment(sequence, path)
-    if segments and walker.ended is None:
-        raise MissingSegment(
-            f"segment {segment_path(directory, len(segments) + 1)} is missing:"
-            f" {segments[-1][1].name} says that the log goes on in it")
-    return walker.result(len(segments))
+    return recover_images(
+        ((sequence, path, read_segment(path)) for sequence, path in list_segments(directory)),
+        visit)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seatrial.core.errors import DirectoryInUse, NodeError
-from seatrial.core.recovery import segment_path
+from seatrial.core.recovery import Repair, segment_path
 from seatrial.core.segment import decode_segment_header, encode_segment_header
 
 UNFINISHED = "next.tmp"
@@ -38,6 +38,11 @@ def never() -> bool:
     return False
 
 
+def new_salt() -> int:
+    """Return a number that no other segment's frames repeat."""
+    return int.from_bytes(os.urandom(8), "little")
+
+
 def sync_directory(directory: Path) -> None:
     """Make names in ``directory`` durable."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -54,7 +59,7 @@ def make_segment(
 
     It is synced piece by piece, so that it never holds up the log's own syncs for long.
     """
-    salt = int.from_bytes(os.urandom(8), "little")
+    salt = new_salt()
     unfinished = directory / UNFINISHED
     path = segment_path(directory, sequence)
     fd = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -92,11 +97,20 @@ def open_segment(path: Path) -> SegmentFile:
     return SegmentFile(path, fd, sequence, salt, size)
 
 
-def zero_tail(segment: SegmentFile, offset: int, size: int) -> None:
-    """Remove an unfinished write, durably, before anything new is written in its place."""
-    for at in range(0, size, CHUNK):
-        write_at(segment.fd, ZEROS[: size - at], offset + at)
-    os.fdatasync(segment.fd)
+def repair_segment(directory: Path, repair: Repair) -> None:
+    """Make one of recovery's repairs, durably."""
+    path = segment_path(directory, repair.sequence)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            for at in range(0, repair.size, CHUNK):
+                n, offset = min(CHUNK, repair.size - at), repair.offset + at
+                write_at(fd, ZEROS[:n] if repair.zeros else os.pread(fd, n, offset), offset)
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise NodeError(f"can't repair segment {path}: {error.strerror}") from None
 
 
 def clear_leftovers(directory: Path) -> None:

@@ -1,8 +1,8 @@
 """The write-ahead log: one group write at a time, durable before anybody hears of it.
 
-``Wal.open`` locks the directory, reads the log back (recovery.pyx), cuts a torn tail and
-starts two threads. ``submit`` takes a group write: log records and hard state (term, vote)
-as one frame. It is written and synced at once by the caller when that is cheaper (nothing
+``Wal.open`` locks the directory, reads the log back (recovery.pyx), makes it durable as it was
+read, a torn tail cut, and starts two threads. ``submit`` takes a group write: log records and hard state (term, vote)
+as one frame (group_write.pyx decides where). It is written and synced at once by the caller when that is cheaper (nothing
 else to do), or by the *writer* thread, which does not hold the GIL and tells of the end by
 an eventfd. At most one group write is in flight: that is what makes a torn tail
 distinguishable from corruption, and the sync in flight is what gathers the next batch.
@@ -28,15 +28,17 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.types cimport off_t
 from posix.unistd cimport _exit, close, fdatasync, read, write
 
-from seatrial.core.segment cimport (
-    FRAME_HEADER,
-    FRAME_MAGIC,
-    SEAL_MAGIC,
-    SEGMENT_HEADER,
-    FrameHeader,
-    frame_crc,
-    padded,
+from seatrial.core.group_write cimport (
+    MIN_SEGMENT,
+    FrameWrite,
+    GroupWrite,
+    Place,
+    fits,
+    largest_group,
+    plan_frame,
+    set_group,
 )
+from seatrial.core.segment cimport FRAME_HEADER, SEGMENT_HEADER
 
 import os
 import select
@@ -51,7 +53,7 @@ from seatrial.core.segment_files import (
     lock_directory,
     make_segment,
     open_segment,
-    zero_tail,
+    repair_segment,
 )
 
 cdef extern from "<sys/uio.h>" nogil:
@@ -66,9 +68,7 @@ cdef enum:
     FATAL_EXIT = 255
 
 DEFAULT_SEGMENT_BYTES = 16 << 20
-MIN_SEGMENT_BYTES = 4096
-# Of a segment, what a frame's records can't use: its header, the frame's, and the seal.
-OVERHEAD = SEGMENT_HEADER + 2 * FRAME_HEADER + 8
+MIN_SEGMENT_BYTES = MIN_SEGMENT
 
 
 class WalStats(NamedTuple):
@@ -151,17 +151,8 @@ cdef void signal(int eventfd) noexcept nogil:
 
 cdef struct OpenSegment:
     int fd
-    uint64_t sequence
-    uint64_t salt
-    uint64_t size
-    uint64_t offset                 # where the next frame goes
+    Place place
     char[NAME_BYTES] path
-
-
-cdef struct GroupWrite:
-    uint64_t seq
-    FrameHeader header
-    const uint8_t* records
 
 
 cdef class Wal:
@@ -193,34 +184,20 @@ cdef class Wal:
 
     # -- writing: no GIL, no Python object ------------------------------------------------
 
-    cdef void write_frame(self, FrameHeader* header, const uint8_t* records) noexcept nogil:
-        """Write one frame at the end of the current segment and sync it."""
+    cdef void write_frame(self, FrameWrite* frame) noexcept nogil:
+        """Write one frame into the current segment and sync it."""
         cdef iovec[3] parts
         cdef uint64_t zeros = 0
-        cdef size_t n = FRAME_HEADER + header.size
-        cdef uint32_t crc
-        header.salt = self.current.salt
-        frame_crc(header, records, &crc)            # submit() has checked the structure
-        header.crc = crc
-        parts[0].iov_base, parts[0].iov_len = header, FRAME_HEADER
-        parts[1].iov_base, parts[1].iov_len = <void*>records, header.size
-        parts[2].iov_base, parts[2].iov_len = &zeros, padded(n) - n
-        write_all(self.current.fd, parts, 3, self.current.offset, self.current.path)
-        sync_or_die(self.current.fd, self.current.path)
-        self.current.offset += padded(n)
-        self.written += padded(n)
+        parts[0].iov_base, parts[0].iov_len = &frame.header, FRAME_HEADER
+        parts[1].iov_base, parts[1].iov_len = <void*>frame.records, frame.header.size
+        parts[2].iov_base, parts[2].iov_len = &zeros, frame.padding
+        write_all(self.current.fd, parts, 3, frame.offset, self.current.path)
+        if frame.sync:
+            sync_or_die(self.current.fd, self.current.path)
+        self.written += frame.size
 
-    cdef bint fits(self, size_t size) noexcept nogil:
-        """Return whether a frame fits, with room left for the seal."""
-        return (self.current.offset + padded(FRAME_HEADER + size) + FRAME_HEADER
-                <= self.current.size)
-
-    cdef void next_segment(self) noexcept nogil:
-        """Seal the current segment and go on in the prepared one, waiting for it if need be."""
-        cdef FrameHeader seal = self.group.header
-        wait_on(self.ready_fd)
-        seal.magic, seal.size, seal.count = SEAL_MAGIC, 0, 0
-        self.write_frame(&seal, NULL)
+    cdef void take_next(self) noexcept nogil:
+        """Go on in the prepared segment, and have another one made."""
         close(self.current.fd)
         self.current = self.next
         self.next.fd = -1
@@ -229,9 +206,12 @@ cdef class Wal:
     cdef void write_group(self) noexcept nogil:
         cdef uint64_t start = monotonic_ns()
         cdef uint64_t took
-        if not self.fits(self.group.header.size):
-            self.next_segment()
-        self.write_frame(&self.group.header, self.group.records)
+        cdef FrameWrite frame
+        while not plan_frame(&self.group, &self.current.place, &frame):
+            wait_on(self.ready_fd)      # a seal says that the next segment exists
+            self.write_frame(&frame)
+            self.take_next()
+        self.write_frame(&frame)
         took = monotonic_ns() - start
         self.syncs += 1
         self.sync_ns += took
@@ -252,8 +232,7 @@ cdef class Wal:
         if len(path) >= NAME_BYTES:
             raise ValueError(f"the path {file.path} is longer than {NAME_BYTES - 1} bytes")
         memcpy(segment.path, <const char*>path, len(path) + 1)
-        segment.sequence, segment.salt, segment.size = file.sequence, file.salt, file.size
-        segment.offset = offset
+        segment.place = Place(file.sequence, file.salt, file.size, offset)
         segment.fd = file.fd
         return 0
 
@@ -293,8 +272,9 @@ cdef class Wal:
         self.adopt(&self.current, file, found.end_offset)
         self.recovered = found
         self.repairs = []
+        for repair in found.repairs:
+            repair_segment(self.directory, repair)
         if found.torn:
-            zero_tail(file, found.end_offset, found.torn)
             self.repairs.append(
                 f"cut {found.torn} bytes of an unfinished write from {file.path}"
                 f" at offset {found.end_offset}")
@@ -332,7 +312,7 @@ cdef class Wal:
                 wait_on(self.want_fd)
             if self.stopping:
                 return
-            sequence = self.current.sequence + 1
+            sequence = self.current.place.sequence + 1
             try:
                 file = make_segment(
                     self.directory, sequence, self.segment_bytes, lambda: self.stopping)
@@ -354,7 +334,7 @@ cdef class Wal:
     @property
     def segment(self):
         """The sequence number of the segment in use."""
-        return self.current.sequence
+        return self.current.place.sequence
 
     def submit(self, uint64_t seq, uint64_t term, uint64_t vote, uint32_t count,
                bytes records not None, *, bint inline=False):
@@ -363,24 +343,20 @@ cdef class Wal:
         False means that ``done_fd`` becomes readable when it is: then call ``completed``.
         ``inline`` asks to write and sync here and now, which a change of segment overrules.
         """
-        cdef uint32_t crc
         if self.closed or self.in_flight:
             raise InvariantViolation(
                 f"group write {seq} submitted while"
                 f" {'the log is closed' if self.closed else f'{self.group.seq} is in flight'}")
         if seq <= self.durable:
             raise InvariantViolation(f"group write {seq} comes after {self.durable}")
-        if len(records) > self.segment_bytes - OVERHEAD:
+        if len(records) > largest_group(self.segment_bytes):
             raise InvariantViolation(
                 f"group write of {len(records)} bytes in segments of {self.segment_bytes}")
-        self.group.seq = seq
-        self.group.header = FrameHeader(
-            FRAME_MAGIC, <uint32_t>len(records), 0, term, vote, count, 0)
-        self.group.records = <const uint8_t*>records
-        if not frame_crc(&self.group.header, self.group.records, &crc):
+        if not set_group(&self.group, seq, term, vote, count, <const uint8_t*>records,
+                         len(records)):
             raise InvariantViolation(
                 f"group write {seq} is not {count} whole records: {len(records)} bytes")
-        if inline and self.fits(len(records)):
+        if inline and fits(&self.current.place, len(records)):
             with nogil:
                 self.write_group()
             self.durable = seq
