@@ -57,13 +57,15 @@ cdef bint plan_frame(const GroupWrite* group, Place* place, FrameWrite* frame) n
     Return whether that ends the group write; if not, it is a seal.
     """
     cdef bint last = fits(place, group.header.size)
+    cdef uint32_t crc
     cdef size_t n
     frame.header = group.header
     frame.records = group.records
     if not last:
         frame.header.magic, frame.header.size, frame.header.count = SEAL_MAGIC, 0, 0
     frame.header.salt = place.salt
-    frame_crc(&frame.header, frame.records, &frame.header.crc)      # set_group checked the form
+    frame_crc(&frame.header, frame.records, &crc)       # set_group has checked the form
+    frame.header.crc = crc
     n = FRAME_HEADER + frame.header.size
     frame.offset = place.offset
     frame.size = padded(n)

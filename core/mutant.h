@@ -47,7 +47,12 @@ static inline void seatrial_arm(int id) { seatrial_mutant = id; }
     "session-lost-is-new," \
     "cached-answer-wrong," \
     "old-copy-executes," \
-    "checksum-skipped"
+    "checksum-skipped," \
+    "write-not-synced," \
+    "torn-frame-accepted," \
+    "truncation-forgotten," \
+    "corruption-cut," \
+    "recovered-not-synced"
 #else
 #define MUTANT(id) 0
 static inline void seatrial_arm(int id) { (void)id; }

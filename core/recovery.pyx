@@ -17,12 +17,21 @@ This module only reads, and the reading itself is over bytes (``recover_images``
 they come from. What must be written before the log goes on is in ``Recovered.repairs``.
 """
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
+from seatrial.core.mutant cimport (
+    CORRUPTION_CUT,
+    MUTANT,
+    RECOVERED_NOT_SYNCED,
+    TORN_FRAME_ACCEPTED,
+    TRUNCATION_FORGOTTEN,
+    seatrial_arm,
+)
 from seatrial.core.segment cimport (
     FRAME_ABSENT,
+    FRAME_BROKEN,
     FRAME_HEADER,
     FRAME_VALID,
     RECORD_PREFIX,
@@ -33,6 +42,7 @@ from seatrial.core.segment cimport (
     Verdict,
     check_frame,
     find_frame,
+    frame_crc,
     padded,
 )
 
@@ -45,6 +55,10 @@ from seatrial.core.errors import CorruptSegment, MissingSegment, NodeError
 from seatrial.core.segment import decode_segment_header
 
 SEGMENT_NAME = re.compile(r"^([0-9a-f]{16})\.wal$")
+
+
+def _arm(int mutant) -> None:
+    seatrial_arm(mutant)
 
 
 class Frame(NamedTuple):
@@ -167,6 +181,8 @@ cdef class LiveLog:
         cdef size_t start = len(self.records)
         cdef size_t kept
         if self.count and record.index <= self.last():
+            if MUTANT(TRUNCATION_FORGOTTEN):
+                return 0
             kept = record.index - self.first
             self.voided += self.count - kept
             start = self.starts[kept]
@@ -190,6 +206,19 @@ cdef size_t last_nonzero(const uint8_t* data, size_t at, size_t end) noexcept no
     while end > at and data[end - 1] == 0:
         end -= 1
     return end
+
+
+cdef bint plausible(
+    const uint8_t* segment, size_t at, size_t end, Verdict verdict
+) noexcept nogil:
+    """Return whether a broken frame's lengths fit each other (a planted bug asks for that)."""
+    cdef FrameHeader header
+    cdef uint32_t crc
+    if verdict != FRAME_BROKEN:
+        return False
+    memcpy(&header, segment + at, FRAME_HEADER)
+    return header.size <= end - at - FRAME_HEADER and frame_crc(
+        &header, segment + at + FRAME_HEADER, &crc)
 
 
 cdef class Walker:
@@ -243,6 +272,8 @@ cdef class Walker:
         cdef Verdict verdict = FRAME_ABSENT
         while not self.sealed:
             verdict = check_frame(base, at, end, salt, &bad)
+            if MUTANT(TORN_FRAME_ACCEPTED) and plausible(base, at, end, verdict):
+                verdict = FRAME_VALID
             if verdict != FRAME_VALID:
                 break
             memcpy(&header, base + at, FRAME_HEADER)
@@ -258,7 +289,7 @@ cdef class Walker:
                 raise CorruptSegment(path, later, "a frame after the one that seals the segment")
             return 0
         why = "no frame" if verdict == FRAME_ABSENT else "a broken frame"
-        if later:
+        if later and not MUTANT(CORRUPTION_CUT):
             raise CorruptSegment(path, bad, f"{why}, but a valid one follows at {later}")
         self.ended = (path, sequence, at, why)
         self.torn = last_nonzero(base, at, end) - at
@@ -291,7 +322,9 @@ cdef class Walker:
 
     cdef tuple repairs(self):
         """Return what must be written before the log goes on."""
-        found = [] if self.newest is None else [self.newest]
+        found = []
+        if self.newest is not None and not MUTANT(RECOVERED_NOT_SYNCED):
+            found.append(self.newest)
         if self.torn:
             _, sequence, offset, _ = self.ended
             found.append(Repair(sequence, offset, self.torn, True))

@@ -1,11 +1,12 @@
 """The write-ahead log: one group write at a time, durable before anybody hears of it.
 
-``Wal.open`` locks the directory, reads the log back (recovery.pyx), makes it durable as it was
-read, a torn tail cut, and starts two threads. ``submit`` takes a group write: log records and hard state (term, vote)
-as one frame (group_write.pyx decides where). It is written and synced at once by the caller when that is cheaper (nothing
-else to do), or by the *writer* thread, which does not hold the GIL and tells of the end by
-an eventfd. At most one group write is in flight: that is what makes a torn tail
-distinguishable from corruption, and the sync in flight is what gathers the next batch.
+``Wal.open`` locks the directory, reads the log back (recovery.pyx), cuts a torn tail, makes
+the rest as durable as a reader takes it to be, and starts two threads. ``submit`` takes a
+group write: log records and hard state (term, vote) as one frame (group_write.pyx says where).
+It is written and synced at once by the caller when that is cheaper (nothing else to do), or by
+the *writer* thread, which does not hold the GIL and tells of the end by an eventfd. At most
+one group write is in flight: that is what makes a torn tail distinguishable from corruption,
+and the sync in flight is what gathers the next batch.
 
 The *preparer* thread keeps one empty segment ahead: a sync into blocks that are already
 allocated and zero-filled costs about half of one that must also extend the file. The order
@@ -349,7 +350,7 @@ cdef class Wal:
                 f" {'the log is closed' if self.closed else f'{self.group.seq} is in flight'}")
         if seq <= self.durable:
             raise InvariantViolation(f"group write {seq} comes after {self.durable}")
-        if len(records) > largest_group(self.segment_bytes):
+        if <size_t>len(records) > largest_group(self.segment_bytes):
             raise InvariantViolation(
                 f"group write of {len(records)} bytes in segments of {self.segment_bytes}")
         if not set_group(&self.group, seq, term, vote, count, <const uint8_t*>records,

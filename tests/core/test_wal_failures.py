@@ -98,10 +98,22 @@ def test_a_failed_sync_of_a_new_segment_ends_the_process(
     write_groups(tmp_path / "log", [(1, 0, group(1, 1))])
     list_segments(tmp_path / "log")[1][1].unlink()
     process = writer(
-        tmp_path / "log", first=2, env={"LD_PRELOAD": failing_disk, "FAIL_AT": "1"})
+        tmp_path / "log", first=2, env={"LD_PRELOAD": failing_disk, "FAIL_AT": "2"})
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 255
     assert "can't prepare" in errors or "can't sync" in errors
+
+
+def test_what_was_read_is_made_durable_before_the_log_opens(
+    tmp_path: Path, failing_disk: str
+) -> None:
+    """The newest frame may be in the kernel's cache only: see the first sync fail, and the node."""
+    write_groups(tmp_path / "log", [(1, 0, group(1, 1))])
+    process = writer(tmp_path / "log", first=2, env={"LD_PRELOAD": failing_disk, "FAIL_AT": "1"})
+    output, errors = process.communicate(timeout=120)
+    assert "can't repair segment" in errors
+    assert "0000000000000001.wal: Input/output error" in errors
+    assert output == ""
 
 
 @pytest.mark.parametrize("mode", ["inline", "worker"])

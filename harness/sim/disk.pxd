@@ -1,0 +1,69 @@
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from seatrial.core.group_write cimport FrameWrite, GroupWrite, Place
+
+# What Disk.synced() says:
+cdef enum SyncEnd:
+    SYNC_RETURNED
+    SYNC_STALLED                 # ask again when Disk.unstalled is called
+
+cdef struct Image:               # one segment; what lies beyond ``held`` is zeros
+    uint8_t* data
+    size_t held
+    uint64_t salt
+
+cdef struct Spot:                # a place in the log: segments are numbered from 1
+    uint64_t sequence
+    uint64_t offset
+
+cdef struct Times:               # of a sync
+    uint64_t least_ns
+    uint64_t jitter_ns
+    uint64_t tail_ppm
+    uint64_t tail_ns
+
+cdef class Disk:
+    cdef readonly object error   # why the last submit() said -1, or None
+    cdef public object unstalled  # called when a sync that stalled may be asked for again
+    cdef object directory        # a name for messages; there is no such folder
+    cdef uint64_t key            # of all draws
+    cdef Times times
+    cdef uint64_t segment_bytes
+    cdef Image* images
+    cdef uint64_t count, room    # of segments
+    # What is written, and of that what a power loss would leave.
+    cdef Place tail
+    cdef Spot durable
+    cdef uint64_t* terms         # of the durable records, by index
+    cdef uint64_t last, terms_room
+    # The newest write: while it is in flight a frame, or a seal and a frame.
+    cdef GroupWrite group
+    cdef Spot[2] flights
+    cdef int flying
+    cdef bint running, synchronous, waiting
+    # Faults, and what happened.
+    cdef uint64_t factor
+    cdef bint stalled, failing, full, lying
+    cdef uint64_t writes, syncs, errors, lies, stalls, flips, recoveries
+    cdef uint64_t sectors_kept, sectors_lost
+
+    # Used by the simulated world; see disk.pyx.
+    cpdef int64_t submit(self, uint64_t seq, uint64_t term, uint64_t vote, uint32_t count,
+                         const char* records, size_t size, uint64_t now_ns) except -2
+    cpdef int synced(self, uint64_t seq) except -1
+    cpdef int killed(self, uint64_t draw) except -1
+    cpdef int power_lost(self, uint64_t draw) except -1
+    cpdef uint64_t durable_term(self, uint64_t index) noexcept
+    cpdef uint64_t durable_last(self) noexcept
+
+    cdef uint64_t sync_time(self, uint64_t now_ns) noexcept nogil
+    cdef int write(self, const FrameWrite* frame, uint64_t sequence) except -1
+    cdef bint make_segment(self) except -1
+    cdef int64_t stop(self, str what, uint64_t sequence) except -2
+    cdef int settle(self, bint seal_synced) except -1
+    cdef void rewind(self, Spot to) noexcept
+    cdef void drop_after(self, uint64_t sequence) noexcept
+    cdef void tear(self, uint64_t draw) noexcept
+    cdef void lose_cache(self, uint64_t draw) noexcept
+    cdef int harden(self) except -1
+    cdef int index_frame(self, const uint8_t* records, size_t size) except -1
