@@ -1,0 +1,335 @@
+"""The simulated world: what it does to nodes, and that a seed decides all of it."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from seatrial.core import codec
+from seatrial.harness.sim.environment import Environment
+from seatrial.harness.sim.world import World
+
+MS = 1_000_000
+S = 1000 * MS
+
+
+def world(hosts: int = 3, seed: int = 1, *, record: bool = False, **environment: Any) -> World:
+    """Return a world with one started Raft group."""
+    made = World(seed, hosts, Environment(**environment), record=record)
+    made.add_group(range(hosts), heartbeat_ns=50 * MS, election_ns=300 * MS)
+    for host in range(hosts):
+        made.start(host)
+    return made
+
+
+def run_until(w: World, done: Callable[[], bool], limit_ns: int = 30 * S) -> None:
+    """Let time pass until something is so."""
+    end = w.now_ns + limit_ns
+    while not done():
+        assert w.now_ns < end, "it never happened"
+        w.run([], w.now_ns + 10 * MS)
+        if not done() and w.now_ns < end:
+            w.call_at(w.now_ns + 10 * MS, int)
+
+
+def leader(w: World) -> int:
+    """Wait for a leader whose log every node holds; return its host."""
+    run_until(w, lambda: w.converged() is None)
+    return w.leaders()[0][1]
+
+
+class Writer:
+    """Writes to one host, one value after the other; notes what it heard."""
+
+    def __init__(self, w: World, host: int, number: int = 1) -> None:
+        self.world, self.number = w, number
+        self.heard: list[str] = []
+        self.statuses: list[str] = []
+        self.sequence = 0
+        self.connection = w.connect(0, host, self)
+
+    def connected(self, connection: int) -> None:
+        assert connection == self.connection
+        self.heard.append("connected")
+        self.world.send(connection, codec.encode_request(
+            0, self.number, 0, codec.OPS["open-session"]))
+
+    def write(self) -> None:
+        self.sequence += 1
+        self.world.send(self.connection, codec.encode_request(
+            self.sequence, self.number, self.sequence, codec.OPS["write"], b"k",
+            b"%d" % self.sequence))
+
+    def received(self, connection: int, data: bytes) -> None:
+        for frame in codec.split_frames(bytearray(data)):
+            self.statuses.append(codec.STATUSES[codec.decode_response(frame)[1]])
+
+    def closed(self, connection: int) -> None:
+        self.heard.append("closed")
+
+
+def isolated(w: World, host: int) -> list[tuple[int, int]]:
+    """Return the pairs that cut one host from all others."""
+    return [pair for other in range(w.hosts) if other != host
+            for pair in ((host, other), (other, host))]
+
+
+def played(seed: int, **environment: Any) -> World:
+    """Play one scene with a bit of everything."""
+    w = world(5, seed, **environment)
+    first = leader(w)
+    writer = Writer(w, first)
+    for step in range(40):
+        w.call_at(w.now_ns + step * 50 * MS, writer.write)
+    w.call_at(w.now_ns + 400 * MS, w.kill, first)
+    w.call_at(w.now_ns + 900 * MS, w.start, first)
+    w.run([], w.now_ns + 10 * S)
+    return w
+
+
+def test_the_same_seed_is_the_same_run_and_another_seed_another() -> None:
+    digests = [played(seed).digest() for seed in (1, 1, 2)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_recording_changes_nothing() -> None:
+    def run(*, record: bool) -> World:
+        w = world(3, 5, record=record)
+        Writer(w, leader(w)).write()
+        w.run([], 5 * S)
+        return w
+
+    recorded = run(record=True)
+    assert recorded.digest() == run(record=False).digest()
+    assert {"start", "leads", "message", "write", "synced"} <= {e[1] for e in recorded.trace()}
+
+
+def test_a_write_is_answered_and_all_nodes_agree() -> None:
+    w = world()
+    writer = Writer(w, leader(w))
+    run_until(w, lambda: bool(writer.statuses))
+    writer.write()
+    run_until(w, lambda: writer.statuses == ["ok", "ok"])
+    run_until(w, lambda: w.converged() is None)
+
+
+def test_a_leader_that_is_cut_off_is_replaced_and_follows_when_the_cut_ends() -> None:
+    w = world()
+    old = leader(w)
+    handle = w.cut(isolated(w, old))
+    assert not w.hears(old, (old + 1) % 3)
+    run_until(w, lambda: w.leaders() != [] and w.leaders()[0][1] != old)
+    assert w.counters()["cut"] > 0
+    w.lift(handle)
+    assert w.hears(old, (old + 1) % 3)
+    assert leader(w) != old
+
+
+def test_what_a_short_cut_held_back_arrives_when_it_ends() -> None:
+    w = world(record=True)
+    host = leader(w)
+    writer = Writer(w, host)
+    run_until(w, lambda: writer.statuses == ["ok"])
+    handle = w.cut([(3, host)])                 # its answers don't reach the client
+    writer.write()
+    w.call_at(w.now_ns + 500 * MS, w.lift, handle)
+    w.run([], w.now_ns + 400 * MS)
+    assert writer.statuses == ["ok"]
+    run_until(w, lambda: writer.statuses == ["ok", "ok"])
+    assert writer.heard == ["connected"]
+
+
+def test_a_connection_that_nobody_acknowledges_breaks() -> None:
+    w = world()
+    host = leader(w)
+    writer = Writer(w, host)
+    run_until(w, lambda: writer.statuses == ["ok"])
+    w.cut([(host, 3)])
+    writer.write()
+    run_until(w, lambda: writer.heard == ["connected", "closed"])
+
+
+def test_a_killed_process_is_missed_at_once_a_host_without_power_later() -> None:
+    def until_closed(end: Callable[[World, int], None]) -> int:
+        w = world()
+        host = leader(w)
+        writer = Writer(w, host)
+        run_until(w, lambda: writer.statuses == ["ok"])
+        began = w.now_ns
+        end(w, host)
+        writer.write()
+        run_until(w, lambda: "closed" in writer.heard)
+        assert w.state(host) == "down"
+        return w.now_ns - began
+
+    assert until_closed(World.kill) < 20 * MS
+    assert until_closed(World.power_loss) > 1 * S
+
+
+def test_nobody_answers_where_no_process_runs() -> None:
+    w = world()
+    w.kill(0)
+    writer = Writer(w, 0)
+    run_until(w, lambda: writer.heard == ["closed"])
+
+
+def test_a_paused_node_finds_everything_when_it_goes_on() -> None:
+    w = world()
+    follower = (leader(w) + 1) % 3
+    status = w.status(follower)
+    assert status is not None
+    w.pause(follower)
+    assert w.state(follower) == "paused"
+    writer = Writer(w, leader_now(w))
+    run_until(w, lambda: writer.statuses == ["ok"])
+    assert w.status(follower) == status
+    w.resume(follower)
+    run_until(w, lambda: w.converged() is None)
+
+
+def leader_now(w: World) -> int:
+    """Return who leads."""
+    return w.leaders()[0][1]
+
+
+def test_a_restarted_node_has_what_its_disk_held() -> None:
+    w = world()
+    follower = (leader(w) + 1) % 3
+    before = w.status(follower)
+    assert before is not None
+    w.power_loss(follower)
+    assert w.status(follower) is None
+    w.start(follower)
+    after = w.status(follower)
+    assert after is not None
+    assert (after["term"], after["last_index"]) == (before["term"], before["last_index"])
+
+
+@pytest.mark.parametrize(("point", "ppm"), [
+    ("vote", 500_000), ("write", 200_000), ("answer", 200_000), ("lead", 500_000),
+    ("append", 100_000),
+])
+def test_a_crash_point_strikes_at_its_moment_and_the_node_comes_back(point: str, ppm: int) -> None:
+    w = world(record=True, crash_points=((point, ppm),), crash_down_ns=100 * MS)
+    run_until(w, lambda: w.leaders() != [])
+    for client in range(8):
+        writer = Writer(w, leader_now(w) if w.leaders() else 0, client + 1)
+        writer.write()
+        w.run([], w.now_ns + 300 * MS)
+        w.clock_bump(client % 3, S)             # another election
+        w.run([], w.now_ns + 300 * MS)
+    kinds = [entry[1:] for entry in w.trace()]
+    struck = [i for i, entry in enumerate(kinds) if entry[0] == "crash-point"]
+    assert struck
+    for i in struck:
+        assert kinds[i][3] == point
+        assert kinds[i + 1][:2] == ("power-loss", kinds[i][1])
+    w.calm()
+    run_until(w, lambda: w.converged() is None)
+
+
+def test_clocks_run_fast_jump_ahead_and_never_go_back() -> None:
+    w = world()
+    w.run([], S)
+    w.call_at(w.now_ns, int)
+    before, since = [w.clock_ns(host) for host in range(3)], w.now_ns
+    w.clock_rate(0, 200_000)
+    w.clock_bump(1, 5 * S)
+    assert w.clock_ns(0) == before[0]
+    w.run([], w.now_ns + S)
+    passed = w.now_ns - since
+    assert w.clock_ns(0) - before[0] == pytest.approx(1.2 * passed, rel=1e-5)
+    assert w.clock_ns(1) - before[1] == passed + 5 * S
+    assert w.clock_ns(2) - before[2] == passed
+
+
+def test_a_node_whose_clock_jumps_over_its_election_timeout_stands_for_election() -> None:
+    w = world()
+    follower = (leader(w) + 1) % 3
+    term = w.leaders()[0][0]
+    w.clock_bump(follower, 10 * S)
+    run_until(w, lambda: w.leaders() != [] and w.leaders()[0][0] > term)
+
+
+def test_bare_frames_are_lost_doubled_and_overtaken_and_the_cluster_lives() -> None:
+    w = world(5, frames=True, loss_ppm=100_000, duplicate_ppm=100_000, reorder_ppm=100_000)
+    run_until(w, lambda: w.leaders() != [])
+    writer = Writer(w, leader_now(w))
+    run_until(w, lambda: writer.statuses == ["ok"])
+    fates = ("lost", "duplicated", "reordered")
+    run_until(w, lambda: min(w.counters()[name] for name in fates) > 10)
+    w.calm()
+    run_until(w, lambda: w.converged() is None)
+
+
+def test_altered_bytes_are_refused_and_cost_a_connection() -> None:
+    w = world(record=True)
+    leader(w)
+    handle = w.impair([(0, 1), (1, 0), (0, 2), (2, 0)], corrupt_ppm=300_000)
+    run_until(w, lambda: w.counters()["refused_frames"] > 3)
+    assert "part" in {entry[1] for entry in w.trace()}
+    w.lift(handle)
+    run_until(w, lambda: w.converged() is None)
+
+
+def test_impairments_add_up_and_end() -> None:
+    w = world()
+    leader(w)
+    one = w.impair([(0, 1)], delay_ns=MS, loss_ppm=10)
+    two = w.impair([(0, 1)], delay_ns=2 * MS, bytes_per_s=1000)
+    w.run([], w.now_ns + S)
+    assert w.counters()["delayed"] > 0
+    w.lift(one)
+    w.lift(two)
+    delayed = w.counters()["delayed"]
+    w.run([], w.now_ns + S)
+    assert w.counters()["delayed"] == delayed
+
+
+def test_a_slow_node_takes_its_inputs_together() -> None:
+    w = world(3, record=True)
+    follower = (leader(w) + 1) % 3
+    w.slow(follower, 200 * MS)
+    w.run([], w.now_ns + 2 * S)
+    w.call_at(w.now_ns, int)
+    times = {entry[0] for entry in w.trace()
+             if entry[1] == "message" and entry[3] == follower and entry[0] > w.now_ns - S}
+    assert 0 < len(times) <= 6
+
+
+def test_a_disk_that_fails_stops_its_node_loudly_and_it_starts_again_on_a_good_one() -> None:
+    w = world()
+    follower = (leader(w) + 1) % 3
+    w.disk(follower).fail()
+    writer = Writer(w, leader_now(w))
+    run_until(w, lambda: w.state(follower) == "broken")
+    assert w.trouble(follower)
+    run_until(w, lambda: writer.statuses == ["ok"])
+    w.disk(follower).heal()
+    w.start(follower)
+    run_until(w, lambda: w.converged() is None)
+
+
+def test_a_stalled_disk_keeps_a_write_waiting_until_it_works_again() -> None:
+    w = world()
+    host = leader(w)
+    others = [h for h in range(3) if h != host]
+    for follower in others:
+        w.disk(follower).stall()
+    writer = Writer(w, host)
+    w.run([], w.now_ns + 200 * MS)
+    assert writer.statuses == []
+    for follower in others:
+        w.disk(follower).unstall()
+    run_until(w, lambda: writer.statuses == ["ok"])
+
+
+@pytest.mark.parametrize("call", [
+    lambda w: w.start(3), lambda w: w.kill(-1), lambda w: w.cut([(0, 0)]), lambda w: w.hears(0, 9),
+    lambda w: w.clock_rate(0, -1_000_000), lambda w: w.crash_points({"lunch": 1}, 1),
+    lambda w: w.impair([(0, 1)], delay=1), lambda w: w.add_group([0], heartbeat_ns=1, election_ns=2),
+])
+def test_what_makes_no_sense_is_refused(call: Callable[[World], object]) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        call(world())
