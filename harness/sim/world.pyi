@@ -1,5 +1,5 @@
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from typing import Any, Protocol
 
 from .disk import Disk
 from .environment import Environment

@@ -326,9 +326,10 @@ def test_a_stalled_disk_keeps_a_write_waiting_until_it_works_again() -> None:
 
 
 @pytest.mark.parametrize("call", [
-    lambda w: w.start(3), lambda w: w.kill(-1), lambda w: w.cut([(0, 0)]), lambda w: w.hears(0, 9),
-    lambda w: w.clock_rate(0, -1_000_000), lambda w: w.crash_points({"lunch": 1}, 1),
-    lambda w: w.impair([(0, 1)], delay=1), lambda w: w.add_group([0], heartbeat_ns=1, election_ns=2),
+    lambda w: w.start(3), lambda w: w.kill(-1), lambda w: w.cut([(0, 0)]),
+    lambda w: w.hears(0, 9), lambda w: w.clock_rate(0, -1_000_000),
+    lambda w: w.crash_points({"lunch": 1}, 1), lambda w: w.impair([(0, 1)], delay=1),
+    lambda w: w.add_group([0], heartbeat_ns=1, election_ns=2),
 ])
 def test_what_makes_no_sense_is_refused(call: Callable[[World], object]) -> None:
     with pytest.raises(ValueError, match=r"\w"):
