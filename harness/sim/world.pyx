@@ -309,9 +309,10 @@ cdef class World:
         m.led = False
         m.timer_ns = NEVER
         m.replica = Replica(
-            host + 1, [h + 1 for h in m.group.hosts], seed=draw(self.seed, 0x6C696665, m.life * 64 + host),
-            now_ns=shown(&m.clock, self.now_ns), heartbeat_ns=m.group.heartbeat_ns,
-            election_ns=m.group.election_ns, max_batch_bytes=self.environment.max_batch_bytes,
+            host + 1, [h + 1 for h in m.group.hosts],
+            seed=draw(self.seed, 0x6C696665, m.life * 64 + host), now_ns=shown(&m.clock, self.now_ns),
+            heartbeat_ns=m.group.heartbeat_ns, election_ns=m.group.election_ns,
+            max_batch_bytes=self.environment.max_batch_bytes,
             max_inflight_bytes=self.environment.max_inflight_bytes)
         m.replica.restore(term, vote, records)
         self._note("start", host, -1, None)
@@ -893,7 +894,7 @@ cdef class World:
             return 0
         return self._iterate(m)
 
-    # ---- one iteration of a node's loop ------------------------------------------------------------
+    # ---- one iteration of a node's loop --------------------------------------------------------
 
     cdef bint _must_wait(self, Machine m, Event* e) except -1:
         """Keep an input for later while a node is paused or busy."""
@@ -911,7 +912,6 @@ cdef class World:
         cdef vector[Event] waiting
         cdef Event e
         cdef size_t i
-        cdef Packet* p
         cdef uint32_t life = m.life
         m.waiting = False
         if m.state != UP:
@@ -1238,17 +1238,20 @@ cdef class World:
         if len(leading) != 1:
             return "leaders: " + (", ".join(f"n{h + 1}" for h in leading) or "none")
         first = (<Machine>running[0]).replica
+        pair = f"n{(<Machine>running[0]).host + 1} and "
         for m in running:
             r = m.replica
             if r.raft.term != first.raft.term:
-                return f"n{m.host + 1} is in term {r.raft.term}, n{running[0].host + 1} in {first.raft.term}"
+                return f"{pair}n{m.host + 1} are in terms {first.raft.term} and {r.raft.term}"
             if r.kv.applied != r.raft.log.last():
                 return (f"n{m.host + 1} applied {r.kv.applied} of {r.raft.log.last()} entries, "
                         f"knows {r.raft.commit} to be committed")
             if r.raft.log.last() != first.raft.log.last():
-                return f"n{m.host + 1} has {r.raft.log.last()} entries, another {first.raft.log.last()}"
-            if r.kv.items() != first.kv.items() or r.kv.session_count() != first.kv.session_count():
-                return f"n{m.host + 1} and n{running[0].host + 1} hold different states at index {r.kv.applied}"
+                return (f"{pair}n{m.host + 1} have {first.raft.log.last()} and "
+                        f"{r.raft.log.last()} entries")
+            if (r.kv.items() != first.kv.items()
+                    or r.kv.session_count() != first.kv.session_count()):
+                return f"{pair}n{m.host + 1} hold different states at index {r.kv.applied}"
         return None
 
 
