@@ -393,6 +393,7 @@ cdef class Whole:
         self.known = {}             # node -> (replica, its commit index when last seen)
 
     def check(self, list replicas):
+        """See ClusterInvariants.check_whole."""
         cdef Replica replica, other
         cdef int i, j
         for i in range(len(replicas)):
