@@ -44,6 +44,7 @@ cdef class Replica:
     cdef size_t max_key_bytes
     cdef uint64_t max_sessions
     cdef uint64_t max_uncommitted_bytes
+    cdef size_t max_write_bytes     # of records written and synced at once, unless one is larger
     cdef readonly uint64_t served_reads
     cdef readonly uint64_t served_writes
     cdef readonly uint64_t refused

@@ -77,7 +77,6 @@ from seatrial.core.raft import ROLES
 cdef enum:
     PEER = 0
     CLIENT = 1
-    GROUP_WRITE_BYTES = 1 << 20
     ORDINARY_OUTPUT_BYTES = 1 << 20
     MAX_OUTPUT_BYTES = 4 << 20      # to one client at a time: small questions, large answers
     MAX_WAITING_READS = 1 << 16
@@ -92,7 +91,8 @@ cdef class Replica:
                   uint64_t heartbeat_ns, uint64_t election_ns,
                   size_t max_batch_bytes=256 * 1024, size_t max_inflight_bytes=4 << 20,
                   size_t max_value_bytes=1 << 20, size_t max_key_bytes=4096,
-                  uint64_t max_sessions=100_000, uint64_t max_uncommitted_bytes=64 << 20):
+                  uint64_t max_sessions=100_000, uint64_t max_uncommitted_bytes=64 << 20,
+                  size_t max_write_bytes=1 << 20):
         cdef int i
         for i in range(MAX_MEMBERS):
             buffer_init(&self.inputs[i])
@@ -104,6 +104,7 @@ cdef class Replica:
         self.max_key_bytes = max_key_bytes
         self.max_sessions = max_sessions
         self.max_uncommitted_bytes = max_uncommitted_bytes
+        self.max_write_bytes = max_write_bytes
 
     def __dealloc__(self):
         cdef int i
@@ -411,7 +412,7 @@ cdef class Replica:
         w.records = b""
         w.size = 0
         if begin <= raft.log.last():
-            end = raft.log.range_end(begin, GROUP_WRITE_BYTES)
+            end = raft.log.range_end(begin, self.max_write_bytes)
             w.records = raft.log.range_bytes(begin, end, &w.size)
         raft.writing = True
         raft.write_seq += 1

@@ -24,7 +24,8 @@ cdef inline uint64_t when_shown(const Clock* c, uint64_t shown_ns) noexcept nogi
     return c.world_ns + ahead // c.rate
 
 
-cdef inline void set_clock(Clock* c, uint64_t now_ns, uint64_t jump_ns, uint64_t rate) noexcept nogil:
+cdef inline void set_clock(Clock* c, uint64_t now_ns, uint64_t jump_ns,
+                           uint64_t rate) noexcept nogil:
     """Go on from now, ``jump_ns`` ahead, at another rate."""
     c.shown_ns = shown(c, now_ns) + jump_ns
     c.world_ns = now_ns

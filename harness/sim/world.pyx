@@ -310,10 +310,12 @@ cdef class World:
         m.timer_ns = NEVER
         m.replica = Replica(
             host + 1, [h + 1 for h in m.group.hosts],
-            seed=draw(self.seed, 0x6C696665, m.life * 64 + host), now_ns=shown(&m.clock, self.now_ns),
+            seed=draw(self.seed, 0x6C696665, m.life * 64 + host),
+            now_ns=shown(&m.clock, self.now_ns),
             heartbeat_ns=m.group.heartbeat_ns, election_ns=m.group.election_ns,
             max_batch_bytes=self.environment.max_batch_bytes,
-            max_inflight_bytes=self.environment.max_inflight_bytes)
+            max_inflight_bytes=self.environment.max_inflight_bytes,
+            max_write_bytes=self.environment.segment_bytes // 2)
         m.replica.restore(term, vote, records)
         self._note("start", host, -1, None)
         for i in m.group.hosts:
