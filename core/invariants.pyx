@@ -362,11 +362,11 @@ cdef class ClusterInvariants:
         while i > 0 and self.committed[i - 1].in_term > raft.term:
             i -= 1
         if i >= log.first and log.term_at(i) != self.committed[i - 1].term:
-            i = self._first_difference(log)
             raise InvariantViolation(
                 f"leader completeness: node {raft.node} leads term {raft.term} without entry {i} "
                 f"of term {self.committed[i - 1].term}, committed in term "
-                f"{self.committed[i - 1].in_term}")
+                f"{self.committed[i - 1].in_term}; its log differs from entry "
+                f"{self._first_difference(log)} on")
         return 0
 
     cdef int _durable(self, uint64_t index) except -1:
@@ -448,7 +448,7 @@ cdef class Whole:
             return
         for i in range(raft.log.first, self.committed.size() + 1):
             if self.committed[i - 1].in_term > raft.term:
-                break
+                continue
             if (i > raft.log.last() or raft.log.term_at(i) != self.committed[i - 1].term
                     or raft.log.record(i).crc != self.crcs[i - 1]):
                 raise InvariantViolation(

@@ -20,7 +20,7 @@ from seatrial.workloads.systems.wheelhouse import wheelhouse
 SEEDS = ("0", "1", "2", "3", "4", "5")
 FOUND = {
     "answer-before-commit": "not linearizable",
-    "vote-not-persisted": "election safety",
+    "vote-not-persisted": "one vote a term",
     "read-unconfirmed": "not linearizable",
     "apply-twice": "not linearizable",
     "truncate-without-conflict": "commits beyond the log",
