@@ -12,6 +12,7 @@
           report.html                  self-contained, made from the other files
           nodes/n1/node.log ...        what was fetched from the hosts
           faults.jsonl                 every fault's life, a line a phase
+          sequence.svg, sequence.txt   who said what to whom (simulated, shrunk runs)
 
 A file appears whole or not at all: it is written beside its place, synced and renamed, so
 that a reader (or a report made later) never meets half a file. The history is the one
@@ -120,6 +121,11 @@ class RunFolder:
     def journal(self) -> Path:
         """The life of every fault, a line for each phase as it came."""
         return self.path / "faults.jsonl"
+
+    @property
+    def sequence(self) -> Path:
+        """The drawing of who said what to whom, of a shrunk run."""
+        return self.path / "sequence.svg"
 
     @property
     def nodes(self) -> Path:

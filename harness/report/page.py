@@ -122,6 +122,8 @@ def _body(results: Results, history: History | None, folder: RunFolder) -> dict[
     told = stories(results, history)
     return {
         "stories": told,
+        "sequence": Markup(folder.sequence.read_text(encoding="utf-8"))
+        if folder.sequence.exists() else None,
         "checks": _checks(results, {story.check for story in told}),
         "coverage": _coverage(results),
         "legend": legend(faulty),
@@ -223,7 +225,8 @@ def _seconds(time_ns: int | None) -> str:
 
 def _sections(context: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the links of the bar on top, for what the page has."""
-    every = [("counterexample", "Counterexample", "stories"), ("checks", "Checks", "checks"),
+    every = [("counterexample", "Counterexample", "stories"), ("sequence", "Sequence", "sequence"),
+             ("checks", "Checks", "checks"),
              ("proof", "Proof", "proved"), ("coverage", "Coverage", "coverage"),
              ("plots", "Plots", "plotted"), ("timeline", "Timeline", "timeline"),
              ("faults", "Faults", "faults"), ("final", "Final reads", "final_reads"),

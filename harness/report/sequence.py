@@ -24,7 +24,8 @@ DOWN, PAUSED, LEADS = "down", "paused", "leads"
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """A message. lost: it never arrived, and ``time_ns`` is when it was sent."""
+    """A message. lost: it never arrived, and ``time_ns`` is when it was sent. short: the label
+    where there is little room."""
 
     sent_ns: int
     time_ns: int
@@ -32,6 +33,7 @@ class Arrow:
     receiver: str
     kind: str
     label: str
+    short: str
     lost: bool = False
 
 
@@ -111,11 +113,13 @@ class _Teller:
         if kind in ("message", "lost"):
             if self._is_new(a, b, detail):
                 self._arrow(now, self.node(a), self.node(b), detail, detail["type"],
-                            message(detail), lost=kind == "lost")
+                            message(detail), in_short(detail), lost=kind == "lost")
         elif kind == "request":
-            self._arrow(now, self.owner(a), self.node(b), detail, kind, request(detail))
+            says = request(detail)
+            self._arrow(now, self.owner(a), self.node(b), detail, kind, says, says)
         elif kind == "response":
-            self._arrow(now, self.node(a), self.owner(b), detail, kind, response(detail))
+            says = response(detail)
+            self._arrow(now, self.node(a), self.owner(b), detail, kind, says, says)
         elif kind == "violation":
             self.violation = str(detail)
         elif tell := TOLD.get(kind):
@@ -133,9 +137,9 @@ class _Teller:
         return True
 
     def _arrow(self, now: int, sender: str, receiver: str, detail: Mapping[str, Any], kind: str,
-               label: str, *, lost: bool = False) -> None:
+               label: str, short: str, *, lost: bool = False) -> None:
         sent = detail["sent_ns"] - self.origin_ns
-        self.arrows.append(Arrow(sent, now, sender, receiver, kind, label, lost))
+        self.arrows.append(Arrow(sent, now, sender, receiver, kind, label, short, lost))
 
     def node(self, host: int) -> str:
         return self.nodes[host] if 0 <= host < len(self.nodes) else "?"
@@ -272,6 +276,30 @@ def message(m: Mapping[str, Any]) -> str:
             return f"heard, term {term}{asks}"
         case other:
             return f"{other}, term {term}"
+
+
+def in_short(m: Mapping[str, Any]) -> str:
+    """Return the same in as few words as a drawing has room for."""
+    term, index, flag = m["term"], m["index"], m["flags"] & 1
+    match m["type"]:
+        case "vote":
+            return f"vote? t{term}, log {index}/t{m['log_term']}"
+        case "vote-reply":
+            return f"{'yes' if flag else 'no'}, t{term}"
+        case "append" if not m["count"]:
+            return f"append -, t{term}, commit {m['commit']}"
+        case "append":
+            last = index + m["count"]
+            return (f"append {index + 1}{f'-{last}' if m['count'] > 1 else ''}, t{term}, "
+                    f"commit {m['commit']}")
+        case "append-reply" if flag:
+            return f"refused, t{term}, try {index}"
+        case "append-reply":
+            return f"up to {index}, t{term}"
+        case "heartbeat":
+            return f"heartbeat t{term}, commit {m['commit']}"
+        case _:
+            return f"heard, t{term}"
 
 
 def request(r: Mapping[str, Any]) -> str:

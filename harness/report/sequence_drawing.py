@@ -7,7 +7,9 @@ stands alone as a file as well as in the report.
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 
 from markupsafe import Markup
@@ -16,10 +18,12 @@ from . import svg
 from .palette import fault_colour
 from .sequence import CRASHES, DOWN, LEADS, PAUSED, Arrow, Band, Mark, Story, moments
 
-WIDTH, LEFT, RIGHT, TOP = 1120, 150, 90, 44
+WIDTH, LEFT, RIGHT, TOP = 1160, 130, 170, 44
 ROW, SLIP, GAP = 19.0, 4.0, 22.0      # below an event; below a departure; where much time passes
 LONG_NS = 50_000_000                   # so much time is told
-LETTER = 5.7
+LETTER = 6.0
+BELOW_MARK = 9.0                       # an arrow begins so much below a mark's words
+PLACE = 0.6                            # of an arrow's words, on its way
 COLOURS = {"vote": "#a855f7", "vote-reply": "#a855f7", "append": "#2f6fb5",
            "append-reply": "#2f6fb5", "heartbeat": "#94a3b8", "heartbeat-reply": "#94a3b8",
            "request": "#d0661a", "response": "#4c8c2b"}
@@ -40,7 +44,7 @@ class Rows:
     """Squeezed time: moment -> y."""
 
     def __init__(self, story: Story) -> None:
-        told = moments(story.arrows, story.marks, story.faults)
+        told, marked = moments(story.arrows, story.marks, story.faults), moments((), story.marks)
         sent = {max(arrow.sent_ns, story.begin_ns) for arrow in story.arrows}
         every = sorted(told | sent | {story.begin_ns, story.end_ns})
         self.gaps: list[tuple[float, int]] = []
@@ -50,13 +54,18 @@ class Rows:
             if after - before >= LONG_NS:
                 self.gaps.append((at + ROW / 2 + GAP / 2, after - before))
                 at += GAP
-            at += ROW if after in told else SLIP
+            at += ROW if after in told else SLIP + BELOW_MARK * (before in marked)
             self.y[after] = at
         self.bottom = at + ROW
 
     def at(self, moment: int) -> float:
         """Return the y of a moment; of one before the story, its beginning."""
         return self.y.get(moment, TOP + ROW if moment < min(self.y) else self.bottom)
+
+
+def whole_file(story: Story) -> str:
+    """Return the drawing as a file of its own."""
+    return str(drawing(story)).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
 
 
 def drawing(story: Story, label: str = "Message sequence") -> Markup:
@@ -69,10 +78,15 @@ def drawing(story: Story, label: str = "Message sequence") -> Markup:
              svg.tag("rect", x=0, y=0, width=WIDTH, height=height, fill="#fff")]
     parts += _lifelines(story, rows, x)
     parts += _faults(story, rows)
-    parts += [part for arrow in story.arrows for part in _arrow(arrow, rows, x)]
-    parts += [part for mark in _joined(story.marks) for part in _mark(mark, rows, x)]
-    parts += [svg.text(LEFT - 62, y, f"{gap / 1e9:.3g} s later", "gap", "end")
-              for y, gap in rows.gaps]
+    arrows, marks = _merged(story.arrows), _joined(story.marks)
+    marked = {(mark.time_ns, mark.lane) for mark in marks}
+    parts += [part for arrow in arrows for part in _arrow(
+        arrow, rows, x, BELOW_MARK if (arrow.sent_ns, arrow.sender) in marked else 0.0)]
+    from_right = {(arrow.time_ns, arrow.receiver) for arrow in arrows
+                  if x[arrow.sender] > x[arrow.receiver]}
+    parts += [part for mark in marks for part in _mark(
+        mark, rows, x[mark.lane], (mark.time_ns, mark.lane) in from_right)]
+    parts += [svg.text(58, y, f"+ {gap / 1e9:.3g} s", "gap", "end") for y, gap in rows.gaps]
     parts += _times(story, rows)
     if story.violation:
         parts += _violation(story.violation, rows.bottom + 4)
@@ -99,10 +113,21 @@ def _band(band: Band, rows: Rows, x: float) -> list[Markup]:
                     stroke_dasharray="3 3" if stroke else None)]
 
 
-def _arrow(arrow: Arrow, rows: Rows, x: dict[str, float]) -> list[Markup]:
+def _merged(arrows: Iterable[Arrow]) -> list[Arrow]:
+    """Return arrows, those that would lie upon each other as one."""
+    found: dict[tuple[int, int, str, str, bool], Arrow] = {}
+    for arrow in arrows:
+        key = (arrow.sent_ns, arrow.time_ns, arrow.sender, arrow.receiver, arrow.lost)
+        before = found.get(key)
+        found[key] = arrow if before is None else replace(
+            before, label=f"{before.label}; {arrow.label}", short=f"{before.short}; {arrow.short}")
+    return list(found.values())
+
+
+def _arrow(arrow: Arrow, rows: Rows, x: dict[str, float], lower: float) -> list[Markup]:
     colour = COLOURS.get(arrow.kind, "#64748b")
     x1, x2 = x[arrow.sender], x[arrow.receiver]
-    y1, y2 = rows.at(arrow.sent_ns), rows.at(arrow.time_ns)
+    y1, y2 = rows.at(arrow.sent_ns) + lower, rows.at(arrow.time_ns)
     way = 1 if x2 > x1 else -1
     if arrow.lost:                                   # it ends on the way
         x2, y2 = x1 + (x2 - x1) * 0.6, y1 + ROW / 2
@@ -118,8 +143,17 @@ def _arrow(arrow: Arrow, rows: Rows, x: dict[str, float]) -> list[Markup]:
                 d=f"M{x1:.1f} {y1:.1f} L{x2:.1f} {y2:.1f}", stroke=colour, fill="none",
                 stroke_width=1.3, stroke_dasharray=dashes),
         *end,
-        svg.text(x2 - 11 * way, y2 - 3.5, arrow.label, "label", "end" if way > 0 else "start"),
+        _along(arrow.short, x1, y1, x2, y2),
     ]
+
+
+def _along(words: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+    """Return words above an arrow, in its direction, beyond its middle: of arrows that part from
+    one point, those are the ends that are apart."""
+    x, y = x1 + (x2 - x1) * PLACE, y1 + (y2 - y1) * PLACE
+    angle = math.degrees(math.atan((y2 - y1) / (x2 - x1)))
+    return svg.tag("text", words, x=0, y=-3, class_="label", text_anchor="middle",
+                   transform=f"translate({x:.1f} {y:.1f}) rotate({angle:.2f})")
 
 
 def _joined(marks: Iterable[Mark]) -> list[Mark]:
@@ -133,8 +167,8 @@ def _joined(marks: Iterable[Mark]) -> list[Mark]:
     return list(found.values())
 
 
-def _mark(mark: Mark, rows: Rows, x: dict[str, float]) -> list[Markup]:
-    at, y = x[mark.lane], rows.at(mark.time_ns)
+def _mark(mark: Mark, rows: Rows, at: float, left: bool) -> list[Markup]:
+    y = rows.at(mark.time_ns)
     if mark.kind in CRASHES:
         sign = svg.tag("path", d=f"M{at - 6:.1f} {y - 6:.1f} l12 12 m0 -12 l-12 12",
                        class_="crash", fill="none")
@@ -142,16 +176,17 @@ def _mark(mark: Mark, rows: Rows, x: dict[str, float]) -> list[Markup]:
         sign = svg.tag("path", d=f"M{at:.1f} {y - 6:.1f} l6 6 l-6 6 l-6 -6 z", fill="#2f6fb5")
     else:
         sign = svg.tag("rect", x=at - 4, y=y - 4, width=8, height=8, fill="#fff", stroke="#334155")
-    room = at + 10 + len(mark.label) * LETTER < WIDTH
-    return [sign, svg.text(at + 10 if room else at - 10, y + 3.5, mark.label, "label mark",
-                           "start" if room else "end")]
+    left = left or at + 10 + len(mark.label) * LETTER > WIDTH
+    return [sign, svg.text(at - 10 if left else at + 10, y + 3.5, mark.label, "label mark",
+                           "end" if left else "start")]
 
 
 def _faults(story: Story, rows: Rows) -> list[Markup]:
     parts = []
     for mark in story.faults:
         y, colour = rows.at(mark.time_ns), fault_colour(mark.kind)
-        parts += [svg.tag("line", x1=8, y1=y, x2=WIDTH - 8, y2=y, class_="fault", stroke=colour),
+        parts += [svg.tag("line", x1=LEFT - 60, y1=y, x2=WIDTH - 8, y2=y, class_="fault",
+                          stroke=colour),
                   svg.tag("text", mark.label, x=WIDTH - 10, y=y - 4, class_="label mark",
                           text_anchor="end", fill=colour)]
     return parts
