@@ -3,19 +3,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from seatrial.core.codec import encode_record, split_records
+from seatrial.core.codec import split_records
 from seatrial.core.errors import CorruptSegment, InvariantViolation, NodeError
-from seatrial.core.recovery import list_segments, recover_images, segment_path
+from seatrial.core.recovery import list_segments, segment_path
 from seatrial.core.segment import decode_segment_header
 from seatrial.core.wal import Wal
 from seatrial.harness.rng import Rng
 from seatrial.harness.sim.disk import Disk
+
+from ..core.wal_lives import EMPTY, Lives, draw_group, record
 
 SEGMENT = 4096
 RETURNED, STALLED = 0, 1
@@ -28,10 +29,6 @@ def new_disk(seed: int = 1, **changes: int) -> Disk:
     values = {"sync_ns": 100, "sync_jitter_ns": 50, "sync_tail_ppm": 0, "sync_tail_ns": 0,
               "segment_bytes": SEGMENT}
     return Disk(seed, 0, **(values | changes))
-
-
-def record(index: int, term: int = 1, size: int = 0) -> bytes:
-    return encode_record(index, term, 0, b"%d/%d" % (index, term) + b"x" * size)
 
 
 class Log:
@@ -329,23 +326,7 @@ def test_segments_too_small_for_a_log_are_refused() -> None:
         new_disk(segment_bytes=4095)
 
 
-# -- compared with the real thing -----------------------------------------------------------------
-
-
-def drawn_groups(rng: Rng, count: int) -> Iterator[tuple[int, int, bytes]]:
-    """Yield (term, vote, records) as a node might write them, with changed minds."""
-    term, last = 1, 0
-    for _ in range(count):
-        if rng.below(5) == 0:
-            term += 1 + rng.below(3)
-            if last and rng.below(2):
-                last -= rng.below(min(last, 4))
-                last = max(last - 1, 0)
-        size = rng.choice([0, 1, 7, 50, 200, 700])
-        n = rng.below(4)
-        yield term, rng.below(4), b"".join(
-            record(last + i, term, size) for i in range(1, n + 1))
-        last += n
+# -- compared with the real thing, and with a list ----------------------------------------------
 
 
 def drawn_seed() -> int:
@@ -358,19 +339,21 @@ def drawn_seed() -> int:
 def test_the_bytes_are_those_of_the_real_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = Log(new_disk(drawn_seed()))
-    groups = list(drawn_groups(Rng(drawn_seed()), 150))
-    for term, vote, records in groups:
-        log.write(records, term, vote)
+    seed = drawn_seed()
+    log, rng, state, groups = Log(new_disk(seed)), Rng(seed), EMPTY, []
+    for _ in range(150):
+        group = draw_group(rng, state)
+        log.write(group.records, group.term, group.vote)
+        groups.append(group)
+        state = state.after(group)
     images = log.disk.segments()
     assert len(images) > 10
     salts = iter([decode_segment_header(data)[1] for _, _, data in images])
     monkeypatch.setattr("seatrial.core.segment_files.new_salt", lambda: next(salts))
     wal = Wal.open(tmp_path, segment_bytes=SEGMENT)
     try:
-        for seq, (term, vote, records) in enumerate(groups, 1):
-            wal.submit(seq, term, vote, len(split_records(records)), records,
-                       inline=bool(seq % 2))
+        for seq, group in enumerate(groups, 1):
+            wal.submit(seq, *group, inline=bool(seq % 2))
             wal.finish()
         while not segment_path(tmp_path, wal.segment + 1).exists():
             time.sleep(0.001)
@@ -380,54 +363,15 @@ def test_the_bytes_are_those_of_the_real_log(
         (sequence, data) for sequence, _, data in images]
 
 
-def living(groups: list[tuple[int, int, bytes]]) -> list[tuple[int, bytes]]:
-    """Return (index, record) of what is left after these groups: the slow, obvious way."""
-    found: list[tuple[int, bytes]] = []
-    for _, _, records in groups:
-        for each in split_records(records):
-            index = int.from_bytes(each[8:16], "little")
-            found = [item for item in found if item[0] < index] + [(index, each)]
-    return found
-
-
 @pytest.mark.randomised
-def test_whatever_a_crash_does_what_was_synced_is_there_and_nothing_out_of_order() -> None:
-    """Lives of a log, each ended by a kill, a power loss, or both, with a write in flight."""
-    rng = Rng(drawn_seed())
-    kept_in_flight = crashes = 0
-    for _ in range(60):
-        log = Log(new_disk(rng.next64()))
-        promised: list[tuple[int, int, bytes]] = []
-        hard_state = (0, 0)
-        for group in drawn_groups(rng, 120):
-            term, vote, records = group
-            assert log.submit(records, term, vote) >= 0
-            if rng.below(6):
-                log.disk.synced(log.seq)
-                promised.append(group)
-                hard_state = (term, vote)
-                continue
-            crashes += 1
-            if kill := rng.below(2):
-                log.disk.killed(rng.next64())
-            if not kill or rng.below(2):
-                log.disk.power_lost(rng.next64())
-                view = log.disk.durable_last()
-                in_image = recover_images(log.disk.segments())
-                assert view == in_image.last_index
-            found = log.disk.recover()
-            without = b"".join(each for _, each in living(promised))
-            whole = (term, vote, b"".join(each for _, each in living([*promised, group])))
-            # A seal may be there without the frame after it: it has the new hard state already.
-            assert found in (whole, (term, vote, without), (*hard_state, without))
-            if found == whole:
-                kept_in_flight += 1
-                promised.append(group)
-                hard_state = (term, vote)
-            assert [(i, log.disk.durable_term(i)) for i, _ in living(promised)] == [
-                (i, int.from_bytes(each[16:24], "little")) for i, each in living(promised)]
-            assert log.disk.durable_last() == max((i for i, _ in living(promised)), default=0)
-            if found != whole:
-                break                   # what follows was drawn for a log that has it
-    assert crashes > 60
-    assert 10 < kept_in_flight < crashes - 10
+def test_whatever_a_crash_does_what_was_synced_is_there_and_nothing_else() -> None:
+    """Lives of logs, each ended by a kill, a power loss, or both, with a write in flight."""
+    seed = drawn_seed()
+    crashes = kept = 0
+    for number in range(seed, seed + 100):
+        lives = Lives(number)
+        assert lives.live() == "clean", f"seed {number}"
+        crashes += lives.crashes
+        kept += lives.kept
+    assert crashes > 1000
+    assert crashes // 8 < kept < crashes - crashes // 8
