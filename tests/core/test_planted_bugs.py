@@ -1,4 +1,4 @@
-"""The small cluster finds every planted bug, and by name: without it, its silence says nothing.
+"""The small cluster, and the log's many lives, find planted bugs: else their silence says nothing.
 
 Built with the bugs, the same seeds run with each of them and with none. What must be found is
 the property that the bug breaks, not just anything.
@@ -25,6 +25,14 @@ FOUND = {
     "apply-twice": "not linearizable",
     "truncate-without-conflict": "commits beyond the log",
 }
+LOG_SEEDS = tuple(map(str, range(1, 101)))
+FOUND_IN_THE_LOG = {
+    "write-not-synced": "lost what was promised",
+    "torn-frame-accepted": "not what was written",
+    "truncation-forgotten": "not what was written",
+    "corruption-cut": "a flipped bit was not refused",
+    "recovered-not-synced": "lost what was read",
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +48,15 @@ def mutants(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def judgements(core: Path, *arguments: str, until: str = "") -> dict[str, str]:
+def judgements(
+    core: Path, module: str, *arguments: str, until: str = ""
+) -> dict[str, str]:
     """Run seeds in a process of its own; return seed -> judgement, the last being ``until``."""
     root = Path(__file__).parents[2]
     path = os.pathsep.join([str(core), *(entry or str(root) for entry in sys.path)])
     found = {}
     with subprocess.Popen(
-            [sys.executable, "-m", "tests.core.chaos", *arguments, *SEEDS], cwd=root, text=True,
+            [sys.executable, "-m", f"tests.core.{module}", *arguments], cwd=root, text=True,
             stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -63,11 +73,21 @@ def judgements(core: Path, *arguments: str, until: str = "") -> dict[str, str]:
 @pytest.mark.randomised
 @pytest.mark.parametrize("mutant", FOUND)
 def test_a_planted_bug_is_found_by_the_property_it_breaks(mutants: Path, mutant: str) -> None:
-    found = judgements(mutants, "--mutant", mutant, until=FOUND[mutant])
+    found = judgements(mutants, "chaos", "--mutant", mutant, *SEEDS, until=FOUND[mutant])
     assert any(FOUND[mutant] in what for what in found.values()), found
 
 
 @pytest.mark.slow
 @pytest.mark.randomised
 def test_with_no_bug_active_the_same_seeds_find_nothing(mutants: Path) -> None:
-    assert judgements(mutants) == dict.fromkeys(SEEDS, "clean")
+    assert judgements(mutants, "chaos", *SEEDS) == dict.fromkeys(SEEDS, "clean")
+    assert judgements(mutants, "wal_lives", *LOG_SEEDS) == dict.fromkeys(LOG_SEEDS, "clean")
+
+
+@pytest.mark.slow
+@pytest.mark.randomised
+@pytest.mark.parametrize("mutant", FOUND_IN_THE_LOG)
+def test_a_bug_planted_in_the_log_is_found_by_what_it_loses(mutants: Path, mutant: str) -> None:
+    wrong = FOUND_IN_THE_LOG[mutant]
+    found = judgements(mutants, "wal_lives", "--mutant", mutant, *LOG_SEEDS, until=wrong)
+    assert any(wrong in what for what in found.values()), found

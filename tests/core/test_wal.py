@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seatrial.core.errors import DirectoryInUse, InvariantViolation, MissingSegment, NodeError
-from seatrial.core.recovery import list_segments, recover
+from seatrial.core.recovery import Repair, list_segments, recover, recover_images
 from seatrial.core.segment import encode_segment_header
 from seatrial.core.wal import Wal
 
@@ -230,3 +230,42 @@ def test_closing_leaves_no_descriptor_and_no_thread_behind(tmp_path: Path) -> No
     for _ in range(3):
         write_groups(tmp_path, [(1, 0, b"")])
     until("a joined thread leaves /proc a moment later", lambda: held() == before)
+
+
+def test_bytes_are_read_as_files_are(tmp_path: Path) -> None:
+    write_groups(tmp_path, [(1, 0, group(i, 1, size=2500)) for i in range(1, 4)])
+    images = [(sequence, path, path.read_bytes()) for sequence, path in list_segments(tmp_path)]
+    assert len(images) == 4
+    assert recover_images(images) == recover(tmp_path)
+    assert recover_images([]) == recover_images(iter(()))
+    assert recover_images([]).segments == 0
+    with pytest.raises(MissingSegment, match=r"0000000000000003.wal is missing"):
+        recover_images(images[:2])
+
+
+def test_the_newest_frame_is_to_be_written_again(tmp_path: Path) -> None:
+    """It may be in the kernel's cache only, and a sync that failed has marked it as written."""
+    assert recover(tmp_path).repairs == ()
+    write_groups(tmp_path, [(1, 0, b""), (1, 0, group(1, 1))])
+    newest = frames(tmp_path)[-1]
+    again = Repair(1, newest.offset, 40 + len(newest.records) + -len(newest.records) % 8, False)
+    assert recover(tmp_path).repairs == (again,)
+    segment = list_segments(tmp_path)[0][1]
+    data = bytearray(segment.read_bytes())
+    end = again.offset + again.size
+    data[end + 10:end + 14] = b"torn"
+    segment.write_bytes(data)
+    assert recover(tmp_path).repairs == (again, Repair(1, end, 14, True))
+    reopen(tmp_path)
+    assert recover(tmp_path).repairs == (again,)
+
+
+def test_a_seal_is_written_again_when_nothing_follows_it(tmp_path: Path) -> None:
+    write_groups(tmp_path, [(1, 0, group(i, 1, size=2500)) for i in (1, 2)])
+    second = list_segments(tmp_path)[1][1]
+    second.write_bytes(second.read_bytes()[:64] + bytes(SEGMENT - 64))
+    list_segments(tmp_path)[2][1].unlink()
+    seal = frames(tmp_path)[-1]
+    assert seal.seal
+    assert recover(tmp_path).repairs == (Repair(1, seal.offset, 40, False),)
+    assert reopen(tmp_path)[0].last_index == 1

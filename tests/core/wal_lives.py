@@ -8,7 +8,7 @@ and what it returned must still be there after the next power loss. At last a bi
 """
 from __future__ import annotations
 
-import sys
+import argparse
 from typing import NamedTuple
 
 from seatrial.core.codec import encode_record, split_records
@@ -156,14 +156,11 @@ def judge(seed: int) -> str:
         return f"refused: {error}"
 
 
-def main(arguments: list[str]) -> None:
-    """Judge the seeds given, with a planted bug if one is named."""
-    if arguments[:1] == ["--mutant"]:
-        activate(arguments[1])
-        arguments = arguments[2:]
-    for seed in arguments:
-        print(seed, judge(int(seed)), sep="\t", flush=True)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seeds", type=int, nargs="+")
+    parser.add_argument("--mutant")
+    given = parser.parse_args()
+    activate(given.mutant)
+    for each in given.seeds:
+        print(f"{each}\t{judge(each)}", flush=True)
