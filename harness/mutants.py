@@ -20,7 +20,7 @@ PROPERTIES = (
     "leader append-only", "state machine safety", "leader completeness", "commit by counting",
     "commit only grows", "durability",
     # what the node checks itself, and stops at
-    "assertion",
+    "assertion", "recovery",
     # what is judged when a run is over
     "linearizable", "liveness",
 )
@@ -37,6 +37,27 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = (
+    # write-ahead log
+    Mutant("write-not-synced", "wal",
+           "a group write counts as durable without a sync",
+           "bakwc/PySyncObj#197",
+           ("durability", "terms only grow", "one vote a term")),
+    Mutant("torn-frame-accepted", "wal",
+           "a group write that a power loss tore is taken for whole",
+           "Pillai and others, All file systems are not created equal (OSDI 2014)",
+           ("recovery", "durability", "terms only grow", "log matching")),
+    Mutant("truncation-forgotten", "wal",
+           "a restart brings back entries that were replaced",
+           "etcd-io/etcd#22442, qdrant/qdrant#1329",
+           ("log matching", "durability", "leader completeness")),
+    Mutant("corruption-cut", "wal",
+           "damage in the middle of the log is cut off with all that follows, like a torn write",
+           "Alagappan and others, Protocol-aware recovery (FAST 2018)",
+           ("durability", "terms only grow", "one vote a term", "leader completeness")),
+    Mutant("recovered-not-synced", "wal",
+           "what a restarted node reads back counts as durable, though it was never synced",
+           "Rebello and others, Can applications recover from fsync failures? (ATC 2020)",
+           ("durability", "one vote a term", "terms only grow")),
     # commit
     Mutant("answer-before-commit", "commit",
            "the leader answers a write before a majority has it",
@@ -62,7 +83,7 @@ MUTANTS = (
     # replication
     Mutant("ack-before-durable", "replication",
            "a follower acknowledges entries that its disk does not hold yet",
-           "paper, figure 2 (stable storage before responding); bakwc/PySyncObj#197",
+           "paper, figure 2 (stable storage before responding); NodeDB-Lab/nodedb#161",
            ("durability",)),
     Mutant("ack-unverified", "replication",
            "a follower acknowledges its log's end, which this leader has not compared",
