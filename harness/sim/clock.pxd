@@ -30,3 +30,10 @@ cdef inline void set_clock(Clock* c, uint64_t now_ns, uint64_t jump_ns,
     c.shown_ns = shown(c, now_ns) + jump_ns
     c.world_ns = now_ns
     c.rate = rate
+
+
+cdef inline uint64_t rate_of(int64_t ppm) except 0:
+    """Return the rate of a clock that is off by so many parts per million."""
+    if not -900_000 <= ppm <= 9_000_000:
+        raise ValueError(f"a clock's rate is off by {ppm} ppm: expected -900,000 to 9,000,000")
+    return <uint64_t>((<int64_t>1 << RATE_BITS) + (ppm << RATE_BITS) // 1_000_000)

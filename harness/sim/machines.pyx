@@ -1,0 +1,529 @@
+# distutils: language = c++
+"""Hosts with their nodes: processes that start, stop and crash, their disks, clocks and loops.
+
+A node is the real machine of ``core``; this is its shell, and does what node.py does: one
+iteration of a node's loop takes what arrived, lets the machine work, hands its group write to
+the disk and its output to the network (``_transmit``, ``_answer``: world.pyx). After each of them the
+invariants of its whole group are checked. Who is paused, or busy with an iteration that takes
+long, finds later what came meanwhile, all at once.
+"""
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from seatrial.core.buffer cimport buffer_consume, buffer_size
+from seatrial.core.codec cimport (
+    APPEND,
+    APPEND_REPLY,
+    FrameHeader,
+    GRANTED,
+    Message,
+    VOTE_REPLY,
+)
+from seatrial.core.invariants cimport Durability
+from seatrial.core.raft cimport LEADER, Raft
+from seatrial.core.replica cimport GroupWrite
+from seatrial.harness.sim.chance cimport below, draw, happens, mixed
+from seatrial.harness.sim.clock cimport rate_of, set_clock, shown, when_shown
+from seatrial.harness.sim.disk cimport SYNC_STALLED
+from seatrial.harness.sim.virtual_time cimport GOES_ON, RINGS, STARTS, SYNCED, discard, release
+
+from functools import partial
+
+from seatrial.core.errors import NodeError
+from seatrial.harness.sim.environment import CRASH_POINTS
+
+cdef enum:
+    VOTE_POINT = 0
+    WRITE_POINT = 1
+    ANSWER_POINT = 2
+    LEAD_POINT = 3
+    APPEND_POINT = 4
+
+cdef enum:
+    MAX_HOSTS = 64
+
+cdef uint64_t NEVER = <uint64_t>1 << 63
+
+STATES = ("down", "up", "paused", "broken")
+
+
+cdef class Group:
+    def __repr__(self) -> str:
+        return f"<Group of hosts {self.hosts}>"
+
+
+cdef class Machine:
+    def __repr__(self) -> str:
+        return f"<Machine {self.host}: {STATES[self.state]}>"
+
+
+cdef class GroupDurability(Durability):
+    """What the disks of a group would still hold after a power loss now."""
+
+    cdef list machines          # by node id - 1
+
+    cdef uint64_t term_at(self, uint32_t node, uint64_t index) noexcept:
+        return (<Machine>self.machines[node - 1]).disk.durable_term(index)
+
+
+cdef class Machines(Timeline):
+    def __cinit__(self, uint64_t seed, int hosts, environment, *, bint record=False,
+                  int pools=1):
+        cdef Machine m
+        cdef int i
+        cdef uint64_t drift = environment.drift_ppm, bits
+        if not 1 <= hosts <= MAX_HOSTS:
+            raise ValueError(f"{hosts} hosts: expected 1 to {MAX_HOSTS}")
+        self.seed = seed
+        self.hosts = hosts
+        self.environment = environment
+        self.groups = []
+        self.machines = []
+        for i in range(hosts):
+            m = Machine()
+            m.host = i
+            m.state = DOWN
+            bits = mixed(seed ^ (0x636C6F636B + i))
+            m.clock.shown_ns = 1_000_000_000 + bits % 1_000_000_000
+            m.clock.rate = rate_of(<int64_t>below(bits, 2 * drift + 1) - <int64_t>drift)
+            m.iteration_ns = environment.iteration_ns
+            m.disk = Disk(
+                seed, i, sync_ns=environment.sync_ns,
+                sync_jitter_ns=environment.sync_jitter_ns,
+                sync_tail_ppm=environment.sync_tail_ppm, sync_tail_ns=environment.sync_tail_ns,
+                segment_bytes=environment.segment_bytes)
+            self.machines.append(m)
+        self.crash_points(dict(environment.crash_points), environment.crash_down_ns)
+
+    def add_group(self, hosts, *, uint64_t heartbeat_ns, uint64_t election_ns,
+                  int domain=0) -> None:
+        """Make a Raft cluster of these hosts' nodes; ``start`` each of them then."""
+        cdef Group g = Group()
+        cdef Machine m
+        cdef GroupDurability durability = GroupDurability()
+        g.hosts = sorted(hosts)
+        g.domain = domain
+        g.heartbeat_ns, g.election_ns = heartbeat_ns, election_ns
+        durability.machines = self.machines
+        g.invariants = ClusterInvariants(durability)
+        for h in g.hosts:
+            m = self._machine(h)
+            if m.group is not None:
+                raise ValueError(f"host {h} is in a group already")
+            m.group = g
+        self.groups.append(g)
+
+    cdef int _happen(self, Event* e) except -1:
+        cdef Machine m
+        if e.kind == SYNCED:
+            return self._synced(<Machine>self.machines[e.to], e)
+        if e.kind == RINGS:
+            return self._rings(<Machine>self.machines[e.to], e.number)
+        if e.kind == GOES_ON or e.kind == STARTS:
+            m = <Machine>self.machines[e.to]
+            if m.life == e.number:
+                if e.kind == GOES_ON:
+                    return self._empty_inbox(m)
+                if m.comes_back:
+                    self.start(e.to)
+            return 0
+        return Timeline._happen(self, e)
+
+    # ---- what the network does for machines ------------------------------------------------------
+
+    cdef int _greet(self, Machine m) except -1:
+        """A process started: let it dial the others, and those who knew the one before learn."""
+        raise NotImplementedError
+
+    cdef int _hang_up(self, Machine m) except -1:
+        """A process ended: its connections are gone."""
+        raise NotImplementedError
+
+    cdef int _transmit(self, int sender, int receiver, const char* data, size_t size) except -1:
+        """Put bytes of a member on their way to another."""
+        raise NotImplementedError
+
+    cdef int _answer(self, Machine m, uint32_t number) except -1:
+        """Send what a node has for one client."""
+        raise NotImplementedError
+
+    cdef int _take_late(self, Machine m, Event* e) except -1:
+        """Give a node an input that had to wait."""
+        raise NotImplementedError
+
+    # ---- processes -----------------------------------------------------------------------------
+
+    def start(self, int host) -> None:
+        """Start a node's process from what its disk holds; nothing if it runs."""
+        cdef Machine m = self._machine(host)
+        if m.state == UP or m.state == PAUSED:
+            return
+        if m.group is None:
+            raise ValueError(f"host {host} is in no group")
+        m.comes_back = False
+        m.silent = False
+        try:
+            term, vote, records = m.disk.recover()
+        except NodeError as error:
+            m.state, m.trouble = BROKEN, str(error)
+            self._note("broken", host, -1, m.trouble)
+            return
+        m.life += 1
+        m.state, m.trouble = UP, None
+        m.waiting = False
+        m.busy_ns = 0
+        m.led = False
+        m.timer_ns = NEVER
+        m.replica = Replica(
+            host + 1, [h + 1 for h in m.group.hosts],
+            seed=draw(self.seed, 0x6C696665, m.life * 64 + host),
+            now_ns=shown(&m.clock, self.now_ns),
+            heartbeat_ns=m.group.heartbeat_ns, election_ns=m.group.election_ns,
+            max_batch_bytes=self.environment.max_batch_bytes,
+            max_inflight_bytes=self.environment.max_inflight_bytes,
+            max_write_bytes=self.environment.segment_bytes // 2)
+        m.replica.restore(term, vote, records)
+        self._note("start", host, -1, None)
+        self._greet(m)
+        self._iterate(m)
+
+    def kill(self, int host) -> None:
+        """End a process by kill -9: what it wrote stays, its connections are closed."""
+        cdef Machine m = self._machine(host)
+        m.comes_back = False
+        if m.state == UP or m.state == PAUSED:
+            m.disk.killed(draw(self.seed, 0x6B696C6C, self.now_ns + host))
+            self._end(m, False)
+            self._note("kill", host, -1, None)
+
+    def power_loss(self, int host) -> None:
+        """Take a host's power: what was not synced may be lost or torn, nobody is told."""
+        cdef Machine m = self._machine(host)
+        m.comes_back = False
+        if m.state == UP or m.state == PAUSED:
+            self._lose_power(m)
+
+    cdef int _lose_power(self, Machine m) except -1:
+        m.disk.power_lost(draw(self.seed, 0x706F776572, self.now_ns + m.host))
+        self._end(m, True)
+        self._note("power-loss", m.host, -1, None)
+        m.group.invariants.disk_shrank()
+        return 0
+
+    cdef int _end(self, Machine m, bint silent) except -1:
+        """The process is gone."""
+        m.replica = None
+        m.state = DOWN
+        m.silent = silent
+        m.life += 1
+        self.crashes += 1
+        release(&m.inbox)
+        m.group.invariants.crashed(m.host + 1, m.disk.lied != 0)
+        return self._hang_up(m)
+
+    cdef int _stop_loudly(self, Machine m, str why) except -1:
+        """The node can't go on, as after a failed sync: it says so and ends."""
+        m.disk.killed(draw(self.seed, 0x73746F70, self.now_ns + m.host))
+        self._end(m, False)
+        m.state, m.trouble = BROKEN, why
+        self._note("broken", m.host, -1, why)
+        return 0
+
+    def pause(self, int host) -> None:
+        """SIGSTOP."""
+        cdef Machine m = self._machine(host)
+        if m.state == UP:
+            m.state = PAUSED
+            self._note("pause", host, -1, None)
+
+    def resume(self, int host) -> None:
+        """SIGCONT: it finds everything that came meanwhile."""
+        cdef Machine m = self._machine(host)
+        if m.state == PAUSED:
+            m.state = UP
+            self._note("resume", host, -1, None)
+            self._empty_inbox(m)
+
+    def slow(self, int host, uint64_t iteration_ns) -> None:
+        """Let each iteration of a node's loop take so long; 0: as the environment says."""
+        self._machine(host).iteration_ns = iteration_ns or self.environment.iteration_ns
+
+    def state(self, int host) -> str:
+        """Return up, paused, down or broken (it stopped by itself, or refused to start)."""
+        return STATES[self._machine(host).state]
+
+    def trouble(self, int host) -> str | None:
+        """Return why a node is broken."""
+        return self._machine(host).trouble
+
+    def status(self, int host) -> dict | None:
+        """Return what a running node knows of itself."""
+        cdef Machine m = self._machine(host)
+        return None if m.replica is None else m.replica.status()
+
+    def leaders(self) -> list:
+        """Return (term, host) of each node that leads, newest term first."""
+        cdef Machine m
+        found = [(m.replica.raft.term, m.host) for m in self.machines
+                 if m.replica is not None and m.replica.raft.role == LEADER]
+        found.sort(reverse=True)
+        return found
+
+    def disk(self, int host) -> Disk:
+        """Return a host's disk."""
+        return self._machine(host).disk
+
+    def crash_points(self, points, uint64_t down_ns) -> None:
+        """Take a node's power at these moments, with these probabilities, for ``down_ns``."""
+        if unknown := sorted(set(points) - set(CRASH_POINTS)):
+            raise ValueError(f"no crash point is called {unknown[0]!r}")
+        for i, name in enumerate(CRASH_POINTS):
+            self.point_ppm[i] = points.get(name, 0)
+        self.points_on = any(points.values())
+        self.down_ns = down_ns
+
+    cdef Machine _machine(self, int host):
+        if not 0 <= host < self.hosts:
+            raise ValueError(f"no host {host}: there are {self.hosts}")
+        return <Machine>self.machines[host]
+
+    # ---- clocks --------------------------------------------------------------------------------
+
+    def clock_rate(self, int host, int64_t ppm) -> None:
+        """Let a node's clock run fast (ppm > 0) or slow."""
+        cdef Machine m = self._machine(host)
+        set_clock(&m.clock, self.now_ns, 0, rate_of(ppm))
+        self._note("clock", host, -1, (0, ppm))
+        self._wind(m)
+
+    def clock_bump(self, int host, uint64_t ns) -> None:
+        """Let a node's clock jump ahead."""
+        cdef Machine m = self._machine(host)
+        set_clock(&m.clock, self.now_ns, ns, m.clock.rate)
+        self._note("clock", host, -1, (ns, None))
+        self._wind(m)
+
+    def clock_ns(self, int host) -> int:
+        """Return what a node's clock shows."""
+        return shown(&self._machine(host).clock, self.now_ns)
+
+    cdef int _wind(self, Machine m) except -1:
+        """See to it that a machine's timer rings no later than its node wants."""
+        cdef uint64_t when
+        if m.replica is None:
+            return 0
+        when = when_shown(&m.clock, m.replica.raft.deadline_ns())
+        if when < self.now_ns:
+            when = self.now_ns
+        if when < m.timer_ns:
+            m.timer_ns = when
+            m.timer += 1
+            self._at(when, RINGS, m.host, 0, m.timer, NULL)
+        return 0
+
+    cdef int _rings(self, Machine m, uint32_t number) except -1:
+        cdef Event e
+        if number != m.timer or m.replica is None:
+            return 0
+        m.timer_ns = NEVER
+        if shown(&m.clock, self.now_ns) < m.replica.raft.deadline_ns():
+            return self._wind(m)
+        e.time_ns, e.order, e.payload = self.now_ns, 0, NULL
+        e.number, e.to, e.sender, e.kind = 0, m.host, 0, GOES_ON
+        if self._must_wait(m, &e):
+            return 0
+        return self._iterate(m)
+
+    # ---- one iteration of a node's loop ----------------------------------------------------------
+
+    cdef bint _must_wait(self, Machine m, Event* e) except -1:
+        """Keep an input for later while a node is paused or busy."""
+        if m.state == UP and m.busy_ns <= self.now_ns:
+            return False
+        m.inbox.push_back(e[0])
+        e.payload = NULL
+        if m.state == UP and not m.waiting:
+            m.waiting = True
+            self._at(m.busy_ns, GOES_ON, m.host, 0, m.life, NULL)
+        return True
+
+    cdef int _empty_inbox(self, Machine m) except -1:
+        """Give a node all that waited for it, in one iteration."""
+        cdef vector[Event] waiting
+        cdef Event e
+        cdef size_t i
+        cdef uint32_t life = m.life
+        m.waiting = False
+        if m.state != UP:
+            return 0
+        waiting.swap(m.inbox)
+        for i in range(waiting.size()):
+            e = waiting[i]
+            if m.life == life:
+                if e.kind == SYNCED:
+                    self._take_synced(m, e.number)
+                else:
+                    self._take_late(m, &e)
+            discard(&e)
+        if m.life == life:
+            return self._iterate(m)
+        return 0
+
+    cdef int _iterate(self, Machine m) except -1:
+        """One iteration: time, what the node makes of its inputs, its write, what it sends."""
+        cdef Replica r = m.replica
+        cdef uint64_t now = shown(&m.clock, self.now_ns)
+        cdef GroupWrite w
+        cdef int64_t takes
+        cdef uint32_t life = m.life
+        cdef bint wrote = False
+        if now >= r.raft.deadline_ns():
+            r.raft.tick(now)
+        r.settle(now)
+        m.busy_ns = self.now_ns + m.iteration_ns
+        if r.next_write(&w):
+            takes = m.disk.submit(w.seq, w.term, w.vote, w.count, w.records, w.size, self.now_ns)
+            if takes < 0:
+                return self._stop_loudly(m, m.disk.error)
+            m.write_seq = w.seq
+            self._at(self.now_ns + takes, SYNCED, m.host, 0, life, NULL)
+            if self.record:
+                self._note("write", m.host, -1, (w.term, w.vote, w.count))
+            wrote = True
+        if r.raft.role == LEADER:
+            if not m.led:
+                m.led = True
+                self._note("leads", m.host, -1, r.raft.term)
+                if self._strikes(m, LEAD_POINT):
+                    return 0
+        elif m.led:
+            m.led = False
+            self._note("follows", m.host, -1, r.raft.term)
+        self._send_all(m)
+        if m.life != life:
+            return 0
+        m.group.invariants.stepped(r)
+        if wrote and self._strikes(m, WRITE_POINT):
+            return 0
+        return self._wind(m)
+
+    cdef bint _strikes(self, Machine m, int point) except -1:
+        """Perhaps take the node's power at this moment."""
+        if not self.points_on or not happens(
+                draw(self.seed, 0x706F696E74 + point * 64 + m.host, self.now_ns),
+                self.point_ppm[point]):
+            return False
+        m.group.invariants.stepped(m.replica)
+        self._note("crash-point", m.host, -1, CRASH_POINTS[point])
+        self._lose_power(m)
+        m.comes_back = True
+        self._at(self.now_ns + self.down_ns, STARTS, m.host, 0, m.life, NULL)
+        return True
+
+    cdef int _send_all(self, Machine m) except -1:
+        """Put a node's output on the wires."""
+        cdef Replica r = m.replica
+        cdef Raft raft = r.raft
+        cdef Buffer* b
+        cdef int i
+        cdef size_t j
+        cdef uint32_t granted = 0
+        cdef bint appended = False
+        for i in range(raft.members):
+            b = &raft.peers[i].out
+            if not buffer_size(b):
+                continue
+            granted |= self._votes(m, b)
+            self._transmit(m.host, raft.peers[i].node - 1, b.data + b.start, buffer_size(b))
+            if self.points_on and (<const FrameHeader*>(b.data + b.start)).type in (
+                    APPEND, APPEND_REPLY):
+                appended = True
+            buffer_consume(b, buffer_size(b))
+            # a leader that dies between two members leaves the entry with some of them only
+            if appended and self._strikes(m, APPEND_POINT):
+                return 0
+        if granted and self._strikes(m, VOTE_POINT):
+            return 0
+        if r.dirty.size():
+            for j in range(r.dirty.size()):
+                self._answer(m, r.dirty[j])
+            r.dirty.clear()
+            if self._strikes(m, ANSWER_POINT):
+                return 0
+        if r.admin:
+            r.admin.clear()     # nobody asks for it here: World.status
+        return 0
+
+    cdef uint32_t _votes(self, Machine m, Buffer* b) except? 1:
+        """Tell the invariants of votes that leave; return whether there was one."""
+        cdef const char* p = b.data + b.start
+        cdef const char* end = b.data + b.end
+        cdef const Message* message
+        cdef uint32_t found = 0
+        while p < end:
+            message = <const Message*>p
+            if message.header.type == VOTE_REPLY and message.header.flags & GRANTED:
+                m.group.invariants.granted(m.host + 1, message.term, message.receiver)
+                found = 1
+            p += message.header.length
+        return found
+
+    cdef int _synced(self, Machine m, Event* e) except -1:
+        """A sync returned, if the process still lives that waits for it."""
+        if m.life != e.number:
+            return 0
+        if m.disk.synced(m.write_seq) == SYNC_STALLED:
+            m.disk.unstalled = partial(self._unstalled, m.host, e.number)
+            return 0
+        if self._must_wait(m, e):
+            return 0
+        self._take_synced(m, e.number)
+        return self._iterate(m)
+
+    def _unstalled(self, int host, uint32_t life) -> None:
+        """The disk works again: the sync that it kept waiting returns."""
+        self._at(self.now_ns, SYNCED, host, 0, life, NULL)
+
+    cdef int _take_synced(self, Machine m, uint32_t life) except -1:
+        if life == m.life:
+            m.replica.raft.persisted(m.write_seq, shown(&m.clock, self.now_ns))
+            self._note("synced", m.host, -1, None)
+        return 0
+
+    # ---- agreement -------------------------------------------------------------------------------
+
+    def converged(self) -> str | None:
+        """Return None when all nodes that can run agree on everything; else what they do not."""
+        for g in self.groups:
+            if (reason := self._disagreement(<Group>g)) is not None:
+                return reason
+        return None
+
+    def _disagreement(self, Group g):
+        cdef Machine m
+        cdef Replica r
+        machines = [self._machine(h) for h in g.hosts]
+        running = [m for m in machines if m.state != BROKEN]
+        if 2 * len(running) <= len(machines):
+            return None         # a majority is gone for good: nothing was promised
+        for m in running:
+            if m.state != UP:
+                return f"n{m.host + 1} is {STATES[m.state]}"
+        leading = [m.host for m in running if m.replica.raft.role == LEADER]
+        if len(leading) != 1:
+            return "leaders: " + (", ".join(f"n{h + 1}" for h in leading) or "none")
+        first = (<Machine>running[0]).replica
+        pair = f"n{(<Machine>running[0]).host + 1} and "
+        for m in running:
+            r = m.replica
+            if r.raft.term != first.raft.term:
+                return f"{pair}n{m.host + 1} are in terms {first.raft.term} and {r.raft.term}"
+            if r.kv.applied != r.raft.log.last():
+                return (f"n{m.host + 1} applied {r.kv.applied} of {r.raft.log.last()} entries, "
+                        f"knows {r.raft.commit} to be committed")
+            if r.raft.log.last() != first.raft.log.last():
+                return (f"{pair}n{m.host + 1} have {first.raft.log.last()} and "
+                        f"{r.raft.log.last()} entries")
+            if (r.kv.items() != first.kv.items()
+                    or r.kv.session_count() != first.kv.session_count()):
+                return f"{pair}n{m.host + 1} hold different states at index {r.kv.applied}"
+        return None

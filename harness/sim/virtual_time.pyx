@@ -1,0 +1,136 @@
+# distutils: language = c++
+"""Virtual time: a queue of everything that will happen, and a record of what did.
+
+``advance`` takes the earliest event and lets it happen; what that means, subclasses say
+(``_happen``). Callbacks of the harness are events as others are.
+"""
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.stdlib cimport free
+
+from seatrial.core.errors import InvariantViolation
+
+cdef uint64_t NEVER = <uint64_t>1 << 63
+
+KINDS = ("calls", "arrives", "synced", "rings", "goes-on", "dials", "joins", "parts", "gives-up",
+         "starts", "knocks", "opens", "asks", "answers", "closes", "leaves", "forsakes")
+
+
+cdef void discard(Event* e) noexcept:
+    """Let go of what an event owns."""
+    if e.payload is not NULL:
+        if e.kind == CALLS:
+            Py_DECREF(<object>e.payload)
+        else:
+            free(e.payload)
+        e.payload = NULL
+
+
+cdef void release(vector[Event]* events) noexcept:
+    """Forget events that will not happen."""
+    cdef size_t i
+    for i in range(events.size()):
+        discard(&events[0][i])
+    events.clear()
+
+
+cdef class Timer:
+    """A call that the harness is owed; ``cancel`` lets it be."""
+
+    def cancel(self) -> None:
+        """Do not call."""
+        self.callback = None
+        self.args = ()
+
+
+cdef class Timeline:
+    def __cinit__(self, uint64_t seed, int hosts, environment, *, bint record=False,
+                  int pools=1):
+        self.now_ns = self.events = self.order = 0
+        self.log = Trace(seed, record)
+        self.record = record
+
+    def __dealloc__(self):
+        cdef Event e
+        while not self.queue.empty():
+            e = self.queue.top()
+            self.queue.pop()
+            discard(&e)
+
+    def call_at(self, uint64_t when_ns, callback, *args) -> Timer:
+        """Call back at a moment; at once, but not within this call, if that is past."""
+        cdef Timer t = Timer()
+        t.callback, t.args = callback, args
+        t.when_ns = when_ns if when_ns > self.now_ns else self.now_ns
+        Py_INCREF(t)
+        self._at(t.when_ns, CALLS, 0, 0, 0, <PyObject*>t)
+        return t
+
+    cdef void _at(self, uint64_t when_ns, uint8_t kind, int to, int sender, uint32_t number,
+                  void* payload) noexcept:
+        cdef Event e
+        self.order += 1
+        e.time_ns, e.order, e.payload = when_ns, self.order, payload
+        e.number, e.to, e.sender, e.kind = number, to, sender, kind
+        self.queue.push(e)
+
+    def advance(self) -> bool:
+        """Let the next event happen; False when there is none.
+
+        Raises InvariantViolation, with the time and the number of the event.
+        """
+        cdef Event e
+        if self.queue.empty():
+            return False
+        e = self.queue.top()
+        self.queue.pop()
+        self.now_ns = e.time_ns
+        self.events += 1
+        self._digest(&e)
+        try:
+            self._happen(&e)
+        except InvariantViolation as violation:
+            self._note("violation", e.to, -1, str(violation))
+            raise InvariantViolation(
+                f"{violation} (event {self.events}: {KINDS[e.kind]} on n{e.to + 1}, "
+                f"at {self.now_ns / 1e9:.6f} s)") from None
+        finally:
+            discard(&e)
+        return True
+
+    def run(self, ready, uint64_t until_ns=NEVER) -> bool:
+        """Let events happen while ``ready`` (a deque) is empty, but none after ``until_ns``.
+
+        Returns False when there is no event left that could fill it.
+        """
+        while not ready:
+            if self.queue.empty() or self.queue.top().time_ns > until_ns:
+                return False
+            self.advance()
+        return True
+
+    cdef int _happen(self, Event* e) except -1:
+        """Let an event happen; all but calls are a subclass's."""
+        cdef Timer t
+        if e.kind == CALLS:
+            t = <Timer><object><PyObject*>e.payload
+            if t.callback is not None:
+                t.callback(*t.args)
+        return 0
+
+    cdef void _digest(self, Event* e) noexcept:
+        cdef Packet* p = NULL
+        if e.kind != CALLS:
+            p = <Packet*>e.payload
+        self.log.happened(e.time_ns, <uint64_t>e.kind << 56 | <uint64_t>e.to << 48
+                          | <uint64_t>e.sender << 40 | e.number, p)
+
+    def digest(self) -> str:
+        """Return a digest of everything that happened so far, in hexadecimal."""
+        return self.log.digest()
+
+    def trace(self) -> list:
+        """Return what happened as (time_ns, kind, a, b, detail); see world.pyi."""
+        return self.log.read()
+
+    cdef int _note(self, str kind, int a, int b, detail) except -1:
+        return self.log.note(self.now_ns, kind, a, b, detail)
