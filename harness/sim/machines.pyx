@@ -3,9 +3,9 @@
 
 A node is the real machine of ``core``; this is its shell, and does what node.py does: one
 iteration of a node's loop takes what arrived, lets the machine work, hands its group write to
-the disk and its output to the network (``_transmit``, ``_answer``: world.pyx). After each of them the
-invariants of its whole group are checked. Who is paused, or busy with an iteration that takes
-long, finds later what came meanwhile, all at once.
+the disk and its output to the network (``_transmit``, ``_answer``: world.pyx). After each of
+them the invariants of its whole group are checked. Who is paused, or busy with an iteration
+that takes long, finds later what came meanwhile, all at once.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
@@ -217,7 +217,7 @@ cdef class Machines(Timeline):
         m.life += 1
         self.crashes += 1
         release(&m.inbox)
-        m.group.invariants.crashed(m.host + 1, m.disk.lied != 0)
+        m.group.invariants.crashed(m.host + 1, m.disk.lies != 0)
         return self._hang_up(m)
 
     cdef int _stop_loudly(self, Machine m, str why) except -1:

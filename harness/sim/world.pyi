@@ -1,79 +1,29 @@
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable
 from typing import Any
 
-from .disk import Disk
 from .environment import Environment
+from .machines import Machines
 from .network import Network
 
 Pair = tuple[int, int]
 """(receiver, sender)"""
 
-Entry = tuple[int, str, int, int, Any]
-"""(time_ns, kind, a, b, detail) of a trace; -1 where there is no a or b.
-
-kind         a           b           detail
-message      sender      receiver    fields of codec.decode_message without records, sent_ns
-lost         sender      receiver    the same, of a frame that did not arrive
-refused      receiver    sender      why a frame was refused (sender -1: a client's)
-request      connection  host        sent_ns, request, session, sequence, op, key, value, expected
-response     host        connection  sent_ns, request, status, value, rindex, term
-write        host        -1          (term, vote, entries) of a group write that begins
-synced       host        -1          None: the group write is durable
-leads        host        -1          its term
-follows      host        -1          the term: it led until now
-start kill power-loss pause resume   host, -1, None
-broken       host        -1          why it stopped by itself, or refused to start
-crash-point  host        -1          the point; a power-loss follows
-part         sender      receiver    None: their connection is broken
-cut          -1          -1          the pairs (receiver, sender)
-impair       -1          -1          (pairs, effects)
-lift         -1          -1          the handle
-clock        host        -1          (jump_ns, ppm)
-violation    host        -1          what was violated
-"""
-
-class Timer:
-    when_ns: int
-    def cancel(self) -> None: ...
-
-class World:
+class World(Machines):
     """Nodes, network, disks and clocks in virtual time. Hosts count from 0, node ids from 1.
 
     Endpoints are the hosts, then the client pools. Methods with a host raise ValueError for one
     that is not there. What a node does may raise InvariantViolation out of any of them.
     """
 
-    now_ns: int
-    events: int
-    hosts: int
     network: Network
     resets: int
-    crashes: int
     refused_frames: int
 
     def __init__(
         self, seed: int, hosts: int, environment: Environment, *, record: bool = False,
         pools: int = 1,
     ) -> None: ...
-    def add_group(
-        self, hosts: Sequence[int], *, heartbeat_ns: int, election_ns: int, domain: int = 0
-    ) -> None: ...
-    def start(self, host: int) -> None: ...
-    def kill(self, host: int) -> None: ...
-    def power_loss(self, host: int) -> None: ...
-    def pause(self, host: int) -> None: ...
-    def resume(self, host: int) -> None: ...
-    def slow(self, host: int, iteration_ns: int) -> None: ...
-    def state(self, host: int) -> str: ...
-    def trouble(self, host: int) -> str | None: ...
-    def status(self, host: int) -> dict[str, Any] | None: ...
-    def leaders(self) -> list[tuple[int, int]]: ...
-    def disk(self, host: int) -> Disk: ...
-    def crash_points(self, points: Mapping[str, int], down_ns: int) -> None: ...
     def calm(self) -> None: ...
-    def clock_rate(self, host: int, ppm: int) -> None: ...
-    def clock_bump(self, host: int, ns: int) -> None: ...
-    def clock_ns(self, host: int) -> int: ...
     def cut(self, pairs: Iterable[Pair]) -> int: ...
     def impair(
         self, pairs: Iterable[Pair], *, delay_ns: int = 0, jitter_ns: int = 0, loss_ppm: int = 0,
@@ -86,11 +36,6 @@ class World:
     def connect(self, pool: int, host: int, client: Any) -> int:
         """Open a connection. ``client`` hears ``connected(number)``, ``received(number, bytes)``
         and ``closed(number)``, none of them before this returns."""
+
     def send(self, number: int, data: bytes) -> None: ...
     def close(self, number: int) -> None: ...
-    def call_at(self, when_ns: int, callback: Callable[..., Any], *args: Any) -> Timer: ...
-    def advance(self) -> bool: ...
-    def run(self, ready: Sized, until_ns: int = ...) -> bool: ...
-    def digest(self) -> str: ...
-    def trace(self) -> list[Entry]: ...
-    def converged(self) -> str | None: ...

@@ -52,13 +52,11 @@ cdef enum:
     USER_TIMEOUT_NS = 2000 * MS
     RESEND_NS = 200 * MS        # Linux's smallest retransmission timeout
 
-
 cdef struct Link:               # a member's outgoing connection to another
     int state
     uint32_t number             # of the newest connection
     uint64_t fifo_ns            # nothing on it arrives before this
     uint64_t stalled_ns         # since when what is sent is not acknowledged; 0: it is
-
 
 
 cdef class Connection:          # of a client
@@ -75,7 +73,7 @@ cdef class Connection:          # of a client
 
 
 cdef class World(Machines):
-    """See the module's docstring; harness/sim/world.pyi documents the methods."""
+    """See the module's docstring; world.pyi, machines.pyi and virtual_time.pyi list the methods."""
 
     cdef readonly Network network
     cdef readonly uint64_t resets, refused_frames
@@ -418,7 +416,7 @@ cdef class World(Machines):
                 self._at(self.now_ns + self.network.latency_ns, CLOSES, e.to, 0, e.number, NULL)
         return 0
 
-    # ---- clients -----------------------------------------------------------------------------------
+    # ---- clients ---------------------------------------------------------------------------------
 
     def connect(self, int pool, int host, client) -> int:
         """Open a connection; the client hears ``connected`` or ``closed`` with its number."""
