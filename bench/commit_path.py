@@ -19,7 +19,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import re
 import shutil
 import signal
@@ -37,12 +36,12 @@ from typing import Any, NamedTuple, cast
 
 import uvloop
 import yaml
+from _results import save
 
 from seatrial.core.codec import OPS, decode_response, encode_request, split_frames
 from seatrial.core.crc import crc32c
 from seatrial.core.handshake import NONCE_BYTES, ConnectorHandshake
 
-ROOT = Path(__file__).resolve().parent.parent
 NODES = 3
 VALUE_BYTES = 100
 KEYS = 1024
@@ -309,23 +308,6 @@ def rows_of(clients: int, ours: list[Figures], peers: list[Figures], name: str |
     return rows
 
 
-def save(rows: list[dict[str, Any]]) -> Path:
-    """Write the results in the format all benchmarks share; return the file."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, check=False, capture_output=True, text=True)
-    results = {
-        "machine": {"system": platform.platform(), "cores": os.cpu_count(),
-                    "python": platform.python_version()},
-        "commit": commit.stdout.strip() or None, "suite": "commit_path", "rows": rows,
-    }
-    folder = ROOT / "bench" / "results" / "commit_path"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.json"
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    shutil.copyfile(path, ROOT / "bench" / "results" / "latest.json")
-    return path
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -358,7 +340,7 @@ def main() -> None:
                 print(f"{row['name']:<24}{row['ours']:>12,.2f} {row['unit']:<5}"
                       f"spread {row['spread']:.0%}{peer}", flush=True)
     if not options.dry:
-        print(save(rows).relative_to(ROOT))
+        print(save("commit_path", rows))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import json
-import os
-import platform
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import uvloop
+from _results import save
 
 from seatrial.checker.history import History, metadata
 from seatrial.harness import generator as gen
@@ -35,7 +31,6 @@ from seatrial.harness.history import HistoryWriter
 from seatrial.harness.op import OK, Op
 from seatrial.harness.scheduler import Scheduler
 
-ROOT = Path(__file__).resolve().parent.parent
 JEPSEN = "Jepsen, as documented"
 JEPSEN_OPS = 20_000
 KEYS_LIFE = 200                  # operations on a key
@@ -196,23 +191,6 @@ def measure(n: int, repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-def save(rows: list[dict[str, Any]]) -> Path:
-    """Write the results in the format that all benchmarks share; return the file."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=False,
-                            capture_output=True, text=True)
-    results = {
-        "machine": {"system": platform.platform(), "cores": os.cpu_count(),
-                    "python": platform.python_version()},
-        "commit": commit.stdout.strip() or None, "suite": "harness", "rows": rows,
-    }
-    folder = ROOT / "bench" / "results" / "harness"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.json"
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    shutil.copyfile(path, folder.parent / "latest.json")
-    return path
-
-
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -225,7 +203,7 @@ def main() -> int:
         ratio = "" if line["ratio"] is None else f"{line['ratio']:6.1f} x {line['peer_name']}"
         print(f"{line['name']:<48}{line['ours']:>12,} {line['unit']}{ratio}", flush=True)
     if not options.dry:
-        print(save(rows).relative_to(ROOT))
+        print(save("harness", rows))
     return 0
 
 

@@ -8,23 +8,18 @@ Results go to bench/results/invariants/<time>.json and bench/results/latest.json
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import shutil
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+from _results import save
 
 from seatrial.core import codec
 from seatrial.core.invariants import ClusterInvariants
 from seatrial.core.replica import Replica
 
-ROOT = Path(__file__).resolve().parent.parent
 MS = 1_000_000
 STEPS = 1_000_000
 APPEND = {name: number for number, name in codec.MESSAGE_TYPES.items()}["append"]
@@ -95,23 +90,6 @@ def measure(entries: int, repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-def save(rows: list[dict[str, Any]]) -> Path:
-    """Write the results in the format that all benchmarks share; return the file."""
-    commit_id = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=False,
-                               capture_output=True, text=True)
-    results = {
-        "machine": {"system": platform.platform(), "cores": os.cpu_count(),
-                    "python": platform.python_version()},
-        "commit": commit_id.stdout.strip() or None, "suite": "invariants", "rows": rows,
-    }
-    folder = ROOT / "bench" / "results" / "invariants"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.json"
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    shutil.copyfile(path, folder.parent / "latest.json")
-    return path
-
-
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -124,7 +102,7 @@ def main() -> int:
         ratio = "" if line["ratio"] is None else f"{line['ratio']:9,} x {line['peer_name']}"
         print(f"{line['name']:<48}{line['ours']:>9} {line['unit']}{ratio}", flush=True)
     if not options.dry:
-        print(save(rows).relative_to(ROOT))
+        print(save("invariants", rows))
     return 0
 
 

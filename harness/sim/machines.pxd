@@ -63,6 +63,7 @@ cdef class Machines(Timeline):
 
     cdef Machine _machine(self, int host)
     cdef int _lose_power(self, Machine m) except -1
+    cdef int _lose_unsynced(self, Machine m) except -1
     cdef int _end(self, Machine m, bint silent) except -1
     cdef int _stop_loudly(self, Machine m, str why) except -1
     cdef int _wind(self, Machine m) except -1

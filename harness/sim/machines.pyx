@@ -201,10 +201,16 @@ cdef class Machines(Timeline):
         m.comes_back = False
         if m.state == UP or m.state == PAUSED:
             self._lose_power(m)
+        elif not m.silent and m.group is not None:  # its process had ended: the page cache goes
+            m.silent = True
+            self._lose_unsynced(m)
 
     cdef int _lose_power(self, Machine m) except -1:
-        m.disk.power_lost(draw(self.seed, 0x706F776572, self.now_ns + m.host))
         self._end(m, True)
+        return self._lose_unsynced(m)
+
+    cdef int _lose_unsynced(self, Machine m) except -1:
+        m.disk.power_lost(draw(self.seed, 0x706F776572, self.now_ns + m.host))
         self._note("power-loss", m.host, -1, None)
         m.group.invariants.disk_shrank()
         return 0

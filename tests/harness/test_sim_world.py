@@ -167,6 +167,20 @@ def test_a_killed_process_is_missed_at_once_a_host_without_power_later() -> None
     assert until_closed(World.power_loss) > 1 * S
 
 
+def test_power_that_goes_after_the_process_takes_its_page_cache() -> None:
+    w = world(sync_ns=500 * MS)                 # a long time between written and synced
+    run_until(w, lambda: any((w.status(host) or {"term": 0})["term"] for host in range(3)))
+    host = next(host for host in range(3) if (w.status(host) or {"term": 0})["term"])
+    w.kill(host)
+    kept = w.disk(host).counters()["sectors_lost"]
+    w.power_loss(host)
+    w.power_loss(host)                          # there is none left to lose
+    assert w.disk(host).counters()["sectors_lost"] >= kept
+    w.start(host)
+    assert w.state(host) == "up"
+    run_until(w, lambda: w.converged() is None, 120 * S)
+
+
 def test_nobody_answers_where_no_process_runs() -> None:
     w = world()
     w.kill(0)
