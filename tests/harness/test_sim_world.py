@@ -168,7 +168,7 @@ def test_a_killed_process_is_missed_at_once_a_host_without_power_later() -> None
 
 
 def test_power_that_goes_after_the_process_takes_its_page_cache() -> None:
-    w = world(sync_ns=500 * MS)                 # a long time between written and synced
+    w = world(sync_ns=100 * MS)                 # a long time between written and synced
     run_until(w, lambda: any((w.status(host) or {"term": 0})["term"] for host in range(3)))
     host = next(host for host in range(3) if (w.status(host) or {"term": 0})["term"])
     w.kill(host)
