@@ -1,15 +1,17 @@
 """The faults of a run, as the history tells them: when each held, whom it hit, what it left.
 
 The nemesis's lane has one event for each step in the life of a fault: ``f`` is its name and
-the value ``{"id", "phase", "targets", "class", "grudge"}``, phase being requested, effective,
-ended or recovered; or ineffective or unrecovered, with the reason as the event's error. A step
-that did not happen has no time: a fault without ``effective`` was asked for and never took
-hold, which is the difference between a pass and no coverage. A fault that can't work on these
-hosts at all has one event, phase impossible.
+the value ``{"id", "phase", "targets", "class", "grudge", "parameters"}``, phase being requested,
+effective, ended or recovered; or ineffective or unrecovered, with the reason as the event's
+error. A step that did not happen has no time: a fault without ``effective`` was asked for and
+never took hold, which is the difference between a pass and no coverage. A fault that can't work
+on these hosts at all has one event, phase impossible.
 
 What a set of faults leaves is judged the way Raft needs it: some living node must talk, both
 ways and directly, to a majority that it belongs to. (A connected component isn't enough,
-since nobody relays; and a ring where every node sees a majority passes.)
+since nobody relays; and a ring where every node sees a majority passes.) A fault that stops
+nodes leaves the others. One that neither stops nodes nor cuts links may leave a leader that is
+too slow to lead and too quick to be replaced: beside it nothing is promised.
 """
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from seatrial.checker.history import NEMESIS, NONE, History
 
 from .leadership import Leadership
 
-STOPS_A_NODE = frozenset({"kill", "pause", "freeze", "power-loss", "reboot"})
+STOPS_A_NODE = frozenset({"kill", "pause", "freeze", "power-loss", "reboot", "disk-error",
+                          "disk-full", "disk-flip", "disk-stall"})
+GONE_FOR_GOOD = frozenset({"disk-flip"})
 STEPS = ("requested", "effective", "ended", "recovered")
 FAILURES = ("ineffective", "unrecovered")
 FOREVER = (1 << 63) - 1
@@ -39,6 +43,7 @@ class FaultWindow:
     failure_class: str = ""
     targets: tuple[str, ...] = ()
     grudge: Grudge = field(default_factory=dict)
+    parameters: Mapping[str, int] = field(default_factory=dict)
     times: dict[str, int] = field(default_factory=dict)
     error: str | None = None
 
@@ -72,6 +77,8 @@ class FaultWindow:
         if self.effective_ns is None:
             return False
         gone = self.times.get("recovered", self.times.get("ended", FOREVER))
+        if self.name in GONE_FOR_GOOD:
+            gone = self.times.get("recovered", FOREVER)
         return self.effective_ns <= time_ns < gone
 
 
@@ -86,6 +93,7 @@ def fault_windows(history: History) -> list[FaultWindow]:
         fault.failure_class = value.get("class") or fault.failure_class
         fault.targets = tuple(value.get("targets") or fault.targets)
         fault.grudge = value.get("grudge") or fault.grudge
+        fault.parameters = value.get("parameters") or fault.parameters
         fault.error = _error(history, row) or fault.error
         if phase in STEPS:
             fault.times.setdefault(phase, int(history.time[row]))
@@ -134,17 +142,24 @@ def majority_exists(nodes: Sequence[str], faults: Sequence[FaultWindow]) -> bool
     return any(reach(node, alive, grudges) > len(nodes) // 2 for node in alive)
 
 
+def is_diffuse(fault: FaultWindow) -> bool:
+    """Whether it neither stops nodes nor cuts links: then nobody can tell what it leaves."""
+    return not fault.grudge and fault.name not in STOPS_A_NODE
+
+
 def majority_throughout(
     fault: FaultWindow, faults: Sequence[FaultWindow], nodes: Sequence[str],
 ) -> bool:
-    """Whether a majority exists all the time a fault holds, overlapping faults included."""
+    """Whether a majority exists all the time a fault holds, overlapping faults included, and
+    nothing diffuse is in force beside it."""
     start, end = fault.effective_ns, fault.times.get("ended", FOREVER)
     if start is None:
         return False
     moments = {start} | {other.effective_ns for other in faults
                          if other.effective_ns is not None and start < other.effective_ns < end}
-    return all(majority_exists(nodes, [other for other in faults if other.holds_at(moment)])
-               for moment in moments)
+    together = [[other for other in faults if other.holds_at(moment)] for moment in moments]
+    return all(majority_exists(nodes, several) and not any(map(is_diffuse, several))
+               for several in together)
 
 
 def hits_leader(fault: FaultWindow, leaders: Leadership, nodes: Sequence[str]) -> bool:

@@ -50,7 +50,8 @@ class Check(msgspec.Struct, frozen=True):
 class Fault(msgspec.Struct, frozen=True):
     """One fault, with the four times of its life; null where it did not happen.
 
-    ``error``: why it did not take effect, or why its recovery could not be proved.
+    ``error``: why it did not take effect, or why its recovery could not be proved. ``grudge``:
+    node -> whose packets it did not get. ``parameters``: how strong it was.
     """
 
     name: str
@@ -63,6 +64,8 @@ class Fault(msgspec.Struct, frozen=True):
     hit_leader: bool = False
     id: str = ""
     error: str | None = None
+    grudge: dict[str, list[str]] = {}
+    parameters: dict[str, int] = {}
 
 
 class Leader(msgspec.Struct, frozen=True):
@@ -176,7 +179,9 @@ def _describe(results: Results, history: History, nodes: Sequence[str]) -> None:
     results.faults = [
         Fault(fault.name, fault.failure_class, list(fault.targets), fault.requested_ns,
               fault.effective_ns, fault.ended_ns, fault.recovered_ns,
-              hits_leader(fault, leaders, nodes), fault.id, fault.error)
+              hits_leader(fault, leaders, nodes), fault.id, fault.error,
+              {node: sorted(dropped) for node, dropped in fault.grudge.items()},
+              dict(fault.parameters))
         for fault in fault_windows(history)
     ]
     results.impossible = impossible_faults(history)

@@ -109,7 +109,7 @@ def package(spec: Spec) -> Package:
     heal = gen.on_threads(LANE, {"f": HEAL, "value": {"action": HEAL}}) if names else gen.NOTHING
     lanes = (LANE, *(f"{LANE}:{n}" for n in range(1, len(planned(spec).faults) + 1)))
     return Package(nemesis, gen.NOTHING, heal,
-                   tuple(Perf(name, kind.cls) for name, kind in nemesis.kinds.items()), lanes)
+                   tuple(Perf(name, CATALOGUE[name].cls) for name in names), lanes)
 
 
 def planned(spec: Spec) -> Schedule:

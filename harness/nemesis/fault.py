@@ -16,7 +16,7 @@ class Fault:
     """A fault and the four times of its life, in ns of the run's clock.
 
     A time is None where that step did not happen: without ``effective_ns`` the fault was asked
-    for and never shown to work, and ``error`` says why.
+    for and never shown to work, and ``error`` says why. ``parameters``: how strong it is.
     """
 
     id: str
@@ -24,6 +24,7 @@ class Fault:
     cls: str
     targets: list[str] = field(default_factory=list)
     grudge: Grudge = field(default_factory=dict)
+    parameters: dict[str, int] = field(default_factory=dict)
     requested_ns: int | None = None
     effective_ns: int | None = None
     ended_ns: int | None = None
@@ -41,4 +42,6 @@ class Fault:
                                  "targets": list(self.targets)}
         if self.grudge:
             value["grudge"] = {node: sorted(dropped) for node, dropped in self.grudge.items()}
+        if self.parameters:
+            value["parameters"] = dict(self.parameters)
         return value

@@ -1,4 +1,4 @@
-"""What a kind of fault is, and the scene it works on.
+"""What a kind of fault is.
 
 A kind says how to aim, start, prove, stop and prove the recovery of a fault; it keeps no state,
 because several faults of one kind may be in force. When things happen, and what is told of
@@ -7,101 +7,112 @@ them, is the nemesis's business (nemesis.py).
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
-from ..protocols import Host
 from ..rng import Rng
-from .agents import Agents
 from .fault import Fault, FaultError
-
-if TYPE_CHECKING:
-    from ..test import Test
 
 POLL_S = 0.04
 T = TypeVar("T")
+S = TypeVar("S", contravariant=True)
 
 
-@dataclass(slots=True)
-class Scene:
-    """Where faults happen: the run, its agents, and the faults in force.
+@dataclass(frozen=True, slots=True)
+class Range:
+    """From where a parameter of a fault is drawn. Small values are as likely as large ones."""
 
-    prove_s, recover_s: how long to wait for a proof before giving it up.
-    targets: how many processes a crash or pause may hit (process.py).
-    deaf: why silence of the beacons would prove nothing on these hosts, or None.
-    """
+    low: int
+    high: int
 
-    test: Test
-    agents: Agents
-    targets: Sequence[str]
-    prove_s: float = 3.0
-    recover_s: float = 15.0
-    deaf: str | None = None
-    active: dict[str, Fault] = field(default_factory=dict)
-
-    @property
-    def names(self) -> list[str]:
-        """The hosts' names, in the test's order."""
-        return [host.name for host in self.test.nodes]
-
-    def hosts(self, names: Iterable[str]) -> list[Host]:
-        """Return the hosts with these names."""
-        wanted = set(names)
-        return [host for host in self.test.nodes if host.name in wanted]
-
-    def others(self, fault: Fault) -> list[Fault]:
-        """Return the faults in force beside this one."""
-        return [other for other in self.active.values() if other is not fault]
-
-    def cannot(self, work: str) -> str | None:
-        """Return the hosts' reasons why their agents can't do something, in one line."""
-        return "; ".join(f"{host}: {why[work]}" for host, why in self.agents.cannot.items()
-                         if work in why) or None
-
-    async def leaders(self) -> list[Host]:
-        """Return who leads now, newest term first; waits a little while nobody does."""
-        return await until(lambda: self.test.system.primaries(self.test), self.prove_s,
-                           "nobody leads, so no leader can be hit")
+    def draw(self, rng: Rng) -> int:
+        """Return a number from low to high, its order of magnitude drawn first."""
+        if self.low >= self.high:
+            return self.low
+        powers = [1 << n for n in range(self.high.bit_length()) if self.low < 1 << n < self.high]
+        edges = [self.low, *powers, self.high]
+        at = rng.below(len(edges) - 1)
+        return edges[at] + rng.below(edges[at + 1] - edges[at] + 1)
 
 
-class Kind(Protocol):
+def ranges(**bounds: tuple[int, int]) -> Mapping[str, Range]:
+    """Return the parameters of a kind: name -> lowest and highest value."""
+    return {name: Range(*pair) for name, pair in bounds.items()}
+
+
+class Kind(Protocol[S]):
     """One entry of the catalogue. Every step raises FaultError when it didn't work out.
 
+    S: the kind of scene that it works on (scene.py).
     name: the fault's, in test files and histories; cls: its failure class (crash, omission,
-    timing).
+    timing, response).
+    parameters: how strong it may be. Whole numbers, with the unit at the end of their names.
     """
 
     name: str
     cls: str
+    parameters: Mapping[str, Range] = {}
 
-    def impossible(self, scene: Scene) -> str | None:
-        """Return why it can't work on these hosts, or None."""
+    def impossible(self, scene: S) -> str | None:
+        """Return why it can't work in this world, or None."""
 
-    async def aim(self, scene: Scene, fault: Fault, rng: Rng) -> None:
+    async def aim(self, scene: S, fault: Fault, rng: Rng) -> None:
         """Choose targets, and for partitions the grudge. All draws come from ``rng``."""
 
-    async def start(self, scene: Scene, fault: Fault) -> None:
+    async def start(self, scene: S, fault: Fault) -> None:
         """Do it."""
 
-    async def prove(self, scene: Scene, fault: Fault) -> None:
+    async def prove(self, scene: S, fault: Fault) -> None:
         """Return once it is seen to work."""
 
-    async def stop(self, scene: Scene, fault: Fault) -> None:
+    async def stop(self, scene: S, fault: Fault) -> None:
         """Undo it."""
 
-    async def prove_recovery(self, scene: Scene, fault: Fault) -> None:
+    async def prove_recovery(self, scene: S, fault: Fault) -> None:
         """Return once nothing of it is left."""
+
+
+@dataclass(frozen=True)
+class Absent(Kind[Any]):
+    """Stands for a kind where it does not exist. It is told as impossible, and never asked more."""
+
+    name: str
+    cls: str
+    reason: str
+
+    def impossible(self, scene: Any) -> str | None:
+        return self.reason
+
+    async def aim(self, scene: Any, fault: Fault, rng: Rng) -> None:
+        raise AssertionError(f"{self.name} {self.reason}")
+
+    async def start(self, scene: Any, fault: Fault) -> None:
+        raise AssertionError(f"{self.name} {self.reason}")
+
+    prove = stop = prove_recovery = start
+
+
+def drawn(ranges: Mapping[str, Range], given: Mapping[str, int], rng: Rng) -> dict[str, int]:
+    """Return a fault's parameters: those given, and the others drawn, each on its own."""
+    for name, value in given.items():
+        if name not in ranges:
+            raise FaultError(f"unknown parameter {name!r}; expected "
+                             f"{', '.join(ranges) or 'none'}")
+        if type(value) is not int or value < 0:
+            raise FaultError(f"parameter {name}: expected a whole number from 0, got {value!r}")
+    return {name: given[name] if name in given else ranges[name].draw(rng.split(name))
+            for name in ranges}
 
 
 async def until(ask: Callable[[], Awaitable[T]], limit_s: float, complaint: str) -> T:
     """Ask again and again until the answer is true; FaultError when it isn't in time."""
-    deadline = time.monotonic() + limit_s
+    clock = asyncio.get_running_loop().time       # the world's: virtual time where it is simulated
+    deadline = clock() + limit_s
     while True:
         answer = await ask()
         if answer:
             return answer
-        if time.monotonic() > deadline:
+        if clock() > deadline:
             raise FaultError(complaint)
         await asyncio.sleep(POLL_S)

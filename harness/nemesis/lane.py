@@ -8,6 +8,7 @@ held in full before the time is over: one of which clients saw but a moment show
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from ..generator import PENDING, Answer, Context, Generator, lift, sleep
 from ..rng import Rng
 
 PROOF_S = 1.5                    # what a fault may need to take effect, for planning only
+BURST = 8
 NOT_STARTED = -1
 
 
@@ -23,25 +25,28 @@ class Rhythm(msgspec.Struct, frozen=True):
     """Seconds of peace before a fault and of its hold; each drawn up to ``jitter`` off.
 
     limit_s: how long the lane has, None for ever.
+    bursts: share of faults that are over, and follow the one before, ``BURST`` times faster.
     """
 
     duration_s: float
     gap_s: float
     jitter: float
     limit_s: float | None = None
+    bursts: float = 0.0
 
 
 class Lane(Generator, frozen=True, gc=False):
     """One lane.
 
-    number: the lane's, part of its faults' ids; count: faults so far; round: names still to
-    come in this round; plan: operations still to come of this fault; state: of its stream;
-    began_ns: when it was first asked.
+    number: the lane's, part of its faults' ids; parameters: what is fixed of each name's; count:
+    faults so far; round: names still to come in this round; plan: operations still to come of
+    this fault; state: of its stream; began_ns: when it was first asked.
     """
 
     number: int
     names: tuple[str, ...]
     rhythm: Rhythm
+    parameters: Mapping[str, Mapping[str, int]] = {}
     state: int = 0
     count: int = 0
     round: tuple[str, ...] = ()
@@ -66,6 +71,8 @@ class Lane(Generator, frozen=True, gc=False):
         name, *round = self.round or rng.shuffled(self.names)
         gap_s = self._draw(rng, self.rhythm.gap_s)
         hold_s = self._draw(rng, self.rhythm.duration_s)
+        if self.rhythm.bursts and rng.uniform(0, 1) < self.rhythm.bursts:
+            gap_s, hold_s = gap_s / BURST, hold_s / BURST
         began_ns = now_ns if self.began_ns == NOT_STARTED else self.began_ns
         passed_s = (now_ns - began_ns) / 1e9
         limit_s = self.rhythm.limit_s
@@ -73,6 +80,8 @@ class Lane(Generator, frozen=True, gc=False):
             return None
         id = f"{self.number}-{self.count}"
         start = {"action": "start", "id": id, "seed": rng.next64() >> 1}
+        if fixed := self.parameters.get(name):
+            start["parameters"] = dict(fixed)
         plan = (sleep(gap_s), lift({"f": name, "value": start}),
                 sleep(hold_s), lift({"f": name, "value": {"action": "stop", "id": id}}))
         return msgspec.structs.replace(self, state=rng.state, count=self.count + 1,

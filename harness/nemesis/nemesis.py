@@ -10,6 +10,9 @@ Operations it understands (``f`` is the fault's name):
 ``{"action": "heal"}``      end all that are in force; ``f`` is ``heal``
 ==========================  =======================================================
 
+``start`` may carry what else would be drawn: ``targets`` (names of nodes) or, for a partition,
+``grudge``, then nobody is aimed at anew; and some of the kind's ``parameters``.
+
 Each phase of a fault's life becomes an event of its own, given to ``record`` the moment it
 happens: ``requested`` (targets are known), ``effective`` (a probe has seen it work) or
 ``ineffective`` (the reason in ``error``), ``ended``, ``recovered`` or ``unrecovered``. A fault
@@ -19,27 +22,23 @@ and coverage tells.
 """
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import SeatrialError
 from ..op import INFO, NEMESIS, Op
 from ..rng import Rng
-from .agents import Agents
-from .catalogue import kinds
+from .catalogue import checked, kinds, scene_of
 from .fault import Fault, FaultError
-from .heal import Healed, heal
-from .kind import Scene
-from .partition import links, watch
+from .grudge import hardest_hit
+from .heal import Healed
+from .kind import Kind, drawn
+from .scene import Scene
 
 if TYPE_CHECKING:
     from ..test import Test
 
 HEAL = "heal"
-HEARING_S = 10.0                  # how long hosts may take to hear each other at first
 TROUBLE = (FaultError, SeatrialError, OSError, TimeoutError)
 
 Record = Callable[[Op], None]
@@ -65,12 +64,18 @@ class Nemesis(Protocol):
 
 
 class FaultNemesis:
-    """The nemesis of the faults in the catalogue."""
+    """The nemesis of the faults in the catalogue.
+
+    own: kinds that are not in the catalogue, by name.
+    """
 
     def __init__(self, names: Iterable[str], *, targets: Sequence[str],
-                 deadline_s: float = 30.0) -> None:
-        self.kinds = kinds(names)
-        self.fs = frozenset((*self.kinds, HEAL))
+                 deadline_s: float = 30.0, own: Mapping[str, Kind[Any]] | None = None) -> None:
+        self._own = own or {}
+        self._names = checked(names)
+        self.fs = frozenset((*self._names, *self._own, HEAL))
+        self.kinds: dict[str, Kind[Any]] = {}
+        """What each name is in the world of the run; known after setup."""
         self.faults: list[Fault] = []
         self.impossible: dict[str, str] = {}
         """Fault name -> why it can't work on these hosts; known after setup."""
@@ -78,40 +83,30 @@ class FaultNemesis:
         self._deadline_s = deadline_s
         self._record: Record = lambda op: None
         self._scene: Scene | None = None
-        self._keeping_alive: asyncio.Task[None] | None = None
 
     async def setup(self, test: Test, record: Record) -> None:
-        """Put an agent on every host, see that all hosts hear each other, tell what can't work."""
-        if not self.kinds:
+        """Get the world's scene ready, tell what can't work in it."""
+        if self.fs == {HEAL}:
             return
-        agents = Agents(test.nodes, secrets.token_hex(8), deadline_s=self._deadline_s)
         self._record = record
-        await agents.install()
-        self._scene = scene = Scene(test, agents, self._targets)
-        self._keeping_alive = asyncio.create_task(agents.keep_alive())
-        if any(name.startswith("partition-") for name in self.kinds):
-            scene.deaf = await self._deaf(scene)
+        self.kinds = kinds(self._names, test.world.name) | dict(self._own)
+        self._scene = scene_of(test, self._targets, self._deadline_s)
+        await self._scene.open(self.kinds)
         for name, kind in self.kinds.items():
-            if reason := kind.impossible(scene):
+            if reason := kind.impossible(self._scene):
                 self.impossible[name] = reason
                 self._tell(test, name, {"phase": "impossible", "class": kind.cls}, reason)
-
-    async def _deaf(self, scene: Scene) -> str | None:
-        """Return who doesn't hear whom though nothing is cut: then silence would prove nothing."""
-        try:
-            await watch(scene, set(), links(scene), HEARING_S)
-        except FaultError as error:
-            return f"{error} though nothing is cut; hosts must let each other's UDP packets in"
-        return None
 
     async def invoke(self, test: Test, op: Op) -> Op:
         """Start or stop a fault; the completion says how it stands."""
         if op.f == HEAL:
             for fault in list(self._active().values()):
                 await self._stop(test, fault)
+            if self._scene is not None:
+                await self._scene.calm()
             return op.completed(INFO, op.value)
         if op.value["action"] == "start":
-            fault = await self._start(test, op.f, str(op.value["id"]), Rng(op.value["seed"]))
+            fault = await self._start(test, op.f, op.value)
         else:
             fault = next(f for f in self.faults if f.id == op.value["id"])
             if fault.is_active:
@@ -120,13 +115,9 @@ class FaultNemesis:
 
     async def teardown(self, test: Test) -> list[Healed]:
         """Heal all hosts. Faults still in force end here, with no proof of recovery."""
-        if not self.kinds:
+        if self._scene is None:
             return []
-        if self._keeping_alive is not None:
-            self._keeping_alive.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._keeping_alive
-        healed = await heal(test.nodes)
+        healed = await self._scene.close()
         unreached = {host.host for host in healed if host.error}
         for fault in list(self._active().values()):
             if unreached.isdisjoint(fault.targets) and unreached.isdisjoint(fault.grudge):
@@ -137,21 +128,21 @@ class FaultNemesis:
     def _active(self) -> dict[str, Fault]:
         return {} if self._scene is None else self._scene.active
 
-    async def _start(self, test: Test, name: str, id: str, rng: Rng) -> Fault:
+    async def _start(self, test: Test, name: str, asked: Mapping[str, Any]) -> Fault:
         scene = self._scene
         assert scene is not None, "setup comes first"
         kind = self.kinds[name]
-        fault = Fault(id, name, kind.cls)
+        fault = Fault(str(asked["id"]), name, kind.cls)
         self.faults.append(fault)
         try:
             if name in self.impossible:
                 raise FaultError(self.impossible[name])
-            await kind.aim(scene, fault, rng)
+            await self._aim(scene, fault, asked)
         except TROUBLE as error:
             fault.requested_ns = fault.ended_ns = self._tell_phase(test, fault, "requested")
             self._fail(test, fault, "ineffective", error)
             return fault
-        scene.active[id] = fault
+        scene.active[fault.id] = fault
         fault.requested_ns = self._tell_phase(test, fault, "requested")
         try:
             await kind.start(scene, fault)
@@ -161,6 +152,20 @@ class FaultNemesis:
         else:
             fault.effective_ns = self._tell_phase(test, fault, "effective")
         return fault
+
+    async def _aim(self, scene: Scene, fault: Fault, asked: Mapping[str, Any]) -> None:
+        """Decide whom it hits and how hard: what the operation says, the rest by its seed."""
+        kind, rng = self.kinds[fault.name], Rng(asked["seed"])
+        fault.parameters = drawn(kind.parameters, asked.get("parameters") or {}, rng)
+        if not (asked.get("targets") or asked.get("grudge")):
+            await kind.aim(scene, fault, rng)
+            return
+        fault.grudge = {node: frozenset(dropped)
+                        for node, dropped in (asked.get("grudge") or {}).items()}
+        fault.targets = list(asked.get("targets") or hardest_hit(scene.names, fault.grudge))
+        named = {*fault.targets, *fault.grudge, *(n for s in fault.grudge.values() for n in s)}
+        if unknown := sorted(named.difference(scene.names)):
+            raise FaultError(f"no node is called {unknown[0]!r}")
 
     async def _stop(self, test: Test, fault: Fault) -> None:
         """End a fault. One that can't be ended stays in force, for ``heal`` to try again."""

@@ -1,12 +1,13 @@
 """Packages: a nemesis with the generators that drive it, composable as Jepsen's.
 
-``packages(names, options)`` makes one of the catalogue's faults; ``compose`` joins it with
-packages of a user's own, whose nemesis understands other operations.
+``packages(names, options)`` makes one of the catalogue's faults, all lanes alike, ``campaign`` one
+whose lanes differ; ``compose`` joins it with packages of a user's own, whose nemesis understands
+other operations.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from itertools import chain
 
@@ -56,6 +57,21 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
+class Course:
+    """What one lane does. parameters: what is fixed of them, for each name.
+
+    bursts: see Rhythm (lane.py).
+    """
+
+    names: tuple[str, ...]
+    duration_s: float
+    gap_s: float
+    jitter: float
+    bursts: float = 0.0
+    parameters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Perf:
     """What plots must know of a fault: its name in the history, and its class."""
 
@@ -80,16 +96,30 @@ class Package:
 def packages(names: Sequence[str], options: Options | None = None) -> Package:
     """Return the package of these faults; BadInput for a name that doesn't exist."""
     options = options or Options()
+    course = Course(tuple(names), options.duration_s, options.gap_s, options.jitter)
+    return campaign([course] * options.lanes, options)
+
+
+def campaign(courses: Sequence[Course], options: Options) -> Package:
+    """Return the package in which each lane has a course of its own.
+
+    Of the options it takes targets, deadline and time limit.
+    """
+    names = tuple(dict.fromkeys(name for course in courses for name in course.names))
     nemesis = FaultNemesis(names, targets=options.targets, deadline_s=options.deadline_s)
     if not names:
         return Package(nemesis, gen.NOTHING, gen.NOTHING, ())
-    rhythm = Rhythm(options.duration_s, options.gap_s, options.jitter, options.time_limit_s)
-    lanes = tuple(LANE if i == 0 else f"{LANE}:{i}" for i in range(options.lanes))
-    each = [gen.on_threads(lane, Lane(i, tuple(nemesis.kinds), rhythm))
-            for i, lane in enumerate(lanes)]
+    lanes = tuple(LANE if i == 0 else f"{LANE}:{i}" for i in range(len(courses)))
+    each = [gen.on_threads(lane, _lane(i, course, options.time_limit_s))
+            for i, (lane, course) in enumerate(zip(lanes, courses, strict=True))]
     return Package(
         nemesis, gen.any(*each), gen.on_threads(LANE, {"f": HEAL, "value": {"action": HEAL}}),
-        tuple(Perf(name, CATALOGUE[name].cls) for name in nemesis.kinds), lanes)
+        tuple(Perf(name, CATALOGUE[name].cls) for name in names), lanes)
+
+
+def _lane(number: int, course: Course, limit_s: float | None) -> Lane:
+    rhythm = Rhythm(course.duration_s, course.gap_s, course.jitter, limit_s, course.bursts)
+    return Lane(number, tuple(dict.fromkeys(course.names)), rhythm, course.parameters)
 
 
 def compose(parts: Sequence[Package]) -> Package:

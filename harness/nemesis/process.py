@@ -7,17 +7,22 @@ two of these faults at once: what would the end of the first one prove?
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from ..fault_windows import STOPS_A_NODE
 from ..protocols import Host
 from ..rng import Rng
 from .agents import call, everywhere, stop_everywhere
 from .fault import Fault, FaultError
 from .grudge import majority
-from .kind import Kind, Scene, until
+from .kind import Kind, until
+from .scene import Scene
+
+if TYPE_CHECKING:
+    from .hosts import HostScene
 
 ONE, MINORITY, MAJORITY, ALL, PRIMARIES = "one", "minority", "majority", "all", "primaries"
 TARGETS = (ONE, MINORITY, MAJORITY, ALL, PRIMARIES)
-PROCESS_FAULTS = ("kill", "pause")
 
 
 async def choose(scene: Scene, fault: Fault, rng: Rng) -> list[str]:
@@ -26,9 +31,9 @@ async def choose(scene: Scene, fault: Fault, rng: Rng) -> list[str]:
     order = rng.shuffled(scene.names)
     leaders = {host.name for host in await scene.leaders()} if how == PRIMARIES else set()
     # From here to the fault's being in force nothing is awaited: lanes can't choose the same host.
-    taken = {name for other in scene.others(fault) if other.name in PROCESS_FAULTS
+    taken = {name for other in scene.others(fault) if other.name in STOPS_A_NODE
              for name in other.targets}
-    free = [name for name in order if name not in taken]
+    free = [name for name in order if name not in taken and scene.can_be_hit(name)]
     n, most = len(order), majority(len(order))
     chosen = [name for name in free if name in leaders] if how == PRIMARIES else \
         free[:{ONE: 1, MINORITY: max(1, n - most), MAJORITY: most, ALL: n}[how]]
@@ -37,7 +42,7 @@ async def choose(scene: Scene, fault: Fault, rng: Rng) -> list[str]:
     return sorted(chosen)
 
 
-async def recovered(scene: Scene, host: Host) -> bool:
+async def recovered(scene: HostScene, host: Host) -> bool:
     """Tell whether a node runs and accepts connections."""
     pids = await scene.test.system.pids(scene.test, host)
     if not pids:
@@ -48,19 +53,19 @@ async def recovered(scene: Scene, host: Host) -> bool:
 
 
 @dataclass(frozen=True)
-class Kill(Kind):
+class Kill(Kind["HostScene"]):
     """kill -9; the node is started again when the fault ends."""
 
     name: str = "kill"
     cls: str = "crash"
 
-    def impossible(self, scene: Scene) -> str | None:
+    def impossible(self, scene: HostScene) -> str | None:
         return None
 
     async def aim(self, scene: Scene, fault: Fault, rng: Rng) -> None:
         fault.targets = await choose(scene, fault, rng)
 
-    async def start(self, scene: Scene, fault: Fault) -> None:
+    async def start(self, scene: HostScene, fault: Fault) -> None:
         test = scene.test
 
         async def kill(host: Host) -> None:
@@ -72,7 +77,7 @@ class Kill(Kind):
 
         await everywhere(scene.hosts(fault.targets), kill)
 
-    async def prove(self, scene: Scene, fault: Fault) -> None:
+    async def prove(self, scene: HostScene, fault: Fault) -> None:
         async def is_dead(host: Host) -> bool:
             aimed_at = (await call(host, "gone", id=fault.id))["alive"]
             return not aimed_at and not await scene.test.system.pids(scene.test, host)
@@ -80,29 +85,29 @@ class Kill(Kind):
         await everywhere(scene.hosts(fault.targets), lambda host: until(
             lambda: is_dead(host), scene.prove_s, f"{host.name}: killed, but a process still runs"))
 
-    async def stop(self, scene: Scene, fault: Fault) -> None:
+    async def stop(self, scene: HostScene, fault: Fault) -> None:
         hosts = scene.hosts(fault.targets)
         await stop_everywhere(hosts, fault)
         await everywhere(hosts, lambda host: scene.test.system.start(scene.test, host))
 
-    async def prove_recovery(self, scene: Scene, fault: Fault) -> None:
+    async def prove_recovery(self, scene: HostScene, fault: Fault) -> None:
         await all_recovered(scene, fault)
 
 
 @dataclass(frozen=True)
-class Pause(Kind):
+class Pause(Kind["HostScene"]):
     """SIGSTOP; SIGCONT when the fault ends."""
 
     name: str = "pause"
     cls: str = "timing"
 
-    def impossible(self, scene: Scene) -> str | None:
+    def impossible(self, scene: HostScene) -> str | None:
         return scene.cannot("pause")
 
     async def aim(self, scene: Scene, fault: Fault, rng: Rng) -> None:
         fault.targets = await choose(scene, fault, rng)
 
-    async def start(self, scene: Scene, fault: Fault) -> None:
+    async def start(self, scene: HostScene, fault: Fault) -> None:
         async def pause(host: Host) -> None:
             pids = await scene.test.system.pids(scene.test, host)
             if not pids:
@@ -111,7 +116,7 @@ class Pause(Kind):
 
         await everywhere(scene.hosts(fault.targets), pause)
 
-    async def prove(self, scene: Scene, fault: Fault) -> None:
+    async def prove(self, scene: HostScene, fault: Fault) -> None:
         async def is_stopped(host: Host) -> bool:
             seen = await call(host, "stopped", id=fault.id)
             return bool(seen["stopped"]) and not seen["running"]
@@ -120,14 +125,14 @@ class Pause(Kind):
             lambda: is_stopped(host), scene.prove_s,
             f"{host.name}: paused, but a process still runs"))
 
-    async def stop(self, scene: Scene, fault: Fault) -> None:
+    async def stop(self, scene: HostScene, fault: Fault) -> None:
         await stop_everywhere(scene.hosts(fault.targets), fault)
 
-    async def prove_recovery(self, scene: Scene, fault: Fault) -> None:
+    async def prove_recovery(self, scene: HostScene, fault: Fault) -> None:
         await all_recovered(scene, fault)
 
 
-async def all_recovered(scene: Scene, fault: Fault) -> None:
+async def all_recovered(scene: HostScene, fault: Fault) -> None:
     """Wait until every target's node runs and answers."""
     await everywhere(scene.hosts(fault.targets), lambda host: until(
         lambda: recovered(scene, host), scene.recover_s, f"{host.name}: doesn't answer"))

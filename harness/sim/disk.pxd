@@ -44,6 +44,7 @@ cdef class Disk:
     # Faults, and what happened.
     cdef uint64_t factor
     cdef bint stalled, failing, full, lying
+    cdef uint64_t busy_ns        # what syncs took, or are going to
     cdef uint64_t writes, syncs, errors, lies, stalls, flips, recoveries
     cdef uint64_t sectors_kept, sectors_lost
 

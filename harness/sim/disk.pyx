@@ -126,6 +126,7 @@ cdef class Disk:
                     return self.stop("prepare", self.count + 1)
         if self.failing:
             return self.stop("sync", self.tail.sequence)
+        self.busy_ns += took
         return took
 
     cpdef int synced(self, uint64_t seq) except -1:
@@ -419,7 +420,7 @@ cdef class Disk:
             "writes": self.writes, "syncs": self.syncs, "errors": self.errors,
             "lies": self.lies, "stalls": self.stalls, "flips": self.flips,
             "sectors_kept": self.sectors_kept, "sectors_lost": self.sectors_lost,
-            "recoveries": self.recoveries, "segments": self.count,
+            "busy_ns": self.busy_ns, "recoveries": self.recoveries, "segments": self.count,
         }
 
     # -- faults ---------------------------------------------------------------------------------

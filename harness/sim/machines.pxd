@@ -37,6 +37,8 @@ cdef class Machine:             # one host with its node
     cdef uint32_t timer         # ... by the event with this number
     cdef uint64_t iteration_ns  # what one iteration of its loop takes
     cdef uint64_t busy_ns       # until when it is in one
+    cdef uint64_t turns         # iterations so far ...
+    cdef uint64_t turned_ns     # ... and what they took
     cdef bint waiting           # an event will end that
     cdef uint64_t write_seq     # of the group write in flight
     cdef bint led
@@ -45,8 +47,8 @@ cdef class Machine:             # one host with its node
 
 cdef class Machines(Timeline):
     cdef readonly int hosts
-    cdef readonly uint64_t crashes
-    cdef object environment
+    cdef readonly uint64_t crashes, struck
+    cdef readonly object environment
     cdef uint64_t seed
     cdef list machines
     cdef list groups

@@ -253,6 +253,11 @@ cdef class Machines(Timeline):
         """Let each iteration of a node's loop take so long; 0: as the environment says."""
         self._machine(host).iteration_ns = iteration_ns or self.environment.iteration_ns
 
+    def loop(self, int host) -> tuple:
+        """Return (iterations of a node's event loop so far, ns that they took)."""
+        cdef Machine m = self._machine(host)
+        return m.turns, m.turned_ns
+
     def state(self, int host) -> str:
         """Return up, paused, down or broken (it stopped by itself, or refused to start)."""
         return STATES[self._machine(host).state]
@@ -386,6 +391,8 @@ cdef class Machines(Timeline):
             r.raft.tick(now)
         r.settle(now)
         m.busy_ns = self.now_ns + m.iteration_ns
+        m.turns += 1
+        m.turned_ns += m.iteration_ns
         if r.next_write(&w):
             takes = m.disk.submit(w.seq, w.term, w.vote, w.count, w.records, w.size, self.now_ns)
             if takes < 0:
@@ -420,6 +427,7 @@ cdef class Machines(Timeline):
             return False
         m.group.invariants.stepped(m.replica)
         self._note("crash-point", m.host, -1, CRASH_POINTS[point])
+        self.struck += 1
         self._lose_power(m)
         m.comes_back = True
         self._at(self.now_ns + self.down_ns, STARTS, m.host, 0, m.life, NULL)

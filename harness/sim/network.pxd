@@ -10,10 +10,19 @@ cdef struct Effect:             # what impairments add up to on one way between 
     uint64_t corrupt_ppm
     uint64_t bytes_per_s        # 0: no limit
 
+cdef struct Met:                # packets that met what they would not have met unimpaired
+    uint64_t delayed
+    uint64_t lost
+    uint64_t duplicated
+    uint64_t reordered
+    uint64_t corrupted
+    uint64_t limited
+
 cdef struct Way:                # from one endpoint to another
     uint32_t cuts               # how many cuts it is under
     uint64_t free_ns            # when its bandwidth is free again
     Effect effect
+    Met met
 
 cdef struct Fate:               # what the network does to one packet
     uint64_t delay_ns

@@ -119,22 +119,43 @@ cdef class Network:
             way.free_ns = start + (size + PACKET_OVERHEAD) * SECOND_NS // e.bytes_per_s
             fate.delay_ns += way.free_ns - now_ns
             self.limited += start > now_ns
+        way.met.delayed += e.delay_ns != 0
+        way.met.limited += e.bytes_per_s != self.usual.bytes_per_s
         if e.loss_ppm or e.duplicate_ppm or e.reorder_ppm or e.corrupt_ppm:
             more = mixed(more)
             if happens(more, e.loss_ppm):
                 fate.lost = True
                 self.lost += 1
+                way.met.lost += not happens(more, self.usual.loss_ppm)
             if happens(more << 32, e.reorder_ppm):
                 fate.reordered = True
                 self.reordered += 1
+                way.met.reordered += not happens(more << 32, self.usual.reorder_ppm)
             more = mixed(more)
             if happens(more, e.duplicate_ppm):
                 fate.copy_ns = fate.delay_ns + 1 + below(more << 32, 20_000_000)
                 self.duplicated += 1
+                way.met.duplicated += not happens(more, self.usual.duplicate_ppm)
             more = mixed(more)
             if happens(more, e.corrupt_ppm):
                 fate.corrupted = True
                 self.corrupted += 1
+                way.met.corrupted += 1
+
+    def met(self, pairs) -> dict:
+        """Return how many packets on these ways met what the environment alone would not do."""
+        cdef Met total, one
+        total = Met(0, 0, 0, 0, 0, 0)
+        for receiver, sender in pairs:
+            self._check(receiver, sender)
+            one = self.way(receiver, sender).met
+            total.delayed += one.delayed
+            total.lost += one.lost
+            total.duplicated += one.duplicated
+            total.reordered += one.reordered
+            total.corrupted += one.corrupted
+            total.limited += one.limited
+        return total
 
     def counters(self) -> dict:
         """Return how many packets met which fate."""

@@ -157,7 +157,11 @@ cdef class World(Machines):
     def counters(self) -> dict:
         """Return how many packets met which fate, and how many nodes crashed."""
         return {**self.network.counters(), "resets": self.resets, "crashes": self.crashes,
-                "refused_frames": self.refused_frames}
+                "crash_points": self.struck, "refused_frames": self.refused_frames}
+
+    def met(self, pairs) -> dict:
+        """Return how many packets on these ways met what the environment alone would not do."""
+        return self.network.met(pairs)
 
     def reset(self, int a, int b) -> None:
         """Break the connections between two hosts."""

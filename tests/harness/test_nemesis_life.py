@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from seatrial.harness.errors import HarnessFailure
-from seatrial.harness.nemesis import CATALOGUE, FaultNemesis, nemesis
+from seatrial.harness.nemesis import FaultNemesis, hosts
 from seatrial.harness.nemesis.fault import FaultError
+from seatrial.harness.nemesis.kind import Range, ranges
 from seatrial.harness.op import INFO, NEMESIS, Op
 from seatrial.harness.protocols import Result
 
@@ -52,6 +53,7 @@ class Flood:
     """A kind of fault that goes wrong wherever a test says so."""
 
     name, cls = "flood", "omission"
+    parameters: Mapping[str, Range] = {}
 
     def __init__(self) -> None:
         self.wrong: dict[str, Exception] = {}
@@ -88,20 +90,20 @@ class Play:
     def __init__(self) -> None:
         self.hosts = [FakeHost("n1"), FakeHost("n2")]
         self.flood = Flood()
-        self.nemesis = FaultNemesis([], targets=["one"])
-        self.nemesis.kinds["flood"] = self.flood
+        self.nemesis = FaultNemesis([], targets=["one"], own={"flood": self.flood})
         self.events: list[Op] = []
         self.time_ns = 0
-        self.test: Any = SimpleNamespace(nodes=self.hosts, now_ns=self.tick)
+        self.test: Any = SimpleNamespace(
+            nodes=self.hosts, now_ns=self.tick, world=SimpleNamespace(name="local"))
 
     def tick(self) -> int:
         self.time_ns += 1
         return self.time_ns
 
-    async def ask(self, action: str) -> Op:
+    async def ask(self, action: str, **more: Any) -> Op:
         f = "heal" if action == "heal" else "flood"
         return await self.nemesis.invoke(self.test, Op(f, {
-            "action": action, "id": "0-0", "seed": 1}, process=NEMESIS))
+            "action": action, "id": "0-0", "seed": 1, **more}, process=NEMESIS))
 
     @property
     def told(self) -> list[tuple[str, str | None]]:
@@ -168,6 +170,63 @@ def test_a_fault_without_target_is_over_before_it_began() -> None:
     assert stage.flood.steps == ["aim"]
 
 
+def test_a_fault_can_be_given_its_targets_and_is_not_aimed_then() -> None:
+    async def body(stage: Play) -> None:
+        await stage.ask("start", targets=["n2"], grudge={"n1": ["n2"]})
+
+    stage = play(body)
+    (fault,) = stage.nemesis.faults
+    assert (fault.targets, fault.grudge) == (["n2"], {"n1": frozenset({"n2"})})
+    assert stage.flood.steps == ["start", "prove"]
+    assert stage.events[1].value == {
+        "id": "0-0", "phase": "effective", "class": "omission", "targets": ["n2"],
+        "grudge": {"n1": ["n2"]}}
+
+
+def test_a_grudge_alone_says_whom_it_hits() -> None:
+    async def body(stage: Play) -> None:
+        await stage.ask("start", grudge={"n1": ["n2"], "n2": ["n1"]})
+
+    assert play(body).nemesis.faults[0].targets == ["n1", "n2"]
+
+
+def test_a_fault_with_targets_that_are_not_there_does_not_start() -> None:
+    async def body(stage: Play) -> None:
+        await stage.ask("start", targets=["n1", "n9"])
+
+    stage = play(body)
+    assert stage.told == [("requested", None), ("ineffective", "no node is called 'n9'")]
+    assert stage.flood.steps == []
+
+
+def test_parameters_are_drawn_by_the_seed_unless_they_are_given_and_are_told() -> None:
+    def parameters(**more: Any) -> dict[str, int]:
+        async def body(stage: Play) -> None:
+            stage.flood.parameters = ranges(depth_cm=(1, 1000), salt_ppm=(0, 40_000))
+            await stage.ask("start", **more)
+
+        stage = play(body)
+        assert all(event.value["parameters"] == stage.nemesis.faults[0].parameters
+                   for event in stage.events)
+        return stage.nemesis.faults[0].parameters
+
+    drawn = parameters()
+    assert drawn == parameters() != parameters(seed=2)
+    assert parameters(parameters={"depth_cm": 7}) == drawn | {"depth_cm": 7}
+
+
+@pytest.mark.parametrize(("given", "complaint"), [
+    ({"width_cm": 1}, "unknown parameter 'width_cm'; expected none"),
+    ({"width_cm": -1}, "unknown parameter 'width_cm'; expected none")])
+def test_parameters_that_a_fault_does_not_have_are_refused(
+    given: dict[str, int], complaint: str,
+) -> None:
+    async def body(stage: Play) -> None:
+        await stage.ask("start", parameters=given)
+
+    assert play(body).told == [("requested", None), ("ineffective", complaint)]
+
+
 def test_a_fault_that_can_not_be_ended_stays_in_force_until_healing_ends_it() -> None:
     async def body(stage: Play) -> None:
         await stage.ask("start")
@@ -223,10 +282,9 @@ def test_partitions_are_impossible_where_hosts_do_not_hear_each_other_to_begin_w
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Their beacons prove nothing there; other faults go on."""
-    monkeypatch.setattr(nemesis, "HEARING_S", 0.1)
-    monkeypatch.setitem(CATALOGUE, "flood", Flood())
+    monkeypatch.setattr(hosts, "HEARING_S", 0.1)
     stage = Play()
-    stage.nemesis = FaultNemesis(["partition-one", "flood"], targets=["one"])
+    stage.nemesis = FaultNemesis(["partition-one"], targets=["one"], own={"flood": Flood()})
 
     async def run() -> None:
         await stage.nemesis.setup(stage.test, stage.events.append)
@@ -243,7 +301,7 @@ def test_partitions_are_impossible_where_hosts_do_not_hear_each_other_to_begin_w
 
 def test_a_run_without_faults_leaves_the_hosts_alone() -> None:
     stage = Play()
-    stage.nemesis.kinds.clear()
+    stage.nemesis = FaultNemesis([], targets=["one"])
 
     async def run() -> None:
         await stage.nemesis.setup(stage.test, stage.events.append)

@@ -11,10 +11,11 @@ import pytest
 from seatrial.harness import generator as gen
 from seatrial.harness.errors import BadInput
 from seatrial.harness.generator import Context, simulate
-from seatrial.harness.nemesis import CATALOGUE, Options, Package, Perf, compose, packages
+from seatrial.harness.nemesis import Options, Package, Perf, compose, packages
+from seatrial.harness.nemesis.catalogue import HOST_KINDS
 from seatrial.harness.op import INFO, NEMESIS, Op
 
-NAMES = tuple(CATALOGUE)
+NAMES = tuple(HOST_KINDS)
 OPERATION_NS = 400_000_000          # what starting or stopping a fault takes
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from seatrial.harness.nemesis.fault import Fault
-from seatrial.harness.nemesis.kind import Scene
+from seatrial.harness.nemesis.hosts import HostScene
 from seatrial.harness.nemesis.partition import watch
 from seatrial.harness.nemesis.probe import Pair, Probe, Verdict, View, Views
 
@@ -150,7 +150,7 @@ def test_a_cut_that_another_lane_makes_during_a_proof_is_not_held_against_it() -
         return net.beat()
 
     agents: Any = SimpleNamespace(addresses=ADDRESSES, views=views)
-    scene = Scene(test=None, agents=agents, targets=(),        # type: ignore[arg-type]
-                  active={"0-0": mine})
+    scene = HostScene(SimpleNamespace(nodes=[]), ())           # type: ignore[arg-type]
+    scene.agents, scene.active = agents, {"0-0": mine}
     asyncio.run(watch(scene, SILENT, REST, limit_s=5))
     assert readings > 2

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from seatrial.harness.hosts import LocalWorld
-from seatrial.harness.nemesis import CATALOGUE, FaultNemesis
+from seatrial.harness.nemesis import FaultNemesis
 from seatrial.harness.nemesis.agents import call
+from seatrial.harness.nemesis.catalogue import HOST_KINDS
 from seatrial.harness.nemesis.fault import Fault
 from seatrial.harness.nemesis.grudge import pairs
 from seatrial.harness.op import NEMESIS, Op
@@ -19,7 +20,7 @@ from .rig import Rig, Sabotaged, all_rules, rig_of, start, stop, tell
 
 pytestmark = [pytest.mark.cluster, pytest.mark.netns]
 
-PARTITIONS = [name for name in CATALOGUE if name.startswith("partition-")]
+PARTITIONS = [name for name in HOST_KINDS if name.startswith("partition-")]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,66 @@
+"""Faults on real hosts, each with an agent: the scene of every world but the simulated one."""
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from .agents import Agents
+from .fault import FaultError
+from .heal import Healed, heal
+from .partition import links, watch
+from .scene import Scene
+
+if TYPE_CHECKING:
+    from ..test import Test
+
+HEARING_S = 10.0                  # how long hosts may take to hear each other at first
+DEADLINE_S = 30.0
+
+
+class HostScene(Scene):
+    """Hosts reached over SSH.
+
+    deadline_s: after how long without the controller hosts heal themselves.
+    deaf: why silence of the beacons would prove nothing on these hosts, or None.
+    """
+
+    def __init__(self, test: Test, targets: Sequence[str],
+                 deadline_s: float = DEADLINE_S) -> None:
+        super().__init__(test, targets)
+        self.agents = Agents(test.nodes, secrets.token_hex(8), deadline_s=deadline_s)
+        self.deaf: str | None = None
+        self._keeping_alive: asyncio.Task[None] | None = None
+
+    async def open(self, names: Iterable[str]) -> None:
+        """Put an agent on every host and see that all hosts hear each other."""
+        await self.agents.install()
+        self._keeping_alive = asyncio.create_task(self.agents.keep_alive())
+        if any(name.startswith("partition-") for name in names):
+            self.deaf = await self._who_is_deaf()
+
+    async def calm(self) -> None:
+        """Real hosts have no such thing, as far as anybody could end it."""
+
+    async def close(self) -> list[Healed]:
+        """Let the agents undo what stands in their journals, and remove them."""
+        if self._keeping_alive is not None:
+            self._keeping_alive.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeping_alive
+        return await heal(self.test.nodes)
+
+    def cannot(self, work: str) -> str | None:
+        """Return the hosts' reasons why their agents can't do something, in one line."""
+        return "; ".join(f"{host}: {why[work]}" for host, why in self.agents.cannot.items()
+                         if work in why) or None
+
+    async def _who_is_deaf(self) -> str | None:
+        """Return who doesn't hear whom though nothing is cut: then silence would prove nothing."""
+        try:
+            await watch(self, set(), links(self), HEARING_S)
+        except FaultError as error:
+            return f"{error} though nothing is cut; hosts must let each other's UDP packets in"
+        return None

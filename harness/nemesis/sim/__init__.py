@@ -1,0 +1,19 @@
+"""What each fault is in the simulated world.
+
+=============  ==================================================================
+nodes.py       processes and power: killed, paused, slow, crashing at bad moments
+links.py       the network: partitions, impairments, broken connections
+disks.py       slow, stalled, full, failing, lying, rotten
+clocks.py      clocks that jump or run at another rate
+elections.py   patterns that make elections hard: storms, contests
+=============  ==================================================================
+"""
+from typing import Any
+
+from ..kind import Kind
+from . import clocks, disks, elections, links, nodes
+
+KINDS: tuple[Kind[Any], ...] = (
+    *nodes.KINDS, *links.KINDS, *elections.KINDS, *disks.KINDS, *clocks.KINDS)
+
+__all__ = ["KINDS"]

@@ -1,0 +1,84 @@
+"""Clocks. A node looks at one that only runs forward, as every monotonic clock does.
+
+A wall clock that is set back can't harm a node that never looks at it, and none of ours does:
+so a jump is always ahead, as after a virtual machine's pause.
+"""
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from ...sim.environment import MS, PPM
+from ..fault import Fault, FaultError
+from ..kind import Kind, ranges
+from .nodes import OnNodes
+from .scene import SimScene
+
+WATCH_S = 0.05                # how long a clock is watched to tell its rate
+TOLERANCE_PPM = 1000
+
+
+@dataclass(frozen=True)
+class ClockBump(OnNodes):
+    """The clocks of some nodes jump ahead."""
+
+    name: str = "clock-bump"
+    cls: str = "timing"
+    parameters = ranges(bump_ms=(20, 20_000))
+
+    async def start(self, scene: SimScene, fault: Fault) -> None:
+        scene.readings[fault.id] = {host: scene.world.clock_ns(host) - scene.world.now_ns
+                                    for host in scene.numbers(fault.targets)}
+        for host in scene.numbers(fault.targets):
+            scene.world.clock_bump(host, fault.parameters["bump_ms"] * MS)
+
+    async def prove(self, scene: SimScene, fault: Fault) -> None:
+        for host, ahead_ns in scene.readings[fault.id].items():
+            jumped_ns = scene.world.clock_ns(host) - scene.world.now_ns - ahead_ns
+            if jumped_ns < fault.parameters["bump_ms"] * MS:
+                raise FaultError(f"{scene.names[host]}: its clock jumped {jumped_ns / MS:g} ms, "
+                                 f"not {fault.parameters['bump_ms']}")
+
+    async def stop(self, scene: SimScene, fault: Fault) -> None:
+        """A jump is over at once."""
+
+
+@dataclass(frozen=True)
+class ClockDrift(OnNodes):
+    """The clocks of some nodes run fast, or ``slow``, by ``rate_ppm``."""
+
+    name: str = "clock-drift"
+    cls: str = "timing"
+    parameters = ranges(rate_ppm=(5000, 800_000), slow=(0, 1))
+
+    async def start(self, scene: SimScene, fault: Fault) -> None:
+        rate = fault.parameters["rate_ppm"] * (-1 if fault.parameters["slow"] else 1)
+        for host in scene.numbers(fault.targets):
+            scene.world.clock_rate(host, rate)
+
+    async def prove(self, scene: SimScene, fault: Fault) -> None:
+        rate = fault.parameters["rate_ppm"] * (-1 if fault.parameters["slow"] else 1)
+        await expect_rate(scene, fault, rate)
+
+    async def stop(self, scene: SimScene, fault: Fault) -> None:
+        for host in scene.numbers(fault.targets):
+            scene.world.clock_rate(host, 0)
+
+    async def prove_recovery(self, scene: SimScene, fault: Fault) -> None:
+        await expect_rate(scene, fault, 0)
+
+
+async def expect_rate(scene: SimScene, fault: Fault, rate_ppm: int) -> None:
+    """Watch the clocks; raise FaultError unless they are off by so much."""
+    hosts = scene.numbers(fault.targets)
+    began_ns, shown_ns = scene.world.now_ns, [scene.world.clock_ns(host) for host in hosts]
+    await asyncio.sleep(WATCH_S)
+    passed_ns = scene.world.now_ns - began_ns
+    for host, before_ns in zip(hosts, shown_ns, strict=True):
+        off_ppm = (scene.world.clock_ns(host) - before_ns - passed_ns) * PPM // passed_ns
+        if abs(off_ppm - rate_ppm) > TOLERANCE_PPM:
+            raise FaultError(f"{scene.names[host]}: its clock is off by {off_ppm} ppm, "
+                             f"not {rate_ppm}")
+
+
+KINDS: tuple[Kind[SimScene], ...] = (ClockBump(), ClockDrift())

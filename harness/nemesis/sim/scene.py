@@ -1,0 +1,141 @@
+"""The scene of faults in the simulated world: the world itself, and what is in force in it.
+
+Nothing here needs an agent, and little needs time: a cut is in force the moment it is asked
+for. Every fault proves itself through the world all the same, by what the world does and not by
+what it was told, for a fault that does nothing must not count in simulation either.
+"""
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from ..fault import Fault, FaultError
+from ..heal import Healed
+from ..scene import Scene
+
+if TYPE_CHECKING:
+    from ...sim.world import Pair, World
+    from ...test import Test
+
+DOWN, UP, PAUSED, BROKEN = "down", "up", "paused", "broken"
+
+
+class SimScene(Scene):
+    """One simulated world. ``test.world.world`` is where the nodes live.
+
+    handles: fault -> its cuts and impairments; readings: fault -> what was read as it began;
+    tasks: fault -> what goes on while it is in force; points: whoever sets crash points -> which.
+    """
+
+    def __init__(self, test: Test, targets: Sequence[str]) -> None:
+        super().__init__(test, targets)
+        self.world = cast("World", cast(Any, test.world).world)
+        self.handles: dict[str, list[int]] = {}
+        self.readings: dict[str, Any] = {}
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.environment = self.world.environment
+        self.points = {
+            "": (dict(self.environment.crash_points), self.environment.crash_down_ns)}
+
+    async def open(self, names: Iterable[str]) -> None:
+        """Nothing has to be got ready."""
+
+    async def calm(self) -> None:
+        """End also what the environment breaks by itself, and start what it left down."""
+        self.points = {"": ({}, 0)}
+        self.world.calm()
+        for host in range(len(self.names)):
+            if self.state(host) == DOWN:
+                self.world.start(host)
+
+    async def close(self) -> list[Healed]:
+        """Let go of everything; the world itself ends with the run."""
+        for id in list(self.tasks):
+            await self.end_task(id)
+        for id in list(self.handles):
+            self.lift(id)
+        return []
+
+    # ---- hosts -------------------------------------------------------------------------------
+
+    def host(self, name: str) -> int:
+        """Return the world's number of a node."""
+        return self.names.index(name)
+
+    def numbers(self, names: Iterable[str]) -> list[int]:
+        """Return the world's numbers of these nodes, lowest first."""
+        return sorted(map(self.host, names))
+
+    def state(self, host: int) -> str:
+        """Return up, paused, down or broken."""
+        return self.world.state(host)
+
+    def can_be_hit(self, name: str) -> bool:
+        """Whether a process runs there."""
+        return self.state(self.host(name)) == UP
+
+    def expect(self, names: Iterable[str], state: str) -> None:
+        """Raise FaultError unless all these nodes are in a state."""
+        for host in self.numbers(names):
+            if (found := self.state(host)) != state:
+                trouble = self.world.trouble(host)
+                raise FaultError(f"{self.names[host]} is {found}, not {state}"
+                                 + (f": {trouble}" if trouble else ""))
+
+    def peers(self, host: int) -> list[int]:
+        """Return every endpoint that it exchanges packets with: the other hosts, the clients."""
+        return [other for other in range(self.world.network.endpoints) if other != host]
+
+    def pools(self) -> list[int]:
+        """Return the endpoints that clients send from."""
+        return list(range(len(self.names), self.world.network.endpoints))
+
+    # ---- what is in force --------------------------------------------------------------------
+
+    def cut(self, fault: Fault, pairs: Iterable[Pair]) -> None:
+        """Let receivers hear these senders no more, until ``lift``."""
+        self.handles.setdefault(fault.id, []).append(self.world.cut(sorted(pairs)))
+
+    def impair(self, fault: Fault, ways: Iterable[Pair], effects: Mapping[str, int]) -> None:
+        """Let things happen to packets on these ways, until ``lift``."""
+        self.handles.setdefault(fault.id, []).append(self.world.impair(sorted(ways), **effects))
+
+    def hears(self, receiver: str, sender: str) -> bool:
+        """Whether a packet between two nodes would arrive."""
+        return self.world.hears(self.host(receiver), self.host(sender))
+
+    def lift(self, id: str) -> None:
+        """End all cuts and impairments of a fault."""
+        for handle in self.handles.pop(id, []):
+            self.world.lift(handle)
+
+    def goes_on(self, fault: Fault, work: Coroutine[Any, Any, None]) -> None:
+        """Do something while the fault is in force."""
+        self.tasks[fault.id] = asyncio.get_running_loop().create_task(work, name=fault.name)
+
+    async def end_task(self, id: str) -> None:
+        """End what went on; raise what broke it."""
+        task = self.tasks.pop(id, None)
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def set_points(self, id: str, points: Mapping[str, int], down_ns: int) -> None:
+        """Let nodes lose power at these moments (none: no more), beside what else asks for that."""
+        self.points.pop(id, None)
+        if points:
+            self.points[id] = (dict(points), down_ns)
+        worst: dict[str, int] = {}
+        for given, _ in self.points.values():
+            for point, ppm in given.items():
+                worst[point] = max(ppm, worst.get(point, 0))
+        self.world.crash_points(worst, next(reversed(self.points.values()))[1])
+
+
+def undone_early(fault: Fault, names: Sequence[str]) -> None:
+    """Let an effective fault say that it had not lasted until it was ended."""
+    if names and fault.effective_ns is not None:
+        fault.error = f"had been undone early on {', '.join(names)}"

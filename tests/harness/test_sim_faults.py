@@ -1,0 +1,258 @@
+"""Faults in the simulated world: each does what it says, proves it, and leaves nothing behind."""
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from seatrial.core.errors import InvariantViolation
+from seatrial.harness.nemesis.catalogue import CATALOGUE, HOST_KINDS, SIM_KINDS, kinds
+from seatrial.harness.nemesis.fault import Fault
+from seatrial.harness.sim.world import World
+
+from .sim_stage import MS, Stage, Tampered
+
+LIFE = [("requested", None), ("effective", None), ("ended", None), ("recovered", None)]
+ENVIRONMENT: dict[str, dict[str, Any]] = {"disk-full": {"segment_bytes": 4096}}
+UNUSUAL = ("disk-flip", "disk-lost-writes")
+USUAL = [name for name in SIM_KINDS if name not in UNUSUAL]
+
+
+def nothing(*arguments: Any, **options: Any) -> int:
+    return 0
+
+
+def stage(name: str, **options: Any) -> Stage:
+    return Stage(name, **(ENVIRONMENT.get(name, {}) | options))
+
+
+def lived(made: Stage, name: str, hold_s: float = 0.5, **more: Any) -> Fault:
+    """Let a fault live its life, and the cluster recover."""
+    async def body(s: Stage) -> Fault:
+        fault = await s.start(name, **more)
+        await asyncio.sleep(hold_s)
+        await s.stop(fault)
+        await s.heal()
+        await s.agreed()
+        return fault
+
+    return made.play(body)
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_every_fault_takes_effect_is_proved_and_leaves_nothing_behind(name: str) -> None:
+    made = stage(name)
+    fault = lived(made, name)
+    assert made.told == LIFE
+    assert fault.targets
+    assert set(fault.parameters) == set(SIM_KINDS[name].parameters)
+    assert made.states() == ["up"] * 5
+    network = made.world.network
+    assert all(made.world.hears(a, b) for a in range(network.endpoints)
+               for b in range(network.endpoints) if a != b)
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_the_same_seed_plays_the_same_fault(name: str) -> None:
+    runs = []
+    for _ in range(2):
+        made = stage(name)
+        fault = lived(made, name)
+        runs.append((made.world.digest(), fault.targets, fault.grudge, fault.parameters,
+                     fault.effective_ns, fault.recovered_ns))
+    assert runs[0] == runs[1]
+
+
+SABOTAGE: dict[str, dict[str, Any]] = {
+    "kill": {"kill": nothing}, "pause": {"pause": nothing}, "power-loss": {"power_loss": nothing},
+    "reboot": {"power_loss": nothing}, "crash-points": {"crash_points": nothing},
+    "cpu-slow": {"slow": nothing}, "reset": {"reset": nothing},
+    "clock-bump": {"clock_bump": nothing}, "clock-drift": {"clock_rate": nothing},
+    "election-storm": {"leaders": lambda: []}, "election-contest": {"clock_bump": nothing},
+    "figure-eight": {"crash_points": nothing},
+    **{name: {"cut": nothing, "lift": nothing} for name in SIM_KINDS
+       if name.startswith("partition-")},
+    **{name: {"impair": nothing, "lift": nothing}
+       for name in ("loss", "delay", "reorder", "duplicate", "corrupt", "rate")},
+}
+IDLE_DISKS = {"disk-slow": "slow", "disk-stall": "stall", "disk-error": "fail",
+              "disk-full": "fill", "disk-flip": "flip", "disk-lost-writes": "lie"}
+
+
+@pytest.mark.parametrize("name", SIM_KINDS)
+def test_a_fault_made_ineffective_behind_its_back_is_told_as_ineffective(name: str) -> None:
+    def sabotaged(world: World) -> Any:
+        if name in IDLE_DISKS:
+            idle = {IDLE_DISKS[name]: nothing}
+            return Tampered(world, disk=lambda host: Tampered(world.disk(host), **idle))
+        return Tampered(world, **SABOTAGE[name])
+
+    made = stage(name, tamper=sabotaged)
+    lived(made, name, hold_s=0.1)
+    phase, error = made.told[1]
+    assert phase == "ineffective"
+    assert error
+    assert made.nemesis.faults[0].effective_ns is None
+
+
+@pytest.mark.parametrize(("name", "undo"), [("kill", "start"), ("power-loss", "start"),
+                                            ("pause", "resume")])
+def test_a_fault_undone_by_somebody_else_says_so(name: str, undo: str) -> None:
+    made = stage(name)
+
+    async def body(s: Stage) -> None:
+        fault = await s.start(name, targets=["n2"])
+        getattr(s.world, undo)(1)
+        await asyncio.sleep(0.1)
+        await s.stop(fault)
+
+    made.play(body)
+    assert made.told[-2] == ("ended", "had been undone early on n2")
+
+
+def test_a_partition_lifted_behind_its_back_is_not_effective() -> None:
+    def leaky(world: World) -> Any:
+        def cut(pairs: Any) -> int:
+            return world.cut(sorted(pairs)[:-1])
+        return Tampered(world, cut=cut)
+
+    made = stage("partition-halves", tamper=leaky)
+    lived(made, "partition-halves")
+    assert made.told[1][0] == "ineffective"
+    assert "still hears" in str(made.told[1][1])
+
+
+def test_the_surroundings_losses_are_not_taken_for_the_faults() -> None:
+    made = stage("loss", loss_ppm=200_000, tamper=lambda world: Tampered(
+        world, impair=nothing, lift=nothing))
+    lived(made, "loss")
+    assert made.told[1] == ("ineffective", "no packet was lost")
+
+
+def test_explicit_targets_grudge_and_parameters_are_taken_as_they_are() -> None:
+    made = Stage("partition-one", "delay")
+
+    async def body(s: Stage) -> list[Fault]:
+        one = await s.start("partition-one", grudge={"n1": ["n2"]})
+        two = await s.start("delay", id="1", targets=["n3"],
+                            parameters={"delay_us": 5000, "jitter_us": 0, "way": 2})
+        assert not s.world.hears(0, 1)
+        assert s.world.hears(1, 0)
+        return [one, two]
+
+    one, two = made.play(body)
+    assert (one.targets, one.grudge) == (["n1", "n2"], {"n1": frozenset({"n2"})})
+    assert (two.targets, two.parameters["delay_us"]) == (["n3"], 5000)
+    assert [op.value["phase"] for op in made.events] == [
+        "requested", "effective", "requested", "effective", "ended", "ended"]
+
+
+def test_a_partition_with_targets_alone_says_what_is_missing() -> None:
+    made = stage("partition-one")
+    lived(made, "partition-one", targets=["n1"])
+    assert made.told[1] == ("ineffective",
+                            "targets alone don't say who hears whom: give a grudge")
+
+
+def test_what_a_history_tells_replays_the_same_fault() -> None:
+    """Targets, grudge and parameters of the events are what an explicit start takes."""
+    for name in USUAL:
+        first = stage(name)
+        lived(first, name)
+        told = first.events[1].value
+        again = stage(name)
+        lived(again, name, **{key: told[key] for key in ("targets", "grudge", "parameters")
+                              if key in told})
+        assert again.events[1].value == told, name
+        assert again.world.digest() == first.world.digest(), name
+
+
+def test_a_flipped_bit_is_found_and_the_node_is_gone_for_good() -> None:
+    made = stage("disk-flip")
+    fault = lived(made, "disk-flip", targets=["n2"])
+    assert [phase for phase, _ in made.told] == ["requested", "effective", "ended", "unrecovered"]
+    assert "gone for good" in str(fault.error)
+    assert made.states() == ["up", "broken", "up", "up", "up"]
+
+
+@pytest.mark.parametrize("name", ["disk-flip", "disk-error", "disk-full"])
+def test_a_majority_of_disks_stays_sound(name: str) -> None:
+    made = stage(name, targets=("all",))
+
+    async def body(s: Stage) -> list[Fault]:
+        first = await s.start(name)
+        await asyncio.sleep(0.2)
+        second = await s.start(name, id="1")
+        third = await s.start(name, id="2", targets=["n1", "n2", "n3"])
+        assert s.states().count("broken") == 2
+        return [first, second, third]
+
+    first, second, third = made.play(body)
+    assert len(first.targets) == 2
+    assert second.effective_ns is third.effective_ns is None
+    assert second.error == "one more node without a disk, and there would be no majority"
+
+
+def test_a_disk_that_lies_breaks_the_promise_that_raft_stands_on() -> None:
+    made = stage("disk-lost-writes", targets=("minority",))
+    with pytest.raises(InvariantViolation, match="durability"):
+        lived(made, "disk-lost-writes", hold_s=3)
+
+
+def test_crash_points_of_several_faults_and_the_surroundings_add_up() -> None:
+    made = Stage("crash-points", crash_points=(("vote", 10),), crash_down_ns=7 * MS)
+    asked: list[Any] = []
+
+    def tampered(world: World) -> Any:
+        return Tampered(world, crash_points=lambda points, down_ns: asked.append((points, down_ns)))
+
+    made.test.world.world = tampered(made.world)
+
+    async def body(s: Stage) -> None:
+        from seatrial.harness.nemesis.sim.scene import SimScene
+        scene = SimScene(s.test, ())
+        scene.set_points("a", {"vote": 5, "lead": 6}, 1)
+        scene.set_points("b", {"vote": 20}, 2)
+        scene.set_points("a", {}, 0)
+        await scene.calm()
+        scene.set_points("b", {}, 0)
+
+    made.play(body)
+    assert asked == [({"vote": 10, "lead": 6}, 1), ({"vote": 20, "lead": 6}, 2),
+                     ({"vote": 20}, 2), ({}, 0)]
+
+
+def test_healing_ends_what_the_surroundings_break() -> None:
+    made = Stage("kill", crash_points=(("append", 200_000),), crash_down_ns=100 * MS)
+
+    async def body(s: Stage) -> None:
+        await asyncio.sleep(1)
+        assert s.world.counters()["crash_points"] > 0
+        await s.heal()
+        assert "down" not in s.states()
+        await s.agreed()
+
+    made.play(body)
+
+
+def test_one_list_of_names_serves_all_worlds() -> None:
+    for world in ("local", "sim"):
+        here = kinds(CATALOGUE, world)
+        assert list(here) == list(CATALOGUE)
+        assert all(here[name].cls == CATALOGUE[name].cls for name in here)
+    assert set(HOST_KINDS) <= set(SIM_KINDS)
+    absent = kinds(["disk-flip"], "local")["disk-flip"]
+    assert absent.impossible(None) == "exists only in the simulated world"
+
+
+def test_patterns_say_when_a_cluster_is_too_small_for_them() -> None:
+    made = Stage("figure-eight", "partition-majorities-ring", nodes=3)
+
+    async def body(s: Stage) -> None:
+        return None
+
+    made.play(body)
+    assert made.nemesis.impossible == {
+        "figure-eight": "needs at least 5 nodes, there are 3",
+        "partition-majorities-ring": "needs at least 4 nodes, there are 3"}
