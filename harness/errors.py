@@ -20,3 +20,10 @@ class BadInput(SeatrialError):
 
 class HarnessFailure(SeatrialError):
     """The run itself broke: a host vanished, SSH failed, a disk filled (exit code 255)."""
+
+
+def told(error: Exception) -> str:
+    """Return an operating error as one line for a person."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__

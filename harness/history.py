@@ -13,11 +13,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
+import msgspec
 import pyarrow as pa
 
-from seatrial.checker.history import SCHEMA, pack
+from seatrial.checker.history import SCHEMA, History, pack
 
 from .errors import HarnessFailure
 from .op import TYPES, Op
@@ -27,6 +28,8 @@ MAX_ERROR = 300                  # characters of an error that are kept
 MAX_ERRORS = 10_000              # different errors; the index type ends at 32,767
 TOO_MANY = "(more different errors than a history holds: see the log)"
 TYPE_CODES = {name: code for code, name in enumerate(TYPES)}
+
+_lines = msgspec.json.Encoder().encode_lines
 
 
 class Words:
@@ -100,24 +103,105 @@ class File:
         return HarnessFailure(f"{self.path}: can't write the history: {error.strerror}")
 
 
-class HistoryWriter:
-    """Appends events to a history file. A context manager; ``append`` gives each its index.
+class Hash(Protocol):
+    """What can take a history's text: any of hashlib's."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take more."""
+
+
+class Recorder:
+    """Takes events as rows, and makes batches of columns of them; ``append`` gives each its index.
+
+    where: the history's name in messages. digest: takes all rows as text, a line of JSON each,
+    and at the end what their codes of ``f`` and ``error`` stand for.
+    """
+
+    def __init__(self, where: str, digest: Hash | None = None) -> None:
+        self.where = where
+        self.count = 0
+        self._rows: list[tuple[Any, ...]] = []
+        self._fs = Words()
+        self._errors = Words()
+        self._digest = digest
+
+    def append(self, op: Op) -> None:
+        """Add an event."""
+        op.index = index = self.count
+        self.count = index + 1
+        value, ext, error = op.value, None, op.error
+        if value is not None and (type(value) is not int or not -1 << 63 <= value < 1 << 63):
+            try:
+                value, ext = pack(value)
+            except (TypeError, OverflowError) as why:
+                raise HarnessFailure(
+                    f"{self.where}: can't store the value of {op.f!r}, {op.value!r:.100}: {why}; "
+                    "expected what msgpack knows: text, bytes, numbers, lists, maps") from why
+        self._rows.append((
+            index, op.time_ns, op.process, TYPE_CODES[op.type], self._fs.code(op.f), op.key, value,
+            ext, op.node, op.domain, op.rindex, op.epoch, op.term,
+            None if error is None else self._error(error)))
+
+    def flush(self) -> None:
+        """Write what was appended, where something is written."""
+
+    def history(self) -> History:
+        """End it, and return all of it."""
+        raise NotImplementedError
+
+    def _take_batch(self) -> pa.RecordBatch:
+        """Return the rows so far, and forget them."""
+        rows, self._rows = self._rows, []
+        if self._digest is not None:
+            self._digest.update(_lines(rows))
+        columns: list[Any] = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
+        arrays = [
+            words.column(cells) if (words := self._words(field.name)) else pa.array(
+                cells, field.type)
+            for field, cells in zip(SCHEMA, columns, strict=True)
+        ]
+        return pa.record_batch(arrays, schema=SCHEMA)
+
+    def _close_digest(self) -> None:
+        if self._digest is not None:
+            self._digest.update(_lines([self._fs.texts, self._errors.texts]))
+
+    def _words(self, column: str) -> Words | None:
+        return {"f": self._fs, "error": self._errors}.get(column)
+
+    def _error(self, error: str) -> int:
+        text = error[:MAX_ERROR]
+        if text not in self._errors.codes and len(self._errors.texts) >= MAX_ERRORS:
+            text = TOO_MANY
+        return self._errors.code(text)
+
+
+class HistoryInMemory(Recorder):
+    """A history for a run that leaves no folder behind."""
+
+    def history(self) -> History:
+        """End it, and return all of it."""
+        table = pa.Table.from_batches([self._take_batch()], schema=SCHEMA)
+        self._close_digest()
+        return History(table, where=self.where)
+
+
+class HistoryWriter(Recorder):
+    """Appends events to a history file. A context manager.
 
     metadata: the schema's, from checker.history.metadata(seed, test).
     """
 
-    def __init__(self, path: Path, metadata: Mapping[bytes, bytes]) -> None:
+    def __init__(self, path: Path, metadata: Mapping[bytes, bytes], *,
+                 digest: Hash | None = None) -> None:
+        super().__init__(str(path), digest)
         self.path = path
-        self.count = 0
         self._closed = False
-        self._rows: list[tuple[Any, ...]] = []
-        self._fs = Words()
-        self._errors = Words()
         self._file = File(path)
         self._stream = pa.ipc.new_stream(
             pa.PythonFile(self._file, mode="w"), SCHEMA.with_metadata(dict(metadata)),
             options=pa.ipc.IpcWriteOptions(compression="zstd", emit_dictionary_deltas=True))
-        self._write([])                          # Arrow writes its header with the first batch
+        self._write()                            # Arrow writes its header with the first batch
 
     def __enter__(self) -> Self:
         return self
@@ -128,29 +212,14 @@ class HistoryWriter:
 
     def append(self, op: Op) -> None:
         """Add an event. It is on its way to disk after 4,096 events, or the next ``flush``."""
-        op.index = index = self.count
-        self.count = index + 1
-        value, ext, error = op.value, None, op.error
-        if value is not None and (type(value) is not int or not -1 << 63 <= value < 1 << 63):
-            try:
-                value, ext = pack(value)
-            except (TypeError, OverflowError) as why:
-                raise HarnessFailure(
-                    f"{self.path}: can't store the value of {op.f!r}, {op.value!r:.100}: {why}; "
-                    "expected what msgpack knows: text, bytes, numbers, lists, maps") from why
-        self._rows.append((
-            index, op.time_ns, op.process, TYPE_CODES[op.type], self._fs.code(op.f), op.key, value,
-            ext, op.node, op.domain, op.rindex, op.epoch, op.term,
-            None if error is None else self._error(error)))
+        super().append(op)
         if len(self._rows) >= BATCH_ROWS:
-            self.flush()
+            self._write()
 
     def flush(self) -> None:
         """Write what was appended, as a batch."""
-        if not self._rows:
-            return
-        rows, self._rows = self._rows, []
-        self._write(rows)
+        if self._rows:
+            self._write()
 
     def close(self) -> None:
         """Write the rest and the end of the stream; may be called twice."""
@@ -158,27 +227,19 @@ class HistoryWriter:
             return
         self._closed = True
         try:
-            self.flush()
+            if self._rows:
+                self._write()
+            self._close_digest()
             self._stream.close()
             self._file.commit()
         finally:
             self._file.close()
 
-    def _write(self, rows: list[tuple[Any, ...]]) -> None:
-        columns: list[Any] = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
-        arrays = [
-            words.column(cells) if (words := self._words(field.name)) else pa.array(
-                cells, field.type)
-            for field, cells in zip(SCHEMA, columns, strict=True)
-        ]
-        self._stream.write_batch(pa.record_batch(arrays, schema=SCHEMA))
+    def history(self) -> History:
+        """End it, and return what can be read of it."""
+        self.close()
+        return History.read(self.path)
+
+    def _write(self) -> None:
+        self._stream.write_batch(self._take_batch())
         self._file.commit()
-
-    def _words(self, column: str) -> Words | None:
-        return {"f": self._fs, "error": self._errors}.get(column)
-
-    def _error(self, error: str) -> int:
-        text = error[:MAX_ERROR]
-        if text not in self._errors.codes and len(self._errors.texts) >= MAX_ERRORS:
-            text = TOO_MANY
-        return self._errors.code(text)

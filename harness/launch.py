@@ -34,7 +34,8 @@ from .protocols import System, Workload
 from .testfile import SEED_MAX, Spec, validated
 from .yamlfile import At, Document, suggestion
 
-WORLDS = ("local",)
+LOCAL, SIM = "local", "sim"
+WORLDS = (LOCAL, SIM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,10 @@ class Request:
             words += ["--store", str(self.store)]
         return words
 
+    def seeded(self, seed: int) -> Request:
+        """Return the request for this seed."""
+        return replace(self, overrides={**self.overrides, "--seed": (("seed",), seed)})
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -74,7 +79,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How a run ended. violated: whether hosts may be worth keeping."""
+    """How a run ended. violated: whether hosts may be worth keeping.
+
+    details: what else a person is told, heading -> line.
+    """
 
     verdict: str
     exit_code: int
@@ -82,16 +90,20 @@ class Done:
     folder: Path
     command: list[str]
     violated: bool
+    details: dict[str, str] = field(default_factory=dict)
 
 
 def launch(request: Request) -> Done:
     """Run a test and return its verdict. BadInput and HarnessFailure end it without one."""
     request = _with_seed(request)
     chosen = plan(request)
-    require_root()
+    if request.world != SIM:
+        require_root()
     prepare = getattr(chosen.system, "prepare", None)
     if prepare is not None:
         prepare()
+    if request.world == SIM:
+        return _simulate(chosen)
     with _ended_by_interrupt():
         world = _world(request, chosen.spec)
         keep = request.lab is not None
@@ -118,6 +130,8 @@ def plan(request: Request) -> Plan:
             raise document.error(("faults", "names", number),
                                  f"unknown fault {name!r}; {suggestion(name, CATALOGUE)}")
     system = registry.make(registry.SYSTEMS, spec.system, document, "system")
+    if request.world == SIM:
+        system = _simulated(system, document)
     workload = registry.make(registry.WORKLOADS, spec.workload, document, "workload")
     for part, section in ((system, "system"), (workload, "workload")):
         try:
@@ -128,6 +142,25 @@ def plan(request: Request) -> Plan:
     schedule.validate(document, spec, workload)
     assert spec.seed is not None
     return Plan(request, spec, spec.seed, system, workload)
+
+
+def _simulated(system: Any, document: Document) -> Any:
+    """Return a system as the simulated world runs it, where it can."""
+    if not hasattr(system, "simulated"):
+        raise document.error(("system", "name"), (
+            f"--on sim exists for our own node, whose state machines it drives; {system.name!r} "
+            "can only run on real hosts (it has no 'simulated')"))
+    return system.simulated()
+
+
+def _simulate(chosen: Plan) -> Done:
+    """Run one seed in the simulated world: here, or in a process with the node's other build."""
+    from .sim.run import done, run
+    from .sim.worker import run_in_child
+
+    folder = chosen.system.python_path()         # type: ignore[attr-defined]  # see _simulated
+    found = run(chosen) if folder is None else run_in_child(chosen.request, chosen.seed, folder)
+    return done(found, chosen.request)
 
 
 def _with_seed(request: Request) -> Request:

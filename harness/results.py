@@ -109,6 +109,10 @@ class Results(msgspec.Struct, kw_only=True):
     rates: Rates = Rates()
     versions: dict[str, str] = {}
     command: list[str] = []
+    trace_digest: str = ""
+    events: int = 0
+    wall_ns: int = 0
+    environment: dict[str, Any] = {}
     schema: int = SCHEMA
 
 
@@ -137,7 +141,7 @@ def build(
         verdict=verdict.label, test=test, world=world, seed=seed, commit=commit(),
         operations=Operations(), checks={check.name: _check(check) for check in checks},
         faults=[], coverage=_coverage(checks), error=error, started=started,
-        summary=_summary(checks, verdict) or error or "",
+        summary=summary_of(checks, verdict) or error or "",
         nodes=list(nodes), versions=versions() | dict(system_versions or {}),
         command=list(command),
     )
@@ -146,7 +150,7 @@ def build(
     return results
 
 
-def _summary(checks: Sequence[CheckResult], verdict: Verdict) -> str:
+def summary_of(checks: Sequence[CheckResult], verdict: Verdict) -> str:
     """Return what the first check with the run's verdict says; nothing for a pass."""
     for check in checks:
         if check.verdict is verdict and verdict is not Verdict.PASS:
@@ -169,9 +173,7 @@ def _coverage(checks: Sequence[CheckResult]) -> dict[str, Any]:
 def _describe(results: Results, history: History, nodes: Sequence[str]) -> None:
     """Fill in what the history tells."""
     leaders = leadership(history, nodes)
-    client = history.process != NEMESIS
-    results.operations = Operations(*(
-        int((client & (history.type == kind)).sum()) for kind in range(len(TYPE_NAMES))))
+    results.operations = operations(history)
     results.duration_ns = int(history.time.max(initial=0))
     results.leader_changes = leaders.changes
     results.leaders = [Leader(reign.term, reign.leader, reign.since_ns)
@@ -186,6 +188,13 @@ def _describe(results: Results, history: History, nodes: Sequence[str]) -> None:
     ]
     results.impossible = impossible_faults(history)
     results.rates = rates(history)
+
+
+def operations(history: History) -> Operations:
+    """Count client events by type."""
+    client = history.process != NEMESIS
+    return Operations(*(
+        int((client & (history.type == kind)).sum()) for kind in range(len(TYPE_NAMES))))
 
 
 def rates(history: History) -> Rates:

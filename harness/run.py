@@ -30,7 +30,7 @@ from seatrial.checker.history import metadata
 
 from . import coverage
 from .control import on_nodes
-from .errors import HarnessFailure, SeatrialError
+from .errors import HarnessFailure, SeatrialError, told
 from .history import HistoryWriter
 from .hosts.local import LocalWorld
 from .launch import Done, Plan, Request, plan
@@ -59,13 +59,6 @@ async def _inside(request: Request, lab: str) -> Done:
         return await Run(plan(request), world).live()
     finally:
         world.close()
-
-
-def told(error: Exception) -> str:
-    """Return an operating error as one line for a person."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return str(error) or type(error).__name__
 
 
 async def in_background(function: Callable[..., T], *arguments: Any) -> T:

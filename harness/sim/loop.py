@@ -17,7 +17,7 @@ import gc
 import logging
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sized
 from itertools import repeat
 from pathlib import Path
 from types import FrameType
@@ -59,8 +59,8 @@ class Timeline(Protocol):
     def call_at(self, when_ns: int, callback: Callable[..., Any], *args: Any) -> Timer:
         """Call back at that time."""
 
-    def advance(self) -> bool:
-        """Let the next event happen; False when there is none."""
+    def run(self, ready: Sized) -> bool:
+        """Let events happen until ``ready`` is not empty; False when there is none any more."""
 
 
 class Handle:
@@ -126,18 +126,27 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._running = True
         try:
             main = asyncio.ensure_future(cast(Awaitable[T], future), loop=self)
-            advance = self.world.advance
-            while True:
-                self._run_ready()
-                if self._broken is not None:
-                    raise self._broken
-                if main.done():
-                    return main.result()
-                if not advance():
-                    raise self._stuck()
+            try:
+                self._run_until(main)
+            except BaseException:
+                main.cancel()
+                self._run_ready()                # a last turn, to end in order what it began
+                raise
+            return main.result()
         finally:
             self._running = False
             asyncio.events._set_running_loop(None)
+
+    def _run_until(self, main: asyncio.Future[Any]) -> None:
+        ready, run = self._ready, self.world.run
+        while True:
+            self._run_ready()
+            if self._broken is not None:
+                raise self._broken
+            if main.done():
+                return
+            if not run(ready):
+                raise self._stuck()
 
     def _run_ready(self) -> None:
         ready = self._ready
@@ -178,6 +187,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     def fail(self, error: HarnessFailure) -> None:
         """End the run with this error, whatever the coroutines do."""
         self._broken = self._broken or error
+        self.call_soon(self.get_debug)           # so that the world hands over at once
 
     # ---- callbacks and time
 

@@ -9,13 +9,11 @@ import os
 import re
 import subprocess
 import sys
-import tarfile
-import zipfile
 from pathlib import Path
 
 import pytest
 
-from seatrial.workloads.systems.wheelhouse import wheelhouse
+from seatrial.workloads.systems.planted import mutants_folder
 
 SEEDS = ("0", "1", "2", "3", "4", "5")
 FOUND = {
@@ -36,16 +34,9 @@ FOUND_IN_THE_LOG = {
 
 
 @pytest.fixture(scope="module")
-def mutants(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``seatrial.core`` as the wheel with the planted bugs holds it."""
-    folder = tmp_path_factory.mktemp("mutants")
-    with tarfile.open(wheelhouse(mutants=True).archive) as archive:
-        name = next(name for name in archive.getnames() if name.startswith("seatrial-"))
-        packed = archive.extractfile(name)
-        assert packed is not None
-        with zipfile.ZipFile(packed) as wheel:
-            wheel.extractall(folder)
-    return folder
+def mutants() -> Path:
+    """A folder with ``seatrial.core`` as the build with the planted bugs holds it."""
+    return mutants_folder()
 
 
 def judgements(

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 
@@ -32,11 +32,10 @@ class Timeline:
         heapq.heappush(self.queue, (when_ns, next(self.order), entry))
         return entry
 
-    def advance(self) -> bool:
-        while self.queue:
+    def run(self, ready: Sized) -> bool:
+        while self.queue and not ready:
             when_ns, _, entry = heapq.heappop(self.queue)
             if entry.callback is not None:
                 self.now_ns = when_ns
                 entry.callback(*entry.args)
-                return True
-        return False
+        return bool(ready)

@@ -22,7 +22,9 @@ from seatrial.core.errors import (
 from seatrial.harness.errors import BadInput, HarnessFailure
 from seatrial.workloads.keyvalue import Answer, DidNotHappen, MayHaveHappened, Mismatch
 from seatrial.workloads.systems import node as system_module
-from seatrial.workloads.systems.node import ROLES, NodeOptions, NodeSystem, translated
+from seatrial.workloads.systems import planted
+from seatrial.workloads.systems.connection import translated
+from seatrial.workloads.systems.node import ROLES, NodeOptions, NodeSystem
 
 
 def hosts(count: int = 3, *, ipv6: bool = True) -> list[Any]:
@@ -73,7 +75,7 @@ def test_an_unknown_planted_bug_is_refused_before_anything_is_built(
     monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(system_module, "wheelhouse", lambda mutants: pytest.fail("it was built"))
-    monkeypatch.setattr(system_module, "mutant_names", lambda: ["apply-twice"])
+    monkeypatch.setattr(planted, "mutant_names", lambda: ["apply-twice"])
     with pytest.raises(BadInput, match="did you mean 'apply-twice'"):
         system(mutant="aply-twice").prepare()
 

@@ -9,31 +9,32 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import Field
 
-from seatrial.core import client as core_client
 from seatrial.core.client import Client
-from seatrial.core.errors import CasMismatch, NodeError, OperationError, Refused
 from seatrial.harness.control import on_nodes
 from seatrial.harness.errors import BadInput, HarnessFailure
 from seatrial.harness.protocols import Host
 from seatrial.harness.test import Test
 from seatrial.harness.testfile import Spec
-from seatrial.harness.yamlfile import Section, suggestion
+from seatrial.harness.yamlfile import Section
 
-from ..keyvalue import Answer, Connection, DidNotHappen, MayHaveHappened, Mismatch
+from ..keyvalue import Connection
+from .connection import PATIENCE, NodeConnection
 from .deploy import Deployment
+from .planted import must_be_known
 from .watch import Watch
 from .wheelhouse import wheelhouse
-from .wheels import mutant_names
+
+if TYPE_CHECKING:
+    from .simulated import SimulatedNode
 
 ROLES = ("client", "peer", "admin")
 POLL_S = 0.1
-PATIENCE = 0.95  # of op_timeout: the client, who knows what it sent, says how it ended
 
 
 class NodeOptions(Section):
@@ -62,6 +63,12 @@ class NodeSystem:
         self._deployment: Deployment | None = None
         self._watch: Watch | None = None
 
+    def simulated(self) -> SimulatedNode:
+        """Return this system as the simulated world runs it."""
+        from .simulated import SimulatedNode
+
+        return SimulatedNode(self.options)
+
     def validate(self, spec: Spec, system: Any) -> None:
         """Raise ValueError when the options contradict each other."""
         options = self.options
@@ -73,11 +80,9 @@ class NodeSystem:
 
     def prepare(self) -> None:
         """Make the wheels before there are hosts: they may not build, or lack the bug."""
-        wanted = self.options.mutant
-        if wanted is not None and wanted not in (known := mutant_names()):
-            raise BadInput(f"system.options.mutant: no planted bug is called {wanted!r}; "
-                           f"{suggestion(wanted, known)}")
-        wheelhouse(mutants=wanted is not None)
+        if self.options.mutant is not None:
+            must_be_known(self.options.mutant)
+        wheelhouse(mutants=self.options.mutant is not None)
 
     async def setup(self, test: Test) -> None:
         """Install and start the node on all hosts; return when all of them serve."""
@@ -221,39 +226,3 @@ class NodeSystem:
             local_addr=self._local_address(test, process),
             timeout_s=PATIENCE * test.op_timeout_ns / 1e9,
         )
-
-
-class NodeConnection:
-    """``keyvalue.Connection`` over the node's own client."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def read(self, key: bytes) -> Answer:
-        """Read, linearizable."""
-        return await translated(self._client.read(key))
-
-    async def write(self, key: bytes, value: bytes) -> Answer:
-        """Write."""
-        return await translated(self._client.write(key, value))
-
-    async def cas(self, key: bytes, expected: bytes | None, value: bytes) -> Answer:
-        """Compare and set."""
-        return await translated(self._client.cas(key, expected, value))
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._client.close()
-
-
-async def translated(call: Awaitable[core_client.Answer]) -> Answer:
-    """Await an operation; tell its outcome in the workloads' words."""
-    try:
-        got = await call
-    except CasMismatch as mismatch:
-        raise Mismatch(Answer(mismatch.seen)) from mismatch
-    except Refused as refused:
-        raise DidNotHappen(str(refused)) from refused
-    except (OperationError, NodeError, OSError) as error:
-        raise MayHaveHappened(str(error)) from error
-    return Answer(got.value, got.node - 1, got.rindex, got.epoch, got.term)
