@@ -38,7 +38,7 @@ from .hosts import SimulatedSystem, SimWorld
 from .loop import SimLoop, Stuck
 
 if TYPE_CHECKING:
-    from .virtual_time import Entry
+    from .trace import Entry
 
 T = TypeVar("T")
 POLLS = 100             # looks at whether all nodes agree, in the time they have for it
