@@ -266,6 +266,30 @@ def test_a_node_whose_clock_jumps_over_its_election_timeout_stands_for_election(
     run_until(w, lambda: w.leaders() != [] and w.leaders()[0][0] > term)
 
 
+def test_two_groups_live_in_one_world_each_with_its_own_leader_and_log() -> None:
+    w = World(3, 7, Environment())
+    sites = [range(3), range(3, 7)]
+    for number, hosts in enumerate(sites):
+        w.add_group(hosts, heartbeat_ns=50 * MS, election_ns=300 * MS, domain=number)
+        for host in hosts:
+            w.start(host)
+    far = [(a, b) for a in sites[0] for b in sites[1]]
+    far += [(b, a) for a, b in far]
+    w.impair(far, delay_ns=40 * MS)             # the sites are far apart
+    w.cut(far)                                  # and then hear nothing of each other
+    run_until(w, lambda: w.converged() is None)
+    leaders = [host for _, host in w.leaders()]
+    assert sorted(next(i for i, site in enumerate(sites) if host in site)
+                  for host in leaders) == [0, 1]
+    writer = Writer(w, next(host for host in leaders if host in sites[1]))
+    run_until(w, lambda: writer.statuses == ["ok"])
+    run_until(w, lambda: w.converged() is None)
+    entries = {(w.status(host) or {})["last_index"] for host in sites[0]}
+    more = {(w.status(host) or {})["last_index"] for host in sites[1]}
+    assert entries == {1}
+    assert more == {2}
+
+
 def test_bare_frames_are_lost_doubled_and_overtaken_and_the_cluster_lives() -> None:
     w = world(5, frames=True, loss_ppm=100_000, duplicate_ppm=100_000, reorder_ppm=100_000)
     run_until(w, lambda: w.leaders() != [])
