@@ -28,7 +28,7 @@ from .nemesis.catalogue import CATALOGUE
 from .nemesis.nemesis import HEAL, FaultNemesis
 from .nemesis.packages import LANE, Package, Perf
 from .op import Op
-from .testfile import PlannedFault, PlannedOperation, Requirements, Schedule, Spec
+from .testfile import Faults, PlannedFault, PlannedOperation, Requirements, Schedule, Spec
 from .yamlfile import Document, suggestion
 
 SECOND_NS = 1_000_000_000
@@ -43,7 +43,7 @@ def ns(seconds: float) -> int:
 
 
 class Planned(Generator, frozen=True, gc=False):
-    """Operations whose times and threads are given.
+    """Operations whose times and threads are given; of those due at one moment, the order too.
 
     queues: by thread, what it does one after the other; taken: how many of each were.
     """
@@ -59,7 +59,7 @@ class Planned(Generator, frozen=True, gc=False):
         for thread in bits(ctx.free):
             if self.taken[thread] < len(self.queues[thread]):
                 op = self.queues[thread][self.taken[thread]]
-                if best is None or op.time_ns < best.time_ns:
+                if best is None or (op.time_ns, op.index) < (best.time_ns, best.index):
                     best, at = op, thread
         if best is None:
             over = all(map(len_is, self.queues, self.taken))
@@ -78,10 +78,10 @@ def generator(spec: Spec, began_ns: int) -> Generator:
     """Return the schedule of a test as what is to be done from this moment to the time limit."""
     plan = planned(spec)
     queues: list[list[Op]] = [[] for _ in range(spec.clients + 1 + len(plan.faults))]
-    for operation in sorted(plan.operations, key=lambda operation: operation.at):
+    for index, operation in enumerate(sorted(plan.operations, key=lambda each: each.at)):
         key = None if operation.key is None else operation.key.encode()
-        queues[operation.client].append(
-            Op(operation.f, operation.value, key, time_ns=began_ns + ns(operation.at)))
+        queues[operation.client].append(Op(operation.f, operation.value, key, index=index,
+                                           time_ns=began_ns + ns(operation.at)))
     clock, lanes = queues[spec.clients], queues[spec.clients + 1:]
     clock.append(Op(SLEEP, 0.0, type=SLEEP, time_ns=began_ns + ns(spec.time_limit)))
     for number, (fault, lane) in enumerate(zip(plan.faults, lanes, strict=True)):
@@ -178,7 +178,8 @@ def from_history(history: History, spec: Spec, *, seed: int,
     """Return the test whose schedule is what happened in a run.
 
     seed: the run's. environment: what its simulated cluster ran on, where it was one.
-    Operations and faults get the times at which they began; all targets are named.
+    Operations and faults get the times at which they began; all targets are named. Where they
+    are left open later, a crash or pause hits whoever leads then.
     """
     if spec.schedule is None:
         began_ns = _began_ns(history)
@@ -187,7 +188,7 @@ def from_history(history: History, spec: Spec, *, seed: int,
                                  faults=_faults(history, began_ns)),
             "time_limit": max((int(history.time.max(initial=0)) - began_ns) / SECOND_NS, 1e-3),
             "rate": None,
-            "faults": spec.faults.model_copy(update={"names": []}),
+            "faults": Faults(targets=["primaries"], settle=spec.faults.settle),
             "coverage": Requirements(final_reads=False),
         }
     else:
@@ -205,10 +206,13 @@ def _began_ns(history: History) -> int:
 
 
 def _operations(history: History, clients: int, began_ns: int) -> list[PlannedOperation]:
+    """Return the operations at the times when they were started. An operation that waited for
+    its client has an earlier time in the history; its place there tells when it came to it."""
     rows = np.flatnonzero((history.type == INVOKE) & (history.process != NEMESIS)).tolist()
+    started = np.maximum.accumulate(history.time)
     keys: list[str | None] = [*map(_text, history.keys), None]       # NONE is -1: the last one
     return [PlannedOperation(
-        at=max(int(history.time[row]) - began_ns, 0) / SECOND_NS,
+        at=max(int(started[row]) - began_ns, 0) / SECOND_NS,
         client=int(history.process[row]) % clients, f=history.fs[history.f[row]],
         key=keys[history.key[row]], value=history.value(row)) for row in rows]
 

@@ -84,6 +84,7 @@ class Scheduler:
         self._flush = flush
         self._listeners = tuple(listeners)
         self._clock = clock
+        self._grain_ns = GRAIN_NS if clock is time.monotonic_ns else 0     # virtual time is exact
         self._origin_ns = clock() if origin_ns is None else origin_ns
         nemeses = nemeses or {}
         self._ctx = Context.start(test.concurrency, tuple(nemeses))
@@ -180,8 +181,8 @@ class Scheduler:
                 return now_ns + POLL_NS
             op = answer[0]
             if op.time_ns > now_ns:
-                if op.time_ns - now_ns > GRAIN_NS:
-                    return op.time_ns - GRAIN_NS
+                if op.time_ns - now_ns > self._grain_ns:
+                    return op.time_ns - self._grain_ns
                 op.time_ns = now_ns
             self._gen = answer[1]
             self._start(op, now_ns)

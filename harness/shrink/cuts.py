@@ -175,14 +175,24 @@ def fewer_clients(spec: Spec) -> Iterator[Spec]:
 # ---- what
 
 
+def at_the_leader(fault: PlannedFault) -> PlannedFault:
+    """Return the fault that hits whoever leads when it strikes: it says most with least, and
+    means the same whatever led to that leader."""
+    name = "partition-leader" if fault.grudge is not None else fault.name
+    return fault.model_copy(update={"name": name, "targets": None, "grudge": None, "seed": 0,
+                                    "parameters": {} if fault.grudge else fault.parameters})
+
+
 def unaimed(spec: Spec, number: int) -> Iterator[Spec]:
     """Yield tests in which one fault finds its targets when it strikes."""
     faults = planned(spec).faults
     old = faults[number]
     if old.targets is None and old.grudge is None:
         return
-    for seed in (old.seed, 0, 1, 2):
-        new = old.model_copy(update={"targets": None, "grudge": None, "seed": seed})
+    ways = [at_the_leader(old)]
+    ways += [old.model_copy(update={"targets": None, "grudge": None, "seed": seed})
+             for seed in (0, 1, 2)]
+    for new in ways:
         yield replaced(spec, faults=[*faults[:number], new, *faults[number + 1:]])
 
 

@@ -25,9 +25,11 @@ from .trial import Failure, Kind, Runner, Trial
 
 SEEDS = 20                   # how many a candidate is tried with, at most
 SEEDS_OF_TIMES = 5           # the same where there are many candidates, and little to be won
+LEAPS = ((100, 4), (100, SEEDS), (1 << 30, 4), (1 << 30, SEEDS))     # operations, seeds
 PATIENCE_S = 0.5             # and how long; the first one is always tried
 LAST_OPERATIONS = (0, 3, 10, 30, 100, 300)
-LAST_FAULTS = (0, 1, 2, 3, 4, 6, 10)
+LAST_FAULTS = (1, 2, 3, 4, 6, 10)
+BEFORE_NS = (100_000_000, 1_000_000_000)       # how long before the violation a leader is lost
 ROUNDING_NS = (100_000_000, 10_000_000, 1_000_000, 100_000, 10_000)
 
 
@@ -91,7 +93,7 @@ class Shrinker:
         self.began = clock()
         self.budget_s = budget_s
         self.trials = 0
-        self._tried = set[bytes]()
+        self._tried = dict[bytes, int]()        # candidate -> seeds that it was tried with
         self.spec: Spec | None = None
         self.trial: Trial | None = None
 
@@ -124,11 +126,11 @@ class Shrinker:
 
     def _accepts(self, candidate: Spec, step: str, *, most: int = SEEDS) -> bool:
         """Try a candidate with some seeds; from now on it is the test, if it fails."""
-        if (key := fingerprint(candidate)) in self._tried:
-            return False
-        self._tried.add(key)
+        key = fingerprint(candidate)
+        begin = self._tried.get(key, 0)
+        self._tried[key] = max(most, begin)
         began = self.clock()
-        for number, seed in enumerate(seeds(candidate.seed or 0, most)):
+        for number, seed in enumerate(seeds(candidate.seed or 0, most)[begin:]):
             now = self.clock()
             if self.spec is not None and now - self.began > self.budget_s:
                 raise TimeIsUp
@@ -185,21 +187,46 @@ class Shrinker:
                 return
 
     def _leap(self) -> None:
-        """Keep what the violation is about and what happened last; the least of it first."""
-        while self._first(self._leaps(), "what it is about"):
-            self._end_at_the_violation()
+        """Keep what the violation is about and what happened last; the least of it first. There
+        are many ways to leap, so the cheap ones come first, and with few seeds."""
+        for operations, few in LEAPS:
+            while self._first(self._leaps(operations), "what it is about", most=few):
+                self._end_at_the_violation()
 
-    def _leaps(self) -> Iterator[Spec]:
+    def _leaps(self, most: int) -> Iterator[Spec]:
         spec = self._best
         wholes = len(planned(spec).operations), len(planned(spec).faults)
         choices = [(boldness + other, operations, faults)
                    for boldness, operations in enumerate(self._guilty_operations())
-                   for other, faults in enumerate(self._late_faults())]
+                   for other, faults in enumerate(self._few_faults())]
         for _, operations, faults in sorted(choices, key=lambda choice: choice[0]):
-            if (len(operations), len(faults)) != wholes:
+            fewer = len(operations) < wholes[0] or len(faults) < wholes[1]
+            if fewer and len(operations) <= most:
                 chosen = cuts.replaced(spec, faults=faults, operations=[
                     planned(spec).operations[i] for i in operations])
                 yield cuts.begun_later(chosen)
+
+    def _few_faults(self) -> Iterator[list[PlannedFault]]:
+        """Yield faults that may be all it takes: none, a leader lost shortly before, the last."""
+        faults = sorted(planned(self._best).faults, key=lambda fault: fault.at)
+        yield []
+        if len(faults) > 1:
+            yield from self._leader_lost()
+        for count in LAST_FAULTS:
+            if count < len(faults):
+                yield faults[len(faults) - count:]
+                yield [cuts.at_the_leader(faults[len(faults) - count])]
+        yield faults
+
+    def _leader_lost(self) -> Iterator[list[PlannedFault]]:
+        """Yield the plainest faults there are, at the times when they may do the most harm."""
+        failure, plan = self._failure(), planned(self._best)
+        last_ns = max((ns(plan.operations[i].at) for i in failure.core), default=failure.at_ns)
+        for name in ("partition-leader", "kill"):
+            for before_ns in BEFORE_NS if last_ns is not None else ():
+                assert last_ns is not None
+                at = max(last_ns - before_ns, 0) / SECOND_NS
+                yield [PlannedFault(at=at, name=name)]
 
     def _guilty_operations(self) -> Iterator[Sequence[int]]:
         """Yield positions of operations that may be all it takes, the fewest first."""
@@ -217,13 +244,6 @@ class Shrinker:
                 sizes.add(len(positions))
                 yield positions
 
-    def _late_faults(self) -> Iterator[list[PlannedFault]]:
-        faults = sorted(planned(self._best).faults, key=lambda fault: fault.at)
-        for count in LAST_FAULTS:
-            if count < len(faults):
-                yield faults[len(faults) - count:]
-        yield faults
-
     def _delta_debug(self) -> None:
         """Take away faults, then operations, then the time that nothing happens in before them."""
         step = "delta debugging"
@@ -236,7 +256,7 @@ class Shrinker:
 
     def _fewer_nodes(self) -> None:
         nodes = self._best.topology.nodes
-        for count in (1, 3, 5, 7):
+        for count in (3, 5, 7):             # a cluster of one is another system
             if count < nodes and self._first(cuts.fewer_nodes(self._best, count), "nodes"):
                 return
 
@@ -280,10 +300,9 @@ def fingerprint(spec: Spec) -> bytes:
     return blake2b(spec.model_dump_json(exclude={"seed"}).encode(), digest_size=16).digest()
 
 
-def seeds(first: int, most: int) -> Iterator[int]:
-    """Yield the seeds that a candidate is tried with: that of the last failure, and small ones."""
-    yield first
-    yield from [seed for seed in range(1, most + 1) if seed != first][:most - 1]
+def seeds(first: int, most: int) -> list[int]:
+    """Return the seeds that a candidate is tried with: that of the last failure, and small ones."""
+    return [first, *(seed for seed in range(1, most + 1) if seed != first)][:most]
 
 
 def is_no_worse(found: Spec, given: Spec) -> bool:

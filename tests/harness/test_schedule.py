@@ -91,6 +91,12 @@ def test_times_count_from_when_clients_began() -> None:
     assert began == [S // 2, S // 2 + 7 * S]
 
 
+def test_operations_due_at_one_moment_start_in_the_order_in_which_they_are_written() -> None:
+    at_once = [f"{{at: 1, client: {n}, f: write, key: k, value: {n}}}" for n in (2, 0, 1)]
+    text = FILE[:FILE.index("  operations")] + f"  operations: [{', '.join(at_once)}]\n"
+    assert [op.process for op in carried_out(spec_of(text))] == [2, 0, 1]
+
+
 def test_a_client_goes_on_with_its_schedule_after_an_operation_nobody_knows_the_end_of() -> None:
     spec = spec_of()
     ctx = Context.start(spec.clients, schedule.package(spec).lanes)
@@ -163,6 +169,14 @@ def test_a_schedule_is_rebuilt_from_what_a_history_tells() -> None:
         (0.35, None, "partition-one", ["n3"], {"n3": ["n1", "n2"]}, {"how": "gently"}, 3)]
     assert (spec.seed, spec.time_limit, spec.rate, spec.faults.names) == (8, 2.01, None, [])
     assert (spec.sim.swarm, spec.sim.environment) == (False, {"latency_ns": 5})
+
+
+def test_an_operation_that_waited_for_its_client_has_the_time_when_it_was_started() -> None:
+    """The history has the time when it was due; what came before it there tells the rest."""
+    rows = [row(1, 0, "invoke", "read", key=b"k"), row(3, 0, "ok", "read", key=b"k"),
+            row(2, 0, "invoke", "read", key=b"k"), row(4, 0, "ok", "read", key=b"k")]
+    spec = schedule.from_history(History.from_rows(rows), spec_of(SWARM), seed=1)
+    assert [operation.at for operation in schedule.planned(spec).operations] == [0, 2]
 
 
 def test_what_was_rebuilt_is_a_valid_test_file_that_says_the_same(tmp_path: Path) -> None:

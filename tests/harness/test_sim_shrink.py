@@ -214,7 +214,7 @@ def test_a_lost_write_shrinks_to_a_write_a_kill_and_a_read() -> None:
         ("write", "k0", plan.operations[0].client), ("read", "k0", plan.operations[1].client)]
     assert [(f.name, f.targets) for f in plan.faults] == [("kill", None)]
     assert result.spec.clients <= 2
-    assert result.spec.topology.nodes == 1
+    assert result.spec.topology.nodes == 3
     assert result.spec.time_limit < 0.5
     assert result.finished
     assert is_no_worse(result.spec, given)
