@@ -121,7 +121,11 @@ def launch(request: Request) -> Done:
 
 def plan(request: Request) -> Plan:
     """Validate a request as far as that is possible without hosts."""
-    document = Document.load(request.file)
+    return plan_of(Document.load(request.file), request)
+
+
+def plan_of(document: Document, request: Request) -> Plan:
+    """Validate a request, its test file being read already."""
     for option, (at, value) in request.overrides.items():
         document.override(at, value, option)
     document, spec = validated(document)

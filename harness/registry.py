@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import importlib
 import tomllib
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,10 @@ from .yamlfile import Document, Section, suggestion
 WORKLOADS, SYSTEMS = "seatrial.workloads", "seatrial.systems"
 
 
-def known(group: str) -> dict[str, str]:
-    """Return name -> ``module:Class`` of everything registered in a group."""
+@cache
+def known(group: str) -> Mapping[str, str]:
+    """Return name -> ``module:Class`` of everything registered in a group: looked up once, as
+    simulated runs ask for it many times a second."""
     found = _source_tree(group)
     found.update({point.name: point.value for point in entry_points(group=group)})
     return found

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,14 @@ class Mine:
 
 class Bare:
     """A class that says nothing of its options."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_known_yet() -> Iterator[None]:
+    """The table is looked up once in a process; here, in each test."""
+    known.cache_clear()
+    yield
+    known.cache_clear()
 
 
 def made(name: str, **options: Any) -> Any:
