@@ -41,7 +41,7 @@ class Fault:
         value: dict[str, Any] = {"id": self.id, "phase": phase, "class": self.cls,
                                  "targets": list(self.targets)}
         if self.grudge:
-            value["grudge"] = {node: sorted(dropped) for node, dropped in self.grudge.items()}
+            value["grudge"] = {node: sorted(self.grudge[node]) for node in sorted(self.grudge)}
         if self.parameters:
             value["parameters"] = dict(self.parameters)
         return value
