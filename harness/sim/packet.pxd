@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 cdef struct Packet:             # what it carries follows
     uint64_t sent_ns
     uint32_t size
-    uint32_t reserved
+    uint32_t number             # of its place in its stream
 
 
 cdef inline Packet* packed(const char* data, size_t size, uint64_t now_ns) except NULL:
@@ -16,7 +16,7 @@ cdef inline Packet* packed(const char* data, size_t size, uint64_t now_ns) excep
         raise MemoryError("no memory for a packet")
     p.sent_ns = now_ns
     p.size = <uint32_t>size
-    p.reserved = 0
+    p.number = 0
     memcpy(<char*>p + sizeof(Packet), data, size)
     return p
 

@@ -21,6 +21,7 @@ from seatrial.harness.sim.machines cimport Machine, Machines, PAUSED, UP
 from seatrial.harness.sim.network cimport Fate, Network
 from seatrial.harness.sim.packet cimport Packet, content, packed
 from seatrial.harness.sim.queue cimport Event
+from seatrial.harness.sim.stream cimport Stream, hold, in_order, restart, take_early
 from seatrial.harness.sim.virtual_time cimport (
     ANSWERS,
     ARRIVES,
@@ -34,6 +35,7 @@ from seatrial.harness.sim.virtual_time cimport (
     LEAVES,
     OPENS,
     PARTS,
+    discard,
     release,
 )
 
@@ -52,11 +54,12 @@ cdef enum:
     USER_TIMEOUT_NS = 2000 * MS
     RESEND_NS = 200 * MS        # Linux's smallest retransmission timeout
 
-cdef struct Link:               # a member's outgoing connection to another
+cdef cppclass Link:             # a member's outgoing connection to another
     int state
     uint32_t number             # of the newest connection
-    uint64_t fifo_ns            # nothing on it arrives before this
     uint64_t stalled_ns         # since when what is sent is not acknowledged; 0: it is
+    bint refused                # what came on it broke the protocol: the rest is not read
+    Stream stream
 
 
 cdef class Connection:          # of a client
@@ -65,8 +68,12 @@ cdef class Connection:          # of a client
     cdef object client
     cdef int state
     cdef uint32_t life          # of the machine's process that accepted it
-    cdef uint64_t to_host_ns, to_client_ns      # nothing arrives before, each way
     cdef uint64_t stalled_ns
+    cdef Stream to_host, to_client
+
+    def __dealloc__(self):
+        restart(&self.to_host)
+        restart(&self.to_client)
 
     def __repr__(self) -> str:
         return f"<Connection {self.number} to host {self.host}>"
@@ -79,9 +86,7 @@ cdef class World(Machines):
     cdef readonly uint64_t resets, refused_frames
     cdef uint32_t numbers       # of connections
     cdef vector[Link] links     # [from * hosts + to]
-    cdef vector[vector[Event]] held     # what a cut keeps from arriving, by link
     cdef dict connections
-    cdef dict held_for          # connection -> events that a cut keeps from arriving
     cdef bint frames
     cdef uint64_t reset_ppm
 
@@ -90,16 +95,14 @@ cdef class World(Machines):
         self.network = Network(seed, hosts + pools, environment)
         self.numbers = 0
         self.connections = {}
-        self.held_for = {}
         self.frames = environment.frames
         self.reset_ppm = environment.reset_ppm
         self.links.resize(hosts * hosts)
-        self.held.resize(hosts * hosts)
 
     def __dealloc__(self):
         cdef size_t i
-        for i in range(self.held.size()):
-            release(&self.held[i])
+        for i in range(self.links.size()):
+            restart(&self.links[i].stream)
 
     def calm(self) -> None:
         """End what the environment breaks by itself: crash points, resets, losses."""
@@ -147,8 +150,8 @@ cdef class World(Machines):
             for b in range(self.hosts):
                 if a != b:
                     self._release_link(a, b)
-        for number in sorted(self.held_for):
-            self._release_connection(self.connections.get(number))
+        for connection in self.connections.values():    # in the order they were made
+            self._release_connection(<Connection>connection)
 
     def hears(self, int receiver, int sender) -> bool:
         """Return whether no cut keeps what ``sender`` sends from ``receiver``."""
@@ -197,7 +200,7 @@ cdef class World(Machines):
             link = self._link(m.host, i)
             link.state = APART
             link.stalled_ns = 0
-            release(&self.held[m.host * self.hosts + i])
+            release(&link.stream.held)
             link = self._link(i, m.host)
             if not m.silent and link.state == JOINED:
                 self._at(heard_ns, PARTS, i, m.host, link.number, NULL)
@@ -249,8 +252,9 @@ cdef class World(Machines):
             self._at(self.now_ns + DIAL_TIMEOUT_NS, DIALS, sender, receiver, number, NULL)
             return 0
         link.state = JOINED
-        link.fifo_ns = self.now_ns
         link.stalled_ns = 0
+        link.refused = False
+        restart(&link.stream)
         other.replica.peer_reset(sender + 1)
         m.replica.peer_up(receiver + 1, shown(&m.clock, self.now_ns))
         return self._iterate(m)
@@ -272,7 +276,6 @@ cdef class World(Machines):
             e.number, e.to, e.sender, e.kind = number, sender, receiver, PARTS
             m.inbox.push_back(e)
             return 0
-        release(&self.held[sender * self.hosts + receiver])
         link.stalled_ns = 0
         m.replica.peer_down(receiver + 1, shown(&m.clock, self.now_ns))
         self._note("part", sender, receiver, None)
@@ -284,6 +287,7 @@ cdef class World(Machines):
         cdef Link* link = self._link(sender, receiver)
         cdef Fate fate
         cdef uint64_t when
+        cdef Packet* p
         if link.state != JOINED:
             return 0
         self.network.judge(receiver, sender, size, self.now_ns, &fate)
@@ -291,23 +295,23 @@ cdef class World(Machines):
                                            self.now_ns), self.reset_ppm):
             return self._break(sender, receiver)
         when = self.now_ns + fate.delay_ns
-        if self.frames:
-            self._note_lost(sender, receiver, data, size, &fate)
-            if fate.reordered:
-                when += below(mixed(when), 20 * MS)
-            if fate.copy_ns:
-                self._at(self.now_ns + fate.copy_ns, ARRIVES, receiver, sender, link.number,
-                         packed(data, size, self.now_ns))
-            if fate.lost:
-                return 0
-        else:
-            if fate.lost:
-                when += RESEND_NS
-            if when <= link.fifo_ns:
-                when = link.fifo_ns + 1
-            link.fifo_ns = when
-        self._at(when, ARRIVES, receiver, sender, link.number,
-                 self._perhaps_corrupted(data, size, &fate))
+        p = self._perhaps_corrupted(data, size, &fate)
+        if not self.frames:
+            p.number = link.stream.sent
+            link.stream.sent += 1
+            self._at(when + (RESEND_NS if fate.lost else 0), ARRIVES, receiver, sender,
+                     link.number, p)
+            return 0
+        if fate.copy_ns:
+            self._at(self.now_ns + fate.copy_ns, ARRIVES, receiver, sender, link.number,
+                     packed(data, size, self.now_ns))
+        if fate.lost:
+            self.log.frames(self.now_ns, "lost", sender, receiver, p)
+            free(p)
+            return 0
+        if fate.reordered:
+            when += below(mixed(when), 20 * MS)
+        self._at(when, ARRIVES, receiver, sender, link.number, p)
         return 0
 
     cdef Packet* _perhaps_corrupted(self, const char* data, size_t size, Fate* fate) except NULL:
@@ -319,20 +323,11 @@ cdef class World(Machines):
             content(p)[bits % size] ^= <char>(1 << (bits >> 61))
         return p
 
-    cdef int _note_lost(self, int sender, int receiver, const char* data, size_t size,
-                        Fate* fate) except -1:
-        cdef Packet* p
-        if self.record and fate.lost:
-            p = packed(data, size, self.now_ns)
-            self.log.frames(self.now_ns, "lost", sender, receiver, p)
-            free(p)
-        return 0
-
     cdef int _arrives(self, Event* e) except -1:
         """Bytes reach a member's host."""
         cdef Machine m = <Machine>self.machines[e.to]
         cdef Link* link = self._link(e.sender, e.to)
-        cdef Packet* p = <Packet*>e.payload
+        cdef Event late
         if link.number != e.number or (link.state != JOINED and
                                        (<Machine>self.machines[e.sender]).replica is not None):
             return 0            # that connection was replaced
@@ -340,24 +335,48 @@ cdef class World(Machines):
             self.network.cut_off += 1
             self._stall(link, e.sender, e.to)
             if not self.frames and link.state == JOINED:
-                self.held[e.sender * self.hosts + e.to].push_back(e[0])
-                e.payload = NULL
+                hold(&link.stream, e)
             return 0
         if m.replica is None:   # its kernel answers: no such connection
             self._at(self.now_ns + self.network.latency_ns, PARTS, e.sender, e.to, e.number, NULL)
             return 0
         if self.network.is_cut(e.sender, e.to):
             self._stall(link, e.sender, e.to)
-        if self._must_wait(m, e):
+            if not self.frames and self.now_ns >= link.stalled_ns + RESEND_NS:
+                hold(&link.stream, e)   # its sender's window is full: this was never sent
+                return 0
+        if self.frames:
+            return self._deliver(m, link, e)
+        if not in_order(&link.stream, e):
+            return 0
+        self._deliver(m, link, e)
+        while link.number == e.number and take_early(&link.stream, &late):
+            try:
+                self._deliver(m, link, &late)
+            finally:
+                discard(&late)
+        return 0
+
+    cdef int _deliver(self, Machine m, Link* link, Event* e) except -1:
+        """Give a node bytes of another, now or when it has time."""
+        if m.replica is None or self._must_wait(m, e):
+            return 0
+        self._feed(m, link, e)
+        return self._iterate(m)
+
+    cdef int _feed(self, Machine m, Link* link, Event* e) except -1:
+        cdef Packet* p = <Packet*>e.payload
+        if link.refused:
             return 0
         self.log.frames(self.now_ns, "message", e.sender, e.to, p)
         try:
             m.replica.feed_peer(e.sender + 1, content(p), p.size, shown(&m.clock, self.now_ns))
         except ProtocolError as error:
             self.refused_frames += 1
+            link.refused = True
             self._note("refused", e.to, e.sender, str(error))
             self._at(self.now_ns + self.network.latency_ns, PARTS, e.sender, e.to, e.number, NULL)
-        return self._iterate(m)
+        return 0
 
     cdef void _stall(self, Link* link, int sender, int receiver) noexcept:
         """Nobody acknowledges what was sent: after a while the sender gives up."""
@@ -375,49 +394,31 @@ cdef class World(Machines):
     cdef int _release_link(self, int sender, int receiver) except -1:
         """A cut ended: what it held back is sent again."""
         cdef Link* link = self._link(sender, receiver)
-        cdef vector[Event]* held = &self.held[sender * self.hosts + receiver]
-        cdef size_t i
-        cdef uint64_t when
-        if link.stalled_ns == 0 or self.network.is_cut(receiver, sender):
-            return 0
-        if not self.network.is_cut(sender, receiver):
+        if link.stalled_ns and not self.network.is_cut(receiver, sender) \
+                and not self.network.is_cut(sender, receiver):
             link.stalled_ns = 0
-        when = self.now_ns + below(draw(self.seed, sender * 64 + receiver, self.now_ns), RESEND_NS)
-        for i in range(held.size()):
-            when += 1
-            held[0][i].time_ns = when
-            self.order += 1
-            held[0][i].order = self.order
-            self.queue.push(held[0][i])
-        held.clear()
-        if when > link.fifo_ns:
-            link.fifo_ns = when
+            self._resend(&link.stream, sender * 64 + receiver)
         return 0
 
+    cdef void _resend(self, Stream* stream, uint64_t which) noexcept:
+        """Put what a cut held back on its way, within the time that a retransmission takes."""
+        cdef uint64_t when = self.now_ns + below(draw(self.seed, which, self.now_ns), RESEND_NS)
+        cdef size_t i
+        for i in range(stream.held.size()):
+            self._at(when, stream.held[i].kind, stream.held[i].to, stream.held[i].sender,
+                     stream.held[i].number, stream.held[i].payload)
+        stream.held.clear()
+
     cdef int _take_late(self, Machine m, Event* e) except -1:
-        cdef Packet* p = <Packet*>e.payload
         cdef Connection c
         if e.kind == PARTS:
             return self._parts(e.to, e.sender, e.number)
-        try:
-            if e.kind == ARRIVES and self._link(e.sender, e.to).number == e.number:
-                self.log.frames(self.now_ns, "message", e.sender, e.to, p)
-                m.replica.feed_peer(e.sender + 1, content(p), p.size,
-                                    shown(&m.clock, self.now_ns))
-            elif e.kind == ASKS:
-                c = self.connections.get(e.number)
-                if c is not None and c.life == m.life:
-                    self.log.request(self.now_ns, c.number, c.host, p)
-                    m.replica.feed_client(c.number, content(p), p.size)
-        except ProtocolError as error:
-            self.refused_frames += 1
-            self._note("refused", e.to, e.sender, str(error))
-            if e.kind == ARRIVES:
-                self._at(self.now_ns + self.network.latency_ns, PARTS, e.sender, e.to, e.number,
-                         NULL)
-            else:
-                self._at(self.now_ns, LEAVES, e.to, 0, e.number, NULL)
-                self._at(self.now_ns + self.network.latency_ns, CLOSES, e.to, 0, e.number, NULL)
+        if e.kind == ARRIVES and self._link(e.sender, e.to).number == e.number:
+            return self._feed(m, self._link(e.sender, e.to), e)
+        if e.kind == ASKS:
+            c = self.connections.get(e.number)
+            if c is not None and c.life == m.life:
+                return self._feed_request(m, c, <Packet*>e.payload)
         return 0
 
     # ---- clients ---------------------------------------------------------------------------------
@@ -439,16 +440,15 @@ cdef class World(Machines):
         """Send bytes on a client's connection; nothing if it is gone."""
         cdef Connection c = self.connections.get(number)
         cdef Fate fate
-        cdef uint64_t when
+        cdef Packet* p
         if c is None or c.state != JOINED:
             return
         self.network.judge(c.host, self.hosts + c.pool, len(data), self.now_ns, &fate)
-        when = self.now_ns + fate.delay_ns + (RESEND_NS if fate.lost else 0)
-        if when <= c.to_host_ns:
-            when = c.to_host_ns + 1
-        c.to_host_ns = when
-        self._at(when, ASKS, c.host, 0, number,
-                 self._perhaps_corrupted(PyBytes_AS_STRING(data), len(data), &fate))
+        p = self._perhaps_corrupted(PyBytes_AS_STRING(data), len(data), &fate)
+        p.number = c.to_host.sent
+        c.to_host.sent += 1
+        self._at(self.now_ns + fate.delay_ns + (RESEND_NS if fate.lost else 0), ASKS, c.host, 0,
+                 number, p)
 
     def close(self, uint32_t number) -> None:
         """Close a client's connection: it hears no more of it."""
@@ -493,27 +493,41 @@ cdef class World(Machines):
             return 0
         c.state = JOINED
         c.life = m.life
-        c.to_client_ns = self.now_ns + 2 * fate.delay_ns
-        c.to_host_ns = self.now_ns
         m.replica.client_up(c.number)
-        self._at(c.to_client_ns, OPENS, c.host, 0, c.number, NULL)
+        self._at(self.now_ns + 2 * fate.delay_ns, OPENS, c.host, 0, c.number, NULL)
         return 0
 
     cdef int _asks(self, Connection c, Event* e) except -1:
         """Bytes of a client reach a host."""
         cdef Machine m = <Machine>self.machines[c.host]
-        cdef Packet* p = <Packet*>e.payload
         cdef int pool = self.hosts + c.pool
+        cdef Event late
         if self.network.is_cut(c.host, pool) or (m.replica is None and m.silent):
-            self._hold(c, e)
-            return 0
+            self.network.cut_off += 1
+            hold(&c.to_host, e)
+            return self._forsake_later(c)
         if m.replica is None or m.life != c.life:
             self._at(self.now_ns + self.network.latency_ns, CLOSES, c.host, 0, c.number, NULL)
             return 0
         if self.network.is_cut(pool, c.host):
             self._forsake_later(c)
-        if self._must_wait(m, e):
+        if not in_order(&c.to_host, e):
             return 0
+        self._deliver_request(m, c, e)
+        while c.life == m.life and take_early(&c.to_host, &late):
+            try:
+                self._deliver_request(m, c, &late)
+            finally:
+                discard(&late)
+        return 0
+
+    cdef int _deliver_request(self, Machine m, Connection c, Event* e) except -1:
+        if m.replica is None or self._must_wait(m, e):
+            return 0
+        self._feed_request(m, c, <Packet*>e.payload)
+        return self._iterate(m)
+
+    cdef int _feed_request(self, Machine m, Connection c, Packet* p) except -1:
         self.log.request(self.now_ns, c.number, c.host, p)
         try:
             m.replica.feed_client(c.number, content(p), p.size)
@@ -522,14 +536,14 @@ cdef class World(Machines):
             self._note("refused", c.host, -1, str(error))
             self._leaves(c)
             self._at(self.now_ns + self.network.latency_ns, CLOSES, c.host, 0, c.number, NULL)
-        return self._iterate(m)
+        return 0
 
     cdef int _answer(self, Machine m, uint32_t number) except -1:
         """Send what a node has for one client."""
         cdef Accepted* a = m.replica._connection(number)
         cdef Connection c
         cdef Fate fate
-        cdef uint64_t when
+        cdef Packet* p
         if a is NULL or not a.dirty:
             return 0
         a.dirty = False
@@ -537,33 +551,36 @@ cdef class World(Machines):
         if c is not None and c.state == JOINED:
             self.network.judge(self.hosts + c.pool, m.host, buffer_size(&a.output), self.now_ns,
                                &fate)
-            when = self.now_ns + fate.delay_ns + (RESEND_NS if fate.lost else 0)
-            if when <= c.to_client_ns:
-                when = c.to_client_ns + 1
-            c.to_client_ns = when
-            self._at(when, ANSWERS, m.host, 0, number, packed(
-                a.output.data + a.output.start, buffer_size(&a.output), self.now_ns))
+            p = packed(a.output.data + a.output.start, buffer_size(&a.output), self.now_ns)
+            p.number = c.to_client.sent
+            c.to_client.sent += 1
+            self._at(self.now_ns + fate.delay_ns + (RESEND_NS if fate.lost else 0), ANSWERS,
+                     m.host, 0, number, p)
         buffer_consume(&a.output, buffer_size(&a.output))
         return 0
 
     cdef int _answers(self, Connection c, Event* e) except -1:
         """Bytes of a node reach a client."""
-        cdef Packet* p = <Packet*>e.payload
+        cdef Event late
         if self.network.is_cut(self.hosts + c.pool, c.host):
-            self._hold(c, e)
+            self.network.cut_off += 1
+            hold(&c.to_client, e)
+            return self._forsake_later(c)
+        if not in_order(&c.to_client, e):
             return 0
+        self._tell_client(c, <Packet*>e.payload)
+        while take_early(&c.to_client, &late):
+            try:
+                self._tell_client(c, <Packet*>late.payload)
+            finally:
+                discard(&late)
+        return 0
+
+    cdef int _tell_client(self, Connection c, Packet* p) except -1:
         if c.state == JOINED and c.client is not None:
             self.log.response(self.now_ns, c.number, c.host, p)
             c.client.received(c.number, PyBytes_FromStringAndSize(content(p), p.size))
         return 0
-
-    cdef int _hold(self, Connection c, Event* e) except -1:
-        """Keep what a cut keeps from arriving, until it ends or somebody gives up."""
-        self.network.cut_off += 1
-        held = self.held_for.setdefault(c.number, [])
-        (<list>held).append((e.kind, PyBytes_FromStringAndSize(
-            content(<Packet*>e.payload), (<Packet*>e.payload).size)))
-        return self._forsake_later(c)
 
     cdef int _forsake_later(self, Connection c) except -1:
         if c.stalled_ns == 0:
@@ -572,21 +589,12 @@ cdef class World(Machines):
         return 0
 
     cdef int _release_connection(self, Connection c) except -1:
-        cdef uint64_t when
-        cdef int pool
-        if c is None:
-            return 0
-        pool = self.hosts + c.pool
-        if self.network.is_cut(c.host, pool) or self.network.is_cut(pool, c.host):
-            return 0
-        c.stalled_ns = 0
-        when = self.now_ns + below(draw(self.seed, c.number, self.now_ns), RESEND_NS)
-        for kind, data in self.held_for.pop(c.number):
-            when += 1
-            self._at(when, kind, c.host, 0, c.number,
-                     packed(PyBytes_AS_STRING(data), len(data), self.now_ns))
-        c.to_host_ns = max(c.to_host_ns, when)
-        c.to_client_ns = max(c.to_client_ns, when)
+        cdef int pool = self.hosts + c.pool
+        if c.stalled_ns and not self.network.is_cut(c.host, pool) \
+                and not self.network.is_cut(pool, c.host):
+            c.stalled_ns = 0
+            self._resend(&c.to_host, c.number)
+            self._resend(&c.to_client, c.number)
         return 0
 
     cdef int _leaves(self, Connection c) except -1:
@@ -597,7 +605,6 @@ cdef class World(Machines):
         c.life = 0
         if c.state == ENDED:
             self.connections.pop(c.number, None)
-            self.held_for.pop(c.number, None)
         return 0
 
     cdef int _closes(self, Connection c) except -1:
@@ -608,7 +615,6 @@ cdef class World(Machines):
             self._leaves(c)
         c.state = ENDED
         self.connections.pop(c.number, None)
-        self.held_for.pop(c.number, None)
         if client is not None:
             client.closed(c.number)
         return 0

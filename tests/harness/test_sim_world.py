@@ -140,6 +140,40 @@ def test_what_a_short_cut_held_back_arrives_when_it_ends() -> None:
     assert writer.heard == ["connected"]
 
 
+def test_nothing_overtakes_what_a_cut_held_back() -> None:
+    w = world(3, record=True, latency_ns=20 * MS)
+    host = leader(w)
+    follower = (host + 1) % 3
+    writer = Writer(w, host)
+    run_until(w, lambda: writer.statuses == ["ok"])
+    for _ in range(40):
+        writer.write()
+        w.run([], w.now_ns + 4 * MS)
+        handle = w.cut([(follower, host)])
+        writer.write()
+        w.run([], w.now_ns + 25 * MS)
+        writer.write()
+        w.run([], w.now_ns + 5 * MS)
+        w.lift(handle)                          # some is held, some still on its way
+    run_until(w, lambda: w.converged() is None)
+    sent = [entry[4]["sent_ns"] for entry in w.trace()
+            if entry[1:4] == ("message", host, follower)]
+    assert sent == sorted(sent)
+    assert w.counters()["cut"] > 40
+
+
+def test_a_leader_that_hears_nobody_is_soon_heard_no_more() -> None:
+    """Its bytes are not acknowledged: TCP's window is full, and it is as good as isolated."""
+    w = world(5)
+    old = leader(w)
+    w.cut([(old, other) for other in range(5) if other != old])
+    run_until(w, lambda: w.leaders() != [] and w.leaders()[0][1] != old, 3 * S)
+    term = w.leaders()[0][0]
+    w.call_at(w.now_ns + 5 * S, int)
+    w.run([], w.now_ns + 5 * S)
+    assert w.leaders()[0][0] == term            # and disturbs nobody
+
+
 def test_a_connection_that_nobody_acknowledges_breaks() -> None:
     w = world()
     host = leader(w)
