@@ -142,13 +142,12 @@ cdef class Raft:
         buffer_free(&self.orphans)
 
     def restore(self, uint64_t term, uint32_t vote, bytes records) -> None:
-        """Take what the disk held, once, before anything else. Raises ProtocolError."""
+        """Take what the disk held, once, before anything else."""
         cdef const char* p = records
         cdef uint32_t count
         cdef size_t size = len(records), at = records_sound(p, size, &count)
         must(self.term == 0 and self.log.count == 0, b"restore: the machine is not new")
-        if at != size:
-            raise ProtocolError(f"restored records: damaged at byte {at} of {size}")
+        must(at == size, b"restore: recovery let a damaged record through", at, size)
         while p < <const char*>records + size:
             self.log.append(<const Record*>p)
             p += (<const Record*>p).length

@@ -118,7 +118,7 @@ cdef class Replica:
             buffer_free(&self.inputs[i])
 
     def restore(self, term: int, vote: int, records: bytes) -> None:
-        """Take what the disk held, once, before any input. Raises ProtocolError."""
+        """Take what the disk held, once, before any input."""
         self.raft.restore(term, vote, records)
 
     # ---- inputs ------------------------------------------------------------------------

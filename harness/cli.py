@@ -12,7 +12,7 @@ import click
 
 from .errors import SeatrialError
 
-COMMANDS = ("run", "check", "up", "down", "ssh", "doctor", "heal")
+COMMANDS = ("run", "check", "mutants", "up", "down", "ssh", "doctor", "heal")
 
 
 class Lazy(click.Group):

@@ -1,0 +1,110 @@
+"""``seatrial mutants``: run a test with every bug that can be planted, and tell which are found."""
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ..detection import Matrix, Row, detect
+from ..errors import BadInput
+from ..launch import SIM, Request, plan
+from ..mutants import MUTANTS, Mutant
+from ..report import matrix as report
+from ..results import commit
+from ..yamlfile import suggestion
+
+DEFAULT = Path("examples/swarm.yml")
+LINE_S = 10.0
+
+
+@click.command("mutants")
+@click.argument("file", type=click.Path(path_type=Path), default=DEFAULT)
+@click.option("--only", "names", multiple=True, metavar="NAME",
+              help="Plant only this bug; may be given more than once.")
+@click.option("--seeds", type=click.IntRange(min=1), default=100, show_default=True,
+              help="How many seeds each bug gets: 1, 2, ...")
+@click.option("--control", type=click.IntRange(min=0), default=2000, show_default=True,
+              help="How many seeds run with no bug planted.")
+@click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1,
+              show_default="all cores", help="How many processes work at once.")
+@click.option("--write", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              metavar="FILE", help="Put the matrix into this document, between its marks.")
+def command(
+    file: Path, names: tuple[str, ...], seeds: int, control: int, jobs: int, write: Path | None
+) -> int:
+    """Run the test in FILE with every bug that can be planted in the node, in simulation.
+
+    FILE is examples/swarm.yml by default. The same seeds for each bug, and more with none.
+    Exit code: 0 when all bugs were found and nothing without one, else 1.
+    """
+    chosen = [known(name) for name in dict.fromkeys(names)] or list(MUTANTS)
+    request = Request(file, Path("store").absolute(), world=SIM)
+    system: Any = plan(request.seeded(1)).system
+    if system.mutant is not None:
+        raise BadInput(f"{file}: plants a bug itself (system.options.mutant); remove that")
+    with Progress(seeds * len(chosen) + control) as progress:
+        matrix = detect(request, chosen, seeds, control, jobs, progress.tell)
+    click.echo(report.text(matrix))
+    if write is not None:
+        report.insert(write, report.markdown(matrix, how(file, seeds, jobs, matrix)))
+    return 0 if matrix.good() else 1
+
+
+def known(name: str) -> Mutant:
+    """Return the bug of this name."""
+    for mutant in MUTANTS:
+        if mutant.name == name:
+            return mutant
+    expected = suggestion(name, [mutant.name for mutant in MUTANTS])
+    raise BadInput(f"--only: no planted bug is called {name!r}; {expected}")
+
+
+def how(file: Path, seeds: int, jobs: int, matrix: Matrix) -> str:
+    """Return the sentence that says where a matrix comes from."""
+    return (f"`seatrial mutants {file} --seeds {seeds} --jobs {jobs}` at commit "
+            f"`{commit()[:12]}`, Python {platform.python_version()}: {len(matrix.rows)} bugs, "
+            f"{sum(bool(row.found) for row in matrix.rows)} of them found, in "
+            f"{matrix.wall_ns / 60e9:.0f} minutes.")
+
+
+class Progress:
+    """A line every now and then, on a terminal the same line."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+        self.found: dict[str, int] = {}
+        self.began = self.told = time.monotonic()
+        self.console = Console(stderr=True)
+        self.status = self.console.status("starting")
+
+    def __enter__(self) -> Progress:
+        if self.console.is_terminal:
+            self.status.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.status.stop()
+
+    def tell(self, row: Row) -> None:
+        """A seed of this row is over."""
+        self.done += 1
+        self.found[row.name] = len(row.found)
+        now = time.monotonic()
+        if self.console.is_terminal:
+            self.status.update(self.line(row, now))
+        elif now - self.told >= LINE_S:
+            self.told = now
+            self.console.print(self.line(row, now), highlight=False)
+
+    def line(self, row: Row, now: float) -> str:
+        """Return how far it is."""
+        found = sum(bool(count) for name, count in self.found.items() if name != "control")
+        left_s = (now - self.began) / self.done * (self.total - self.done)
+        return (f"{self.done:,} of {self.total:,} seeds, {found} bugs found, {row.name}: "
+                f"{len(row.found)} of {row.seeds}; about {left_s:.0f} s left")

@@ -1,0 +1,135 @@
+"""How soon the simulated world finds each planted bug, and by what: ``seatrial mutants``.
+
+One test, the same consecutive seeds with each bug in turn, and many more with none: a control
+that finds something means that the findings prove nothing. Every seed is run to its end, so that
+a row says how often a bug is found, not only that it once was. A bug that kills the process which
+runs it has been found, too.
+"""
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .launch import Request, plan
+from .mutants import PROPERTIES, Mutant
+from .sim.answer import Answer
+from .sim.crew import crew
+
+MUTANT_KEY = ("system", "options", "mutant")
+VIOLATION, PASS, FAILURE = "violation", "pass", "harness-failure"
+
+
+@dataclass(slots=True)
+class Row:
+    """What was found with one bug planted; with None, in the control.
+
+    found: seed -> what was broken there. uncovered: how many seeds were no test of anything.
+    broke: at how many the harness failed; reason: the first of them.
+    """
+
+    mutant: Mutant | None
+    seeds: int = 0
+    found: dict[int, str] = field(default_factory=dict)
+    wall_ns: dict[int, int] = field(default_factory=dict)
+    uncovered: int = 0
+    broke: int = 0
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """The bug's name."""
+        return "control" if self.mutant is None else self.mutant.name
+
+    def add(self, answer: Answer) -> None:
+        """Count a seed."""
+        self.seeds += 1
+        self.wall_ns[answer.seed] = answer.wall_ns
+        by = broken(answer)
+        if by is not None:
+            self.found[answer.seed] = by
+        elif answer.verdict == FAILURE:
+            self.broke += 1
+            self.reason = self.reason or f"seed {answer.seed}: {answer.summary}"
+        elif answer.verdict != PASS:
+            self.uncovered += 1
+
+    def first(self) -> int | None:
+        """Return the first seed that found the bug."""
+        return min(self.found, default=None)
+
+    def first_s(self) -> float | None:
+        """Return how long one core works at the seeds up to that one."""
+        first = self.first()
+        if first is None:
+            return None
+        return sum(ns for seed, ns in self.wall_ns.items() if seed <= first) / 1e9
+
+    def by(self) -> list[tuple[str, int]]:
+        """Return what was broken in how many seeds, the most frequent first."""
+        return Counter(self.found.values()).most_common()
+
+    def as_expected(self) -> bool:
+        """Return whether a property was broken that the bug is known to break."""
+        return self.mutant is not None and bool(set(self.mutant.breaks) & set(self.found.values()))
+
+
+@dataclass(slots=True)
+class Matrix:
+    """All rows. control: None when there was none."""
+
+    rows: list[Row]
+    control: Row | None
+    wall_ns: int = 0
+
+    def good(self) -> bool:
+        """Return whether every bug was found, and nothing where there is none."""
+        clean = self.control is None or not (self.control.found or self.control.broke)
+        return clean and all(row.found for row in self.rows)
+
+
+def broken(answer: Answer) -> str | None:
+    """Return the property that a seed found broken, in the words of ``PROPERTIES``."""
+    for check, verdict in answer.checks.items():
+        if verdict == VIOLATION:
+            if check != "invariants":
+                return check
+            said = answer.summary.removeprefix("invariants: ").partition(":")[0]
+            return said if said in PROPERTIES else "assertion"
+    return None
+
+
+def detect(
+    request: Request, mutants: Sequence[Mutant], seeds: int, control: int, jobs: int,
+    tell: Callable[[Row], None],
+) -> Matrix:
+    """Measure everything. ``tell`` is called after every seed with its row."""
+    began = time.monotonic_ns()
+    matrix = Matrix([], None)
+    if control:
+        matrix.control = measure(request, None, control, jobs, tell)
+    for mutant in mutants:
+        matrix.rows.append(measure(request, mutant, seeds, jobs, tell))
+    matrix.wall_ns = time.monotonic_ns() - began
+    return matrix
+
+
+def measure(
+    request: Request, mutant: Mutant | None, seeds: int, jobs: int, tell: Callable[[Row], None]
+) -> Row:
+    """Run seeds with one bug, or with none."""
+    row = Row(mutant)
+    if mutant is not None:
+        planted = {**request.overrides, "--mutant": (MUTANT_KEY, mutant.name)}
+        request = replace(request, overrides=planted)
+    system: Any = plan(request.seeded(1)).system
+    system.prepare()
+    answers = crew(request, range(1, seeds + 1), jobs=jobs, python_path=system.python_path())
+    with closing(answers):
+        for answer in answers:
+            row.add(answer)
+            tell(row)
+    return row
