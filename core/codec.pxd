@@ -36,7 +36,7 @@ cdef packed struct FrameHeader:  # 16 bytes
     uint32_t crc                # CRC32C of bytes 8..end (APPEND: see append_crc)
     uint8_t type
     uint8_t flags
-    uint16_t reserved16
+    uint16_t length_check       # a wrong length is noticed now, not when so much has come
     uint32_t reserved32
 
 cdef packed struct Message:     # 72 bytes: every frame between members; APPEND adds records
@@ -118,6 +118,13 @@ cdef enum:
     HAS_EXPECTED = 1            # Command.flags
     REJECTED = 1                # Message.flags of an APPEND_REPLY
     GRANTED = 1                 # Message.flags of a VOTE_REPLY
+
+cdef inline uint16_t folded(uint32_t length) noexcept nogil:
+    return <uint16_t>~(length ^ length >> 16)
+
+cdef inline void set_length(FrameHeader* h, size_t length) noexcept nogil:
+    h.length = <uint32_t>length
+    h.length_check = folded(h.length)
 
 cdef uint32_t record_crc(const Record* r) noexcept nogil
 cdef uint32_t plain_crc(const char* frame) noexcept nogil

@@ -11,7 +11,10 @@ copy bytes and never re-encode (layouts: codec.pxd). Two checks divide the work:
   local coordinates, which another domain's leader would assign anew. Thus every byte is
   under exactly one check, and payloads are summed once.
 
-Every length is validated before it is used; a frame that lies raises ProtocolError.
+Every length is validated before it is used; a frame that lies raises ProtocolError. A length
+whose bits flipped on the way would not lie for long if all of the frame came; but on a stream the
+receiver would wait for bytes that nobody sends, deaf to all that follows. So a header carries a
+check of the length alone, which is looked at first.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stddef cimport size_t
@@ -92,12 +95,15 @@ cdef size_t command_size(const Command* c) noexcept nogil:
 cdef Py_ssize_t next_frame(const char* data, size_t size) except -1 nogil:
     """Return the length of the whole frame at ``data``, 0 while it is incomplete.
 
-    Raises ProtocolError for a length out of bounds.
+    Raises ProtocolError for a length that was altered, or is out of bounds.
     """
     cdef uint32_t length
     if size < HEADER_SIZE:
         return 0
     length = (<const FrameHeader*>data).length
+    if (<const FrameHeader*>data).length_check != folded(length):
+        with gil:
+            raise ProtocolError("frame's length: check failed: bytes were altered on the way")
     if length < HEADER_SIZE or length > MAX_FRAME_BYTES:
         with gil:
             raise ProtocolError(f"frame of {length} bytes: expected 16 to {MAX_FRAME_BYTES}")
@@ -116,7 +122,7 @@ def encode_request(request: int, client: int, sequence: int, op: int, bytes key=
     cdef Request* r = <Request*>p
     cdef Command* c = <Command*>(p + REQUEST_SIZE)
     memset(p, 0, REQUEST_SIZE + COMMAND_SIZE)
-    r.header.length = <uint32_t>size
+    set_length(&r.header, size)
     r.header.type = REQUEST
     r.request = request
     r.client = client
@@ -157,7 +163,7 @@ def encode_response(request: int, status: int, value: bytes | None = None, node:
     cdef char* p = PyBytes_AS_STRING(frame)
     cdef Response* r = <Response*>p
     memset(p, 0, RESPONSE_SIZE)
-    r.header.length = <uint32_t>size
+    set_length(&r.header, size)
     r.header.type = RESPONSE
     r.request, r.rindex, r.epoch, r.term = request, rindex, epoch, term
     r.status, r.node = status, node
@@ -204,7 +210,7 @@ def encode_message(type: int, sender: int, receiver: int, term: int, *, index: i
     if records_fit(PyBytes_AS_STRING(records), len(records), &count) != <size_t>len(records):
         raise ValueError("the records are not whole")
     memset(p, 0, MESSAGE_SIZE)
-    m.header.length = <uint32_t>size
+    set_length(&m.header, size)
     m.header.type, m.header.flags = type, flags
     m.sender, m.receiver, m.term = sender, receiver, term
     m.index, m.log_term, m.commit, m.round, m.count = index, log_term, commit, round, count

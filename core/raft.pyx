@@ -56,6 +56,7 @@ from seatrial.core.codec cimport (
     record_crc,
     records_fit,
     records_sound,
+    set_length,
 )
 from seatrial.core.invariant cimport must
 from seatrial.core.log cimport Slot
@@ -188,7 +189,7 @@ cdef class Raft:
         cdef Buffer* to
         if not p.connected:
             return 0
-        m.header.length = MESSAGE_SIZE
+        set_length(&m.header, MESSAGE_SIZE)
         m.sender = self.node
         m.receiver = p.node
         m.term = self.term
@@ -382,7 +383,7 @@ cdef class Raft:
         memset(m, 0, MESSAGE_SIZE)
         if size:
             memcpy(<char*>m + MESSAGE_SIZE, records, size)
-        m.header.length = MESSAGE_SIZE + <uint32_t>size
+        set_length(&m.header, MESSAGE_SIZE + size)
         m.header.type = APPEND
         m.sender = self.node
         m.receiver = p.node

@@ -55,6 +55,7 @@ from seatrial.core.codec cimport (
     command_size,
     next_frame,
     plain_crc,
+    set_length,
 )
 from seatrial.core.invariant cimport must
 from seatrial.core.log cimport Slot
@@ -299,7 +300,7 @@ cdef class Replica:
             self.dirty.push_back(c.id)
         r = <Response*>buffer_reserve(&c.output, RESPONSE_SIZE + size)
         memset(r, 0, RESPONSE_SIZE)
-        r.header.length = RESPONSE_SIZE + <uint32_t>size
+        set_length(&r.header, RESPONSE_SIZE + size)
         r.header.type = RESPONSE
         r.request = request
         r.rindex = rindex

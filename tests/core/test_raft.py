@@ -524,8 +524,11 @@ def test_an_entry_of_a_later_term_than_its_leaders_is_refused() -> None:
 def test_a_members_frame_shorter_than_a_message_is_refused_by_its_length(size: int) -> None:
     """Its sender and receiver lie beyond its end and must not be looked at."""
     node = Node()
+    frame = bytearray(bytes(10) + b"\xff\xff" + bytes(size - 12))
+    frame[0] = size
+    frame[10] ^= size
     with pytest.raises(ProtocolError, match=f"frame of {size} bytes: expected at least 72"):
-        node.replica.receive_peer(2, size.to_bytes(4, "little") + bytes(size - 4), 0)
+        node.replica.receive_peer(2, bytes(frame), 0)
 
 
 def test_altered_frames_close_the_connection() -> None:
