@@ -18,7 +18,17 @@ from seatrial.core.codec import (
     split_frames,
 )
 
+from seatrial.core.errors import ProtocolError
+
 OP_NAMES = {number: name for name, number in OPS.items()}
+
+
+cdef list read_frames(Packet* p):
+    """Return a packet's frames; none when it is damaged so much that they can't be told apart."""
+    try:
+        return split_frames(bytearray(content(p)[:p.size]))
+    except ProtocolError:
+        return []
 
 
 cdef class Trace:
@@ -54,7 +64,7 @@ cdef class Trace:
         """Note each frame of a member's packet."""
         if self.entries is None:
             return 0
-        for frame in split_frames(bytearray(content(p)[:p.size])):
+        for frame in read_frames(p):
             detail = decode_message(frame)
             del detail["records"]
             detail["sent_ns"] = p.sent_ns
@@ -65,8 +75,11 @@ cdef class Trace:
         """Note each frame that a client sent."""
         if self.entries is None:
             return 0
-        for frame in split_frames(bytearray(content(p)[:p.size])):
-            request, session, sequence, op, key, value, expected = decode_request(frame)
+        for frame in read_frames(p):
+            try:
+                request, session, sequence, op, key, value, expected = decode_request(frame)
+            except ProtocolError:
+                continue
             self.entries.append((now_ns, "request", connection, host, {
                 "sent_ns": p.sent_ns, "request": request, "session": session,
                 "sequence": sequence, "op": OP_NAMES.get(op, str(op)), "key": key,
@@ -77,8 +90,11 @@ cdef class Trace:
         """Note each frame that a client got."""
         if self.entries is None:
             return 0
-        for frame in split_frames(bytearray(content(p)[:p.size])):
-            request, status, value, _, rindex, _, term = decode_response(frame)
+        for frame in read_frames(p):
+            try:
+                request, status, value, _, rindex, _, term = decode_response(frame)
+            except ProtocolError:
+                continue
             self.entries.append((now_ns, "response", host, connection, {
                 "sent_ns": p.sent_ns, "request": request, "status": STATUSES[status],
                 "value": value, "rindex": rindex, "term": term}))
