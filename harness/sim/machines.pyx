@@ -28,7 +28,7 @@ from seatrial.harness.sim.virtual_time cimport GOES_ON, RINGS, STARTS, SYNCED, d
 
 from functools import partial
 
-from seatrial.core.errors import NodeError
+from seatrial.core.errors import InvariantViolation, NodeError
 from seatrial.harness.sim.environment import CRASH_POINTS
 
 cdef enum:
@@ -181,10 +181,13 @@ cdef class Machines(Timeline):
             max_batch_bytes=self.environment.max_batch_bytes,
             max_inflight_bytes=self.environment.max_inflight_bytes,
             max_write_bytes=self.environment.segment_bytes // 2)
-        m.replica.restore(term, vote, records)
-        self._note("start", host, -1, None)
-        self._greet(m)
-        self._iterate(m)
+        try:
+            m.replica.restore(term, vote, records)
+            self._note("start", host, -1, None)
+            self._greet(m)
+            self._iterate(m)
+        except InvariantViolation as violation:
+            raise self._told(violation, host, "start") from None
 
     def kill(self, int host) -> None:
         """End a process by kill -9: what it wrote stays, its connections are closed."""
@@ -199,11 +202,14 @@ cdef class Machines(Timeline):
         """Take a host's power: what was not synced may be lost or torn, nobody is told."""
         cdef Machine m = self._machine(host)
         m.comes_back = False
-        if m.state == UP or m.state == PAUSED:
-            self._lose_power(m)
-        elif not m.silent and m.group is not None:  # its process had ended: the page cache goes
-            m.silent = True
-            self._lose_unsynced(m)
+        try:
+            if m.state == UP or m.state == PAUSED:
+                self._lose_power(m)
+            elif not m.silent and m.group is not None:  # its process had ended: so does its cache
+                m.silent = True
+                self._lose_unsynced(m)
+        except InvariantViolation as violation:
+            raise self._told(violation, host, "power loss") from None
 
     cdef int _lose_power(self, Machine m) except -1:
         self._end(m, True)
@@ -247,7 +253,10 @@ cdef class Machines(Timeline):
         if m.state == PAUSED:
             m.state = UP
             self._note("resume", host, -1, None)
-            self._empty_inbox(m)
+            try:
+                self._empty_inbox(m)
+            except InvariantViolation as violation:
+                raise self._told(violation, host, "resume") from None
 
     def slow(self, int host, uint64_t iteration_ns) -> None:
         """Let each iteration of a node's loop take so long; 0: as the environment says."""

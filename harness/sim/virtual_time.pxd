@@ -37,12 +37,14 @@ cdef class Timeline:
     cdef uint64_t order
     cdef Trace log
     cdef bint record
+    cdef object violation       # that somebody outside was told of: it ends the run all the same
 
     cdef void _at(self, uint64_t when_ns, uint8_t kind, int to, int sender, uint32_t number,
                   void* payload) noexcept
     cdef int _happen(self, Event* e) except -1
     cdef void _digest(self, Event* e) noexcept
     cdef int _note(self, str kind, int a, int b, detail) except -1
+    cdef object _told(self, violation, int host, str when)
 
 cdef void discard(Event* e) noexcept
 cdef void release(vector[Event]* events) noexcept

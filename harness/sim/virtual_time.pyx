@@ -79,6 +79,8 @@ cdef class Timeline:
         Raises InvariantViolation, with the time and the number of the event.
         """
         cdef Event e
+        if self.violation is not None:
+            raise self.violation
         if self.queue.empty():
             return False
         e = self.queue.top()
@@ -89,13 +91,19 @@ cdef class Timeline:
         try:
             self._happen(&e)
         except InvariantViolation as violation:
-            self._note("violation", e.to, -1, str(violation))
-            raise InvariantViolation(
-                f"{violation} (event {self.events}: {KINDS[e.kind]} on n{e.to + 1}, "
-                f"at {self.now_ns / 1e9:.6f} s)") from None
+            raise self._told(violation, e.to, KINDS[e.kind]) from None
         finally:
             discard(&e)
         return True
+
+    cdef object _told(self, violation, int host, str when):
+        """Remember a violation, with where and when it was."""
+        if self.violation is None:
+            self._note("violation", host, -1, str(violation))
+            self.violation = InvariantViolation(
+                f"{violation} (event {self.events}: {when} on n{host + 1}, "
+                f"at {self.now_ns / 1e9:.6f} s)")
+        return self.violation
 
     def run(self, ready, uint64_t until_ns=NEVER) -> bool:
         """Let events happen while ``ready`` (a deque) is empty, but none after ``until_ns``.

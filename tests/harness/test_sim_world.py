@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from seatrial.core import codec
+from seatrial.core.errors import InvariantViolation
 from seatrial.harness.sim.environment import Environment
 from seatrial.harness.sim.world import World
 
@@ -406,3 +407,16 @@ def test_a_stalled_disk_keeps_a_write_waiting_until_it_works_again() -> None:
 def test_what_makes_no_sense_is_refused(call: Callable[[World], object]) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         call(world())
+
+
+def test_a_violation_ends_the_run_even_if_whoever_caused_it_ignores_it() -> None:
+    """A fault's coroutine that resumes a node may be anybody's, and catch anything."""
+    w = world(1, sync_ns=50 * MS)
+    w.disk(0).lie()
+    run_until(w, lambda: bool(w.leaders()))
+    w.pause(0)                          # its first entry's sync returns meanwhile
+    w.run([], w.now_ns + 100 * MS)
+    with pytest.raises(InvariantViolation, match=r"durability.*resume on n1"):
+        w.resume(0)
+    with pytest.raises(InvariantViolation, match=r"durability.*resume on n1"):
+        w.advance()
