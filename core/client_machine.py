@@ -258,7 +258,10 @@ class ClientMachine:
 
     def deadline_ns(self) -> int:
         """Return when ``tick`` must be called at the latest."""
-        soonest = min((c.silence_ends_ns() for c in self.connections.values()), default=NEVER)
+        soonest = NEVER
+        for connection in self.connections.values():
+            if connection.owed:
+                soonest = min(soonest, connection.silence_ends_ns())
         for operation in self._operations.values():
             soonest = min(soonest, operation.deadline_ns)
             if not operation.attempt:
@@ -276,6 +279,9 @@ class ClientMachine:
 
     def _choose(self, operation: Operation) -> Connection | None:
         """Return the first that is up, coming up, or may be dialled."""
+        first = self.connections[operation.node or self.target]
+        if first.state != "down" or first.retry_ns <= self._now_ns:
+            return first
         for found in self._candidates(operation):
             if found.state != "down" or found.retry_ns <= self._now_ns:
                 return found

@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from .deadline import NEVER, Timer, Wheel
-from .generator import NOTHING, PENDING, Context, Generator, InvalidOp, lift
+from .generator import NOTHING, PENDING, Answer, Context, Generator, InvalidOp, lift
 from .generator.protocol import LOG, SLEEP
 from .op import FAIL, INFO, NEMESIS, Op
 from .protocols import Client
@@ -92,6 +92,7 @@ class Scheduler:
         self._limits_ns = ([test.op_timeout_ns] * test.concurrency
                            + [nemesis_timeout_ns] * len(nemeses))
         self._gen: Generator = NOTHING
+        self._promise: tuple[Generator | None, Context | None, Answer] = None, None, None
         self._runs = 0
         self._workers: list[Worker] = []
         self._retired: set[asyncio.Task[None]] = set()

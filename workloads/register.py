@@ -60,6 +60,8 @@ class RegisterOptions(Section):
 class OneRegister(Generator, frozen=True, gc=False):
     """The operations on one key. ``seen`` is the last value that an answer showed."""
 
+    hears = True
+
     number: int
     mix: Mix
     left: int
@@ -71,8 +73,11 @@ class OneRegister(Generator, frozen=True, gc=False):
             return PENDING
         rng = Rng(self.state)
         f = self._draw(rng)
-        new = self.number << VALUE_BITS | self.left
-        value = {"read": None, "write": new, "cas": [self.seen, new]}[f]
+        value: Any = None
+        if f != "read":
+            value = self.number << VALUE_BITS | self.left
+            if f == "cas":
+                value = [self.seen, value]
         op = fill(Op(f, value), ctx)
         if op is None:
             return PENDING

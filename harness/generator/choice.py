@@ -61,8 +61,12 @@ def seeded_all(gens: tuple[Generator, ...], seed: int) -> tuple[Generator, ...]:
 
 def updated_all(gens: tuple[Generator, ...], test: Any, ctx: Context, event: Op) -> tuple[
         Generator, ...]:
-    """Return children after an event that all of them may hear of."""
-    return tuple([gen.update(test, ctx, event) if gen.hears else gen for gen in gens])
+    """Return children after an event that all of them may hear of; the same tuple if no change."""
+    after = gens
+    for i, gen in enumerate(gens):
+        if gen.hears and (new := gen.update(test, ctx, event)) is not gen:
+            after = replaced(after, i, new)
+    return after
 
 
 def replaced(gens: tuple[Generator, ...], i: int, gen: Generator) -> tuple[Generator, ...]:
@@ -105,7 +109,7 @@ class Mix(Generator, frozen=True, gc=False):
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         gens = updated_all(self.gens, test, ctx, event)
-        return Mix(gens, self.weights, self.total, self.state, one_hears(gens))
+        return self if gens is self.gens else Mix(gens, self.weights, self.total, self.state, one_hears(gens))
 
     def seeded(self, seed: int) -> Generator:
         gens = seeded_all(self.gens, seed)
@@ -144,7 +148,7 @@ class Soonest(Generator, frozen=True, gc=False):
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         gens = updated_all(self.gens, test, ctx, event)
-        return Soonest(gens, self.turn, self.shortest, one_hears(gens))
+        return self if gens is self.gens else Soonest(gens, self.turn, self.shortest, one_hears(gens))
 
     def seeded(self, seed: int) -> Generator:
         return Soonest(seeded_all(self.gens, seed), self.turn, self.shortest, self.hears)
@@ -169,7 +173,7 @@ class FlipFlop(Generator, frozen=True, gc=False):
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         gens = updated_all(self.gens, test, ctx, event)
-        return FlipFlop(gens, self.turn, one_hears(gens))
+        return self if gens is self.gens else FlipFlop(gens, self.turn, one_hears(gens))
 
     def seeded(self, seed: int) -> Generator:
         return FlipFlop(seeded_all(self.gens, seed), self.turn, self.hears)

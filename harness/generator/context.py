@@ -130,6 +130,8 @@ class Context(msgspec.Struct, frozen=True, gc=False):
 
     def only(self, mask: int) -> Context:
         """Return this context narrowed to the threads in ``mask``."""
+        if not self.threads & ~mask:
+            return self
         return Context(self.time_ns, self.free & mask, self.threads & mask, self.last,
                        self.processes, self.roster)
 

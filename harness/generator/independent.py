@@ -79,6 +79,13 @@ class WithKey(Generator, frozen=True, gc=False):
 
 
 @lru_cache(maxsize=64)
+def group_of(threads: int, size: int, at_once: int | None) -> dict[int, int]:
+    """Return the number of each thread's group."""
+    return {thread: i for i, mask in enumerate(groups(threads, size, at_once))
+            for thread in bits(mask)}
+
+
+@lru_cache(maxsize=64)
 def groups(threads: int, size: int, at_once: int | None) -> tuple[int, ...]:
     """Return the masks of groups of ``size`` threads."""
     mine = list(bits(threads))
@@ -109,8 +116,9 @@ class Keys(Generator, frozen=True, gc=False):
     def op(self, test: Any, ctx: Context) -> Answer:
         masks = groups(ctx.threads, self.size, self.at_once)
         gens, n = self.gens or (NOTHING,) * len(masks), len(masks)
-        turn = ctx.free_thread() if ctx.free else 0
-        first = next((i for i, mask in enumerate(masks) if mask >> turn & 1), 0)
+        first = 0
+        if ctx.free:
+            first = group_of(ctx.threads, self.size, self.at_once).get(ctx.free_thread(), 0)
         best: tuple[Op, Keys] | None = None
         pending = False
         for k in range(n):
@@ -147,15 +155,17 @@ class Keys(Generator, frozen=True, gc=False):
         if not self.gens:
             return self
         thread = ctx.thread_of(event.process)
-        for i, mask in enumerate(groups(ctx.threads, self.size, self.at_once)):
-            if mask >> thread & 1:
-                gen = self.gens[i]
-                after = gen.update(test, ctx.only(mask), event)
-                if after is gen:
-                    return self
-                gens = replaced(self.gens, i, after)
-                return msgspec.structs.replace(self, gens=gens, hears=one_hears(gens))
-        return self
+        i = group_of(ctx.threads, self.size, self.at_once).get(thread)
+        if i is None:
+            return self
+        gen = self.gens[i]
+        mask = groups(ctx.threads, self.size, self.at_once)[i]
+        after = gen.update(test, ctx.only(mask), event)
+        if after is gen:
+            return self
+        gens = replaced(self.gens, i, after)
+        return Keys(self.of_key, self.size, self.at_once, gens, self.rest, self.taken, self.seed,
+                    one_hears(gens))
 
     def seeded(self, seed: int) -> Generator:
         return msgspec.structs.replace(self, seed=seed)

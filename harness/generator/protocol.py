@@ -8,8 +8,9 @@ simulate.py) may ask, throw the answer away and ask again later: nothing changed
 Contract between the driver and generators:
 
 1. An operation's process is free in the context; it is started at ``max(time_ns, now)``. One
-   that is due in the future is not taken yet: the generator is asked again at that time, or
-   earlier if an event comes first. One that is due in the past is late, and says so by its time.
+   that is due in the future is a promise: it is started then, unless an event or a thread that
+   comes free is first; then the generator is asked again. One that is due in the past is late,
+   and says so by its time.
 2. The operation that ``op`` returns was made for this answer: whoever gets it may set its fields.
 3. Every invocation and completion is passed to ``update``, in the order of the history, with
    the context in which its thread is busy (or free again).

@@ -91,7 +91,7 @@ class Stagger(Generator, frozen=True, gc=False):
         after = self.gen.update(test, ctx, event)
         if after is self.gen:
             return self
-        return msgspec.structs.replace(self, gen=after, hears=after.hears)
+        return Stagger(after, self.span_ns, self.due_ns, self.catch_up, self.state, after.hears)
 
     def seeded(self, seed: int) -> Generator:
         return msgspec.structs.replace(self, gen=self.gen.seeded(split(seed, 0)), state=seed)
@@ -200,6 +200,8 @@ class CycleTimes(Generator, frozen=True, gc=False):
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         gens = updated_all(self.gens, test, ctx, event)
+        if gens is self.gens:
+            return self
         return msgspec.structs.replace(self, gens=gens, hears=one_hears(gens))
 
     def seeded(self, seed: int) -> Generator:
