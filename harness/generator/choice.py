@@ -109,7 +109,9 @@ class Mix(Generator, frozen=True, gc=False):
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         gens = updated_all(self.gens, test, ctx, event)
-        return self if gens is self.gens else Mix(gens, self.weights, self.total, self.state, one_hears(gens))
+        if gens is self.gens:
+            return self
+        return Mix(gens, self.weights, self.total, self.state, one_hears(gens))
 
     def seeded(self, seed: int) -> Generator:
         gens = seeded_all(self.gens, seed)
@@ -148,7 +150,9 @@ class Soonest(Generator, frozen=True, gc=False):
 
     def update(self, test: Any, ctx: Context, event: Op) -> Generator:
         gens = updated_all(self.gens, test, ctx, event)
-        return self if gens is self.gens else Soonest(gens, self.turn, self.shortest, one_hears(gens))
+        if gens is self.gens:
+            return self
+        return Soonest(gens, self.turn, self.shortest, one_hears(gens))
 
     def seeded(self, seed: int) -> Generator:
         return Soonest(seeded_all(self.gens, seed), self.turn, self.shortest, self.hears)

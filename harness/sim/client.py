@@ -130,8 +130,11 @@ class SimClient(Operations):
 
     def _ring(self) -> None:
         self._alarm, self._alarm_ns = None, NEVER
-        if self._waiting:
-            now_ns = self._world.now_ns
-            if self._machine.deadline_ns() <= now_ns:
-                self._machine.tick(now_ns)
+        if not self._waiting:
+            return
+        due_ns, now_ns = self._machine.deadline_ns(), self._world.now_ns
+        if due_ns > now_ns:
+            self._set_alarm(due_ns)
+        else:
+            self._machine.tick(now_ns)
             self._settle()

@@ -95,10 +95,10 @@ class Simulation:
         self.on_phase = on_phase
         around = SimWorld(chosen.seed, chosen.spec.topology.nodes, self.environment,
                           record=record)
-        self.world = around.world
+        self.world = world = around.world
         self.loop = SimLoop(self.world)  # type: ignore[abstract]  # loop.py adds what it refuses
         self.test = Test(chosen.spec, chosen.seed, around, chosen.system, chosen.workload,
-                         clock=lambda: self.world.now_ns)
+                         clock=lambda: world.now_ns)
         self.digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
         self.history: Recorder = HistoryInMemory("history", self.digest)
         self.phases: Phases | None = None
