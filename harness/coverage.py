@@ -14,7 +14,8 @@ What the numbers mean:
 - final reads: reads answered ok that began after the last fault was lifted and after the
   last operation that could change anything had been invoked.
 - a fault's window: from effective to ended. It counts for ``min_ok_per_window`` only when a
-  majority existed all the time (fault_windows.py), other faults in force included.
+  majority existed all the time (fault_windows.py), other faults in force included, and when
+  it was no shorter than the test's own faults are: a swarm's may be over in a moment.
 """
 from __future__ import annotations
 
@@ -64,14 +65,19 @@ class Window:
     ok: int
     majority: bool
     hit_leader: bool
+    whole: bool = True
 
 
-def check(history: History, requirements: Mapping[str, Any], nodes: Sequence[str]) -> CheckResult:
-    """Judge a history: PASS when every requirement is met, else NO_COVERAGE naming the unmet."""
+def check(history: History, requirements: Mapping[str, Any], nodes: Sequence[str],
+          shortest_ns: int = 0) -> CheckResult:
+    """Judge a history: PASS when every requirement is met, else NO_COVERAGE naming the unmet.
+
+    shortest_ns: of a fault that has to show progress.
+    """
     if unknown := sorted(set(requirements) - set(LABELS)):
         raise BadInput(f"coverage.{unknown[0]}: unknown requirement; expected one of "
                        + ", ".join(LABELS))
-    windows = effective_windows(history, nodes)
+    windows = effective_windows(history, nodes, shortest_ns)
     got = measure(history, windows, nodes)
     table = {name: _entry(name, requirements.get(name), got[name]) for name in LABELS}
     unmet = [f"{LABELS[name]}: {_text(entry['got'])}, {_bound(name)} {_text(entry['needed'])}"
@@ -85,7 +91,9 @@ def check(history: History, requirements: Mapping[str, Any], nodes: Sequence[str
     )
 
 
-def effective_windows(history: History, nodes: Sequence[str]) -> list[Window]:
+def effective_windows(
+    history: History, nodes: Sequence[str], shortest_ns: int = 0,
+) -> list[Window]:
     """Return the windows of all faults that took effect, oldest first."""
     faults, leaders = fault_windows(history), leadership(history, nodes)
     done = np.sort(history.time[(history.type == OK) & (history.process != NEMESIS)])
@@ -99,6 +107,7 @@ def effective_windows(history: History, nodes: Sequence[str]) -> list[Window]:
             fault, ok=last - int(np.searchsorted(done, start, "left")),
             majority=majority_throughout(fault, faults, nodes),
             hit_leader=hits_leader(fault, leaders, nodes),
+            whole=end is None or end - start >= shortest_ns,
         ))
     return found
 
@@ -122,7 +131,8 @@ def measure(history: History, windows: Sequence[Window], nodes: Sequence[str]) -
                                if window.fault.is_partition}),
         "leader_hit": sum(window.hit_leader for window in windows),
         "min_leader_changes": leadership(history, nodes).changes,
-        "min_ok_per_window": min((window.ok for window in windows if window.majority), default=0),
+        "min_ok_per_window": min(
+            (window.ok for window in windows if window.majority and window.whole), default=0),
         "final_reads": final_reads(history, final),
     }
 

@@ -11,7 +11,8 @@ What a set of faults leaves is judged the way Raft needs it: some living node mu
 ways and directly, to a majority that it belongs to. (A connected component isn't enough,
 since nobody relays; and a ring where every node sees a majority passes.) A fault that stops
 nodes leaves the others. One that neither stops nodes nor cuts links may leave a leader that is
-too slow to lead and too quick to be replaced: beside it nothing is promised.
+too slow to lead and too quick to be replaced: beside it nothing is promised. Nor where a node
+hears no majority and is heard: it calls one election after the other, and unseats every leader.
 """
 from __future__ import annotations
 
@@ -74,12 +75,19 @@ class FaultWindow:
 
     def holds_at(self, time_ns: int) -> bool:
         """Whether nodes may still suffer from it at this moment."""
-        if self.effective_ns is None:
-            return False
-        gone = self.times.get("recovered", self.times.get("ended", FOREVER))
-        if self.name in GONE_FOR_GOOD:
-            gone = self.times.get("recovered", FOREVER)
-        return self.effective_ns <= time_ns < gone
+        return self.effective_ns is not None and self.effective_ns <= time_ns < self.gone_ns
+
+    def may_hold_at(self, time_ns: int) -> bool:
+        """Whether it may be in force at this moment, proved or not."""
+        if self.requested_ns is None or not self.times.keys() & {"effective", "ended"}:
+            return False        # it found nobody to hit
+        return self.requested_ns <= time_ns < self.gone_ns
+
+    @property
+    def gone_ns(self) -> int:
+        """When nothing of it was left."""
+        lifted = FOREVER if self.name in GONE_FOR_GOOD else self.times.get("ended", FOREVER)
+        return self.times.get("recovered", lifted)
 
 
 def fault_windows(history: History) -> list[FaultWindow]:
@@ -142,6 +150,15 @@ def majority_exists(nodes: Sequence[str], faults: Sequence[FaultWindow]) -> bool
     return any(reach(node, alive, grudges) > len(nodes) // 2 for node in alive)
 
 
+def majority_unseated(nodes: Sequence[str], faults: Sequence[FaultWindow]) -> bool:
+    """Whether a node that hears no majority is heard by somebody that it does not hear."""
+    deaf_to = {node: {other for fault in faults for other in fault.grudge.get(node, ())}
+               for node in nodes}
+    return any(len(nodes) - len(deaf_to[node]) <= len(nodes) // 2
+               and any(node not in deaf_to[other] for other in deaf_to[node])
+               for node in nodes)
+
+
 def is_diffuse(fault: FaultWindow) -> bool:
     """Whether it neither stops nodes nor cuts links: then nobody can tell what it leaves."""
     return not fault.grudge and fault.name not in STOPS_A_NODE
@@ -151,15 +168,22 @@ def majority_throughout(
     fault: FaultWindow, faults: Sequence[FaultWindow], nodes: Sequence[str],
 ) -> bool:
     """Whether a majority exists all the time a fault holds, overlapping faults included, and
-    nothing diffuse is in force beside it."""
+    could get on with its work."""
     start, end = fault.effective_ns, fault.times.get("ended", FOREVER)
     if start is None:
         return False
-    moments = {start} | {other.effective_ns for other in faults
-                         if other.effective_ns is not None and start < other.effective_ns < end}
-    together = [[other for other in faults if other.holds_at(moment)] for moment in moments]
-    return all(majority_exists(nodes, several) and not any(map(is_diffuse, several))
-               for several in together)
+    began = {other.requested_ns for other in faults} | {other.effective_ns for other in faults}
+    moments = {start} | {time_ns for time_ns in began if time_ns is not None
+                         and start < time_ns < end}
+    return all(_has_its_majority(nodes, faults, moment) for moment in moments)
+
+
+def _has_its_majority(
+    nodes: Sequence[str], faults: Sequence[FaultWindow], moment_ns: int,
+) -> bool:
+    there = [fault for fault in faults if fault.may_hold_at(moment_ns)]
+    return (majority_exists(nodes, there) and not majority_unseated(nodes, there)
+            and not any(map(is_diffuse, there)))
 
 
 def hits_leader(fault: FaultWindow, leaders: Leadership, nodes: Sequence[str]) -> bool:

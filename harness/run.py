@@ -224,7 +224,8 @@ class Run:
         """Return what the workload's checks, coverage and an early end say."""
         names = [host.name for host in self.test.nodes]
         found = list(self.test.workload.check(self.test, history))
-        found.append(coverage.check(history, self.test.spec.coverage.model_dump(), names))
+        found.append(coverage.check(history, self.test.spec.coverage.model_dump(), names,
+                                    self.test.spec.faults.shortest_ns))
         if self.interrupts:
             found.append(CheckResult("interrupted", Verdict.NO_COVERAGE, "the run was ended by ^C"))
         return found

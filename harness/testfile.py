@@ -56,6 +56,11 @@ class Faults(Section):
     targets: list[Targets] = Field(default=["one", "minority", "primaries"], min_length=1)
     settle: Annotated[float, Field(ge=0, le=600)] = 1.0
 
+    @property
+    def shortest_ns(self) -> int:
+        """How long the shortest of these faults holds, but for rounding."""
+        return int(self.duration * (1 - self.jitter) * 0.99e9)
+
 
 class Sim(Section):
     """What only the simulated world has. ``swarm``: each seed draws an environment and faults of

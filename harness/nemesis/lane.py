@@ -26,6 +26,7 @@ class Rhythm(msgspec.Struct, frozen=True):
 
     limit_s: how long the lane has, None for ever.
     bursts: share of faults that are over, and follow the one before, ``BURST`` times faster.
+    quiet_s: peace before the first one, besides its own.
     """
 
     duration_s: float
@@ -33,6 +34,7 @@ class Rhythm(msgspec.Struct, frozen=True):
     jitter: float
     limit_s: float | None = None
     bursts: float = 0.0
+    quiet_s: float = 0.0
 
 
 class Lane(Generator, frozen=True, gc=False):
@@ -73,6 +75,8 @@ class Lane(Generator, frozen=True, gc=False):
         hold_s = self._draw(rng, self.rhythm.duration_s)
         if self.rhythm.bursts and rng.uniform(0, 1) < self.rhythm.bursts:
             gap_s, hold_s = gap_s / BURST, hold_s / BURST
+        if self.count == 0:
+            gap_s += self.rhythm.quiet_s
         began_ns = now_ns if self.began_ns == NOT_STARTED else self.began_ns
         passed_s = (now_ns - began_ns) / 1e9
         limit_s = self.rhythm.limit_s

@@ -60,7 +60,7 @@ class Options:
 class Course:
     """What one lane does. parameters: what is fixed of them, for each name.
 
-    bursts: see Rhythm (lane.py).
+    bursts, quiet_s: see Rhythm (lane.py).
     """
 
     names: tuple[str, ...]
@@ -68,6 +68,7 @@ class Course:
     gap_s: float
     jitter: float
     bursts: float = 0.0
+    quiet_s: float = 0.0
     parameters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
@@ -118,7 +119,8 @@ def campaign(courses: Sequence[Course], options: Options) -> Package:
 
 
 def _lane(number: int, course: Course, limit_s: float | None) -> Lane:
-    rhythm = Rhythm(course.duration_s, course.gap_s, course.jitter, limit_s, course.bursts)
+    rhythm = Rhythm(course.duration_s, course.gap_s, course.jitter, limit_s, course.bursts,
+                    course.quiet_s)
     return Lane(number, tuple(dict.fromkeys(course.names)), rhythm, course.parameters)
 
 

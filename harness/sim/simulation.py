@@ -33,9 +33,10 @@ from ..phases import Phases, faults_of
 from ..results import Operations, judged, operations, summary_of
 from ..test import Test
 from ..testfile import Spec
-from .environment import Environment, environment
+from .environment import Environment
 from .hosts import SimulatedSystem, SimWorld
 from .loop import SimLoop, Stuck
+from .swarm import draw
 
 if TYPE_CHECKING:
     from .trace import Entry
@@ -87,8 +88,9 @@ class Simulation:
     ) -> None:
         self.spec = chosen.spec
         self.system = cast(SimulatedSystem, chosen.system)
-        self.environment = surroundings(chosen.spec, chosen.seed)
-        self.faults = faults_of(chosen.spec)
+        swarm = draw(chosen.spec, chosen.seed)
+        self.environment = swarm.environment
+        self.faults = faults_of(chosen.spec) if chosen.spec.schedule else swarm.package(chosen.spec)
         self.record = record
         self.listeners = listeners
         self.on_event = on_event
@@ -201,15 +203,11 @@ class Simulation:
         test = replace(self.test, spec=in_this_process(self.spec))
         self.checks += test.workload.check(test, history)
         self.checks.append(coverage.check(history, self.spec.coverage.model_dump(),
-                                          [host.name for host in test.nodes]))
+                                          [host.name for host in test.nodes],
+                                          self.spec.faults.shortest_ns))
 
     def _found(self, check: str, verdict: Verdict, summary: str) -> None:
         self.checks.append(CheckResult(check, verdict, summary))
-
-
-def surroundings(spec: Spec, seed: int) -> Environment:
-    """Return what the cluster of this seed runs on."""
-    return environment(spec.sim.environment)
 
 
 def in_this_process(spec: Spec) -> Spec:

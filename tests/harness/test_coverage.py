@@ -8,8 +8,14 @@ import pytest
 from seatrial.checker import Verdict
 from seatrial.checker.history import History
 from seatrial.harness import coverage
+from seatrial.harness.coverage import effective_windows
 from seatrial.harness.errors import BadInput
-from seatrial.harness.fault_windows import FaultWindow, fault_windows, majority_exists
+from seatrial.harness.fault_windows import (
+    FaultWindow,
+    fault_windows,
+    majority_exists,
+    majority_throughout,
+)
 from seatrial.harness.leadership import leadership
 
 from .fabricate import NODES, Campaign, Row, S, Strike, cut, leader_row, strike_rows, voyage
@@ -142,6 +148,43 @@ def test_a_majority_needs_a_living_node_that_talks_both_ways_to_enough(
 ) -> None:
     faults = fault_windows(History.from_rows(strike_rows([strike])))
     assert majority_exists(NODES, faults) is alive
+
+
+def test_nothing_is_promised_beside_a_fault_that_merely_disturbs_or_is_not_proved_yet() -> None:
+    def promised(*others: FaultWindow) -> bool:
+        fault = FaultWindow("1", "kill", targets=("n1",), times={
+            "requested": 10, "effective": 10, "ended": 20, "recovered": 20})
+        return majority_throughout(fault, [fault, *others], NODES)
+
+    def other(name: str, *targets: str, **times: int) -> FaultWindow:
+        return FaultWindow("2", name, targets=targets, times=times)
+
+    assert promised()
+    assert not promised(other("delay", "n2", requested=15, effective=15, ended=16))
+    assert promised(other("delay", "n2", requested=1, effective=2, ended=3))
+    assert promised(other("delay", requested=15))                   # it found nobody to hit
+    assert not promised(other("disk-full", "n2", "n3", requested=12, ended=30))
+    assert promised(other("disk-full", "n2", requested=12, ended=30))
+    assert promised(other("disk-flip", "n2", requested=1, effective=2, ended=3))
+    assert not promised(other("disk-flip", "n2", "n3", requested=1, effective=2, ended=3))
+
+
+def test_nothing_is_promised_where_a_deaf_node_calls_one_election_after_the_other() -> None:
+    def promised(grudge: dict[str, list[str]]) -> bool:
+        fault = FaultWindow("1", "partition-one-way", grudge=grudge, times={
+            "requested": 10, "effective": 10, "ended": 20, "recovered": 20})
+        return majority_throughout(fault, [fault], NODES)
+
+    assert not promised({"n1": ["n2", "n3", "n4", "n5"]})           # deaf
+    assert promised({node: ["n1"] for node in NODES[1:]})           # dumb
+    assert promised(cut(["n1", "n2"], ["n3", "n4", "n5"]))
+
+
+def test_a_fault_that_was_over_in_a_moment_need_not_show_progress() -> None:
+    rows = [*strike_rows([Strike("kill", ("n1",), 1, 2), Strike("kill", ("n2",), 5, 9)])]
+    for shortest_s, windows in ((0, 2), (3, 1), (10, 0)):
+        found = effective_windows(History.from_rows(rows), NODES, shortest_s * 1_000_000_000)
+        assert sum(window.whole for window in found) == windows
 
 
 def test_a_ring_in_which_each_node_sees_a_majority_has_one() -> None:

@@ -23,6 +23,7 @@ from .nodes import OnNodes
 from .scene import DOWN, UP, SimScene
 
 LOOK_S = 0.002                   # how often it is looked who leads
+ARRANGE_S = 10.0                 # and how long it may take until one was told to its end
 PATIENCE_S = 3.0                 # how long a step of a story may take
 JUMP_NS = 100 * S                # of a clock: longer than any election timeout
 HOWS = ("kill", "power-loss", "pause", "alone", "companion", "deaf", "dumb", "reset")
@@ -64,7 +65,7 @@ class Pattern(OnNodes):
         async def has_happened() -> bool:
             return int(scene.readings[fault.id]) > 0
 
-        await until(has_happened, scene.prove_s, "it could not be arranged")
+        await until(has_happened, ARRANGE_S, "it could not be arranged")
 
     async def stop(self, scene: SimScene, fault: Fault) -> None:
         await scene.end_task(fault.id)
@@ -72,7 +73,7 @@ class Pattern(OnNodes):
 
 async def rest(rng: Rng, most_ms: int) -> None:
     """Wait for a drawn time; short ones are as likely as long ones."""
-    await asyncio.sleep(most_ms / 1000 * rng.uniform(0, 1) ** 3)
+    await asyncio.sleep(most_ms / 1000 * rng.uniform(0, 1) * rng.uniform(0, 1))
 
 
 async def next_leader(scene: SimScene, after_term: int = 0) -> tuple[int, int]:
@@ -87,11 +88,11 @@ async def next_leader(scene: SimScene, after_term: int = 0) -> tuple[int, int]:
 @asynccontextmanager
 async def apart(scene: SimScene, pairs: Sequence[tuple[int, int]]) -> AsyncIterator[None]:
     """Cut (receiver, sender) pairs for a while."""
-    handle = scene.world.cut(sorted(pairs))
+    handle = scene.cut_in_passing(pairs)
     try:
         yield
     finally:
-        scene.world.lift(handle)
+        scene.lift_passing(handle)
 
 
 @asynccontextmanager

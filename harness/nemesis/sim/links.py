@@ -52,7 +52,9 @@ class SimPartition(Kind[SimScene]):
 
 def expect_hearing(scene: SimScene, flowing: set[tuple[str, str]]) -> None:
     """Raise FaultError unless these links work, but for those that a fault in force cuts."""
-    for receiver, sender in sorted(flowing - cut_by(scene.active.values())):
+    passing = {(scene.names[a], scene.names[b]) for pairs in scene.passing.values()
+               for a, b in pairs if max(a, b) < len(scene.names)}
+    for receiver, sender in sorted(flowing - cut_by(scene.active.values()) - passing):
         if not scene.hears(receiver, sender):
             raise FaultError(f"{receiver} doesn't hear {sender}")
 

@@ -26,7 +26,8 @@ class SimScene(Scene):
     """One simulated world. ``test.world.world`` is where the nodes live.
 
     handles: fault -> its cuts and impairments; readings: fault -> what was read as it began;
-    tasks: fault -> what goes on while it is in force; points: whoever sets crash points -> which.
+    passing: cuts that are part of a pattern and soon over; tasks: fault -> what goes on while it
+    is in force; points: whoever sets crash points -> which.
     """
 
     def __init__(self, test: Test, targets: Sequence[str]) -> None:
@@ -34,6 +35,7 @@ class SimScene(Scene):
         self.world = cast("World", cast(Any, test.world).world)
         self.handles: dict[str, list[int]] = {}
         self.readings: dict[str, Any] = {}
+        self.passing: dict[int, list[Pair]] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.environment = self.world.environment
         self.points = {
@@ -97,6 +99,17 @@ class SimScene(Scene):
     def cut(self, fault: Fault, pairs: Iterable[Pair]) -> None:
         """Let receivers hear these senders no more, until ``lift``."""
         self.handles.setdefault(fault.id, []).append(self.world.cut(sorted(pairs)))
+
+    def cut_in_passing(self, pairs: Iterable[Pair]) -> int:
+        """Cut something for a moment; return a handle for ``lift_passing``."""
+        handle = self.world.cut(sorted(pairs))
+        self.passing[handle] = sorted(pairs)
+        return handle
+
+    def lift_passing(self, handle: int) -> None:
+        """End such a cut."""
+        self.world.lift(handle)
+        del self.passing[handle]
 
     def impair(self, fault: Fault, ways: Iterable[Pair], effects: Mapping[str, int]) -> None:
         """Let things happen to packets on these ways, until ``lift``."""

@@ -1,0 +1,196 @@
+"""What one seed does to a simulated cluster: its surroundings, and faults beside the test's own.
+
+Swarm testing (Groce, Zhang, Eide, Chen, Regehr, "Swarm testing", ISSTA 2012): a run that has a
+bit of everything finds less than many runs that each leave most things out, because features get
+into each other's way: a cluster that never gets to elect a leader never gets to lose what one
+committed. So each seed draws which features are on, and how strong they are; some seeds are calm
+and fast, some are hostile. Small chances of extreme values are part of it.
+
+A test's own faults are in every mix, as often and as long as its file says, so that what its
+coverage requires stays within reach; the rest comes on top, after a while without it. A test that
+has no faults gets none.
+
+A lying disk is never drawn: Raft does not promise to stand it (nemesis/sim/disks.py).
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from ..nemesis.catalogue import SIM_KINDS
+from ..nemesis.kind import Range
+from ..nemesis.packages import Course, Options, Package, campaign
+from ..rng import Rng
+from ..testfile import Spec
+from .environment import MS, US, Environment, environment
+
+QUIET = 0.2                     # of a run's time, until further faults begin
+CALM, ROUGH, HOSTILE = "calm", "rough", "hostile"
+LONG = ("figure-eight", "election-storm", "election-contest", "crash-points")
+# How many of a hundred seeds have a fault among their further ones, where they have any.
+FEATURES = {
+    "power-loss": 40, "reboot": 35, "crash-points": 45, "kill": 20, "partition-leader": 20,
+    "partition-one-way": 15, "election-storm": 45, "election-contest": 40, "figure-eight": 15,
+    "pause": 15, "cpu-slow": 15, "clock-bump": 20, "clock-drift": 15,
+    "loss": 20, "delay": 20, "reorder": 15, "duplicate": 15, "corrupt": 15, "rate": 10,
+    "reset": 25, "disk-slow": 20, "disk-stall": 15, "disk-error": 12, "disk-full": 8,
+    "disk-flip": 4,
+}
+
+
+class Swarm(msgspec.Struct, frozen=True):
+    """What a seed drew. ``courses``: one for each lane of faults."""
+
+    mood: str
+    environment: Environment
+    courses: tuple[Course, ...]
+
+    def package(self, spec: Spec) -> Package:
+        """Return the faults of this seed."""
+        return campaign(self.courses, Options(targets=spec.faults.targets,
+                                              time_limit_s=spec.time_limit))
+
+    @property
+    def names(self) -> list[str]:
+        """All faults that may strike."""
+        return list(dict.fromkeys(name for course in self.courses for name in course.names))
+
+
+def draw(spec: Spec, seed: int) -> Swarm:
+    """Return what this seed does with this test."""
+    own = [Course(tuple(spec.faults.names), spec.faults.duration, spec.faults.gap,
+                  spec.faults.jitter)] * spec.faults.lanes
+    given = spec.sim.environment
+    if not spec.sim.swarm or spec.schedule is not None:
+        return Swarm(CALM, environment(given), tuple(own))
+    rng = Rng(seed).split("swarm")
+    mood = pick(rng.split("mood"), {CALM: 15, ROUGH: 65, HOSTILE: 20})
+    peaceful = mood == CALM or not spec.faults.names
+    names = [] if peaceful else features(rng.split("features"))
+    fields = surroundings(rng.split("environment"), names, extreme=mood == HOSTILE)
+    further = [further_course(rng.split(f"course {n}"), part, spec)
+               for n, part in enumerate(dealt(names, 2 if mood == HOSTILE else 1))]
+    return Swarm(mood, environment(fields | given), tuple(own + further))
+
+
+# ---- faults
+
+
+def features(rng: Rng) -> list[str]:
+    """Return the names of the further faults of a seed: at least one, rarely many."""
+    chosen = [name for name, percent in FEATURES.items() if chance(rng.split(name), percent)]
+    few = rng.shuffled(chosen)[:1 + rng.below(6)]
+    return few or [rng.choice(list(FEATURES))]
+
+
+def dealt(names: Sequence[str], lanes: int) -> list[list[str]]:
+    """Deal the names out to lanes; none is left without."""
+    return [part for n in range(lanes) if (part := list(names[n::lanes]))]
+
+
+def further_course(rng: Rng, names: Sequence[str], spec: Spec) -> Course:
+    """Return how one lane of further faults goes on."""
+    hold_ms, gap_ms = wide(rng, 200, 3000), wide(rng, 500, 5000)
+    if set(LONG).intersection(names):       # nobody gets an answer while they last
+        gap_ms = max(gap_ms, hold_ms + (4000 if "figure-eight" in names else 0))
+    return Course(
+        tuple(names), duration_s=hold_ms / 1000, gap_s=gap_ms / 1000,
+        jitter=0.8, bursts=rng.choice((0.0, 0.2, 0.5)), quiet_s=QUIET * spec.time_limit,
+        parameters={name: fixed_parameters(rng.split(name), name) for name in names})
+
+
+def fixed_parameters(rng: Rng, name: str) -> dict[str, int]:
+    """Return those of a fault's parameters that are the same all through a run."""
+    ranges = SIM_KINDS[name].parameters
+    return {parameter: ranges[parameter].draw(rng.split(parameter)) for parameter in ranges
+            if parameter not in ("draws", "bit") and rng.split("fixed " + parameter).below(2)}
+
+
+# ---- surroundings
+
+
+def surroundings(rng: Rng, names: Sequence[str], *, extreme: bool) -> dict[str, Any]:
+    """Return the fields of an environment, those that are not as usual."""
+    sizes = _sizes(rng.split("sizes"), names)
+    drawn = sizes
+    for part in (_network, _disks, _clocks):
+        drawn = drawn | part(rng.split(part.__name__), extreme)
+    if "max_batch_bytes" in sizes:      # each entry needs a round trip of its own: short ones
+        drawn |= {name: drawn[name] % (300 * US) for name in (
+            "latency_ns", "jitter_ns", "sync_ns", "sync_jitter_ns")}
+    return drawn
+
+
+def _network(rng: Rng, extreme: bool) -> dict[str, Any]:
+    latency_ns = wide(rng, 30 * US, 2 * MS) if chance(rng, 85) else wide(rng, 2 * MS, 8 * MS)
+    found: dict[str, Any] = {"latency_ns": latency_ns,
+                             "jitter_ns": rng.below(latency_ns + 1)}
+    if chance(rng, 30):
+        found |= {"tail_ppm": wide(rng, 100, 20_000), "tail_ns": wide(rng, MS, 60 * MS)}
+    if chance(rng, 30):
+        found |= {"frames": True, "loss_ppm": wide(rng, 10, 10_000 if extreme else 2000),
+                  "duplicate_ppm": wide(rng, 10, 100_000 if extreme else 10_000),
+                  "reorder_ppm": wide(rng, 10, 20_000 if extreme else 5000)}
+    elif chance(rng, 30):
+        found["loss_ppm"] = wide(rng, 10, 5000 if extreme else 500)
+    if chance(rng, 25):
+        found["reset_ppm"] = wide(rng, 1, 500 if extreme else 50)
+    if chance(rng, 10):
+        found["bytes_per_s"] = wide(rng, 500_000, 20_000_000)
+    return found
+
+
+def _disks(rng: Rng, extreme: bool) -> dict[str, Any]:
+    sync_ns = wide(rng, 20 * US, 2 * MS) if chance(rng, 85) else wide(rng, 2 * MS, 8 * MS)
+    found: dict[str, Any] = {"sync_ns": sync_ns, "sync_jitter_ns": rng.below(sync_ns + 1)}
+    if chance(rng, 30):
+        found |= {"sync_tail_ppm": wide(rng, 100, 10_000),
+                  "sync_tail_ns": wide(rng, 5 * MS, 400 * MS if extreme else 100 * MS)}
+    return found
+
+
+def _clocks(rng: Rng, extreme: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if chance(rng, 50):
+        found["drift_ppm"] = wide(rng, 10, 200_000 if extreme else 20_000)
+    if chance(rng, 25):
+        found["iteration_ns"] = wide(rng, 2 * US, 200 * US)
+    return found
+
+
+def _sizes(rng: Rng, names: Sequence[str]) -> dict[str, Any]:
+    segments = [16 << 10, 64 << 10, 256 << 10, 1 << 20]
+    found: dict[str, Any] = {
+        "segment_bytes": 16 << 10 if "disk-full" in names else rng.choice(segments)}
+    if chance(rng, 90 if "figure-eight" in names else 20):
+        found["max_batch_bytes"] = wide(rng, 1, 400)
+        found["max_inflight_bytes"] = wide(rng, 1, 1000)
+    return found
+
+
+# ---- draws
+
+
+def chance(rng: Rng, percent: int) -> bool:
+    """Return true in so many of a hundred cases."""
+    return rng.below(100) < percent
+
+
+def wide(rng: Rng, low: int, high: int) -> int:
+    """Return a number from low to high, each order of magnitude as likely as the others."""
+    return Range(low, high).draw(rng)
+
+
+def pick(rng: Rng, weights: Mapping[str, int]) -> str:
+    """Return one of the keys, by its weight."""
+    at = rng.below(sum(weights.values()))
+    for name, weight in weights.items():
+        at -= weight
+        if at < 0:
+            return name
+    raise AssertionError("weights do not add up")
+
+
+__all__ = ["FEATURES", "Swarm", "draw"]
