@@ -27,6 +27,7 @@ class Answer(msgspec.Struct, kw_only=True, omit_defaults=True):
     events: int = 0
     virtual_ns: int = 0
     wall_ns: int = 0
+    cpu_ns: int = 0
     operations: Operations = Operations()
     faults: dict[str, int] = {}
     environment: str = ""
@@ -40,7 +41,8 @@ def answer(outcome: Outcome, folder: RunFolder | None = None) -> Answer:
     return Answer(
         seed=outcome.seed, verdict=outcome.verdict.label, summary=outcome.summary,
         digest=outcome.digest, events=outcome.events, virtual_ns=outcome.virtual_ns,
-        wall_ns=outcome.wall_ns, operations=outcome.operations, faults=outcome.faults,
+        wall_ns=outcome.wall_ns, cpu_ns=outcome.cpu_ns, operations=outcome.operations,
+        faults=outcome.faults,
         environment=environment_digest(outcome.environment), error=outcome.error,
         checks={check.name: check.verdict.label for result in outcome.checks
                 for check in result.all() if check.verdict},

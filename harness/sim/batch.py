@@ -87,7 +87,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 class Summary(msgspec.Struct, kw_only=True):
     """How a batch ended. digest: of all seeds' digests, in the order of the seeds.
 
-    wall_ns: how long its last session took; cpu_ns: how long all seeds took, added up.
+    wall_ns: how long its last session took; cpu_ns: what all seeds took of a core, added up.
     """
 
     verdict: str
@@ -212,7 +212,7 @@ class Tally:
             digest=total.hexdigest(), events=sum(a.events for a in answers),
             operations=sum(a.operations.invoke for a in answers),
             faults=sum(sum(a.faults.values()) for a in answers),
-            virtual_ns=self.virtual_ns, cpu_ns=sum(a.wall_ns for a in answers),
+            virtual_ns=self.virtual_ns, cpu_ns=sum(a.cpu_ns for a in answers),
             wall_ns=wall_ns)
 
 
@@ -277,8 +277,8 @@ def told(request: Request, tally: Tally, summary: Summary, folder: BatchFolder) 
     return [
         *lines,
         f"digest:  {summary.digest} (commit {commit()})",
-        f"time:    {virtual_s:,.0f} virtual seconds in {wall_s:,.0f} s; each seed ran "
-        f"{summary.virtual_ns / max(summary.cpu_ns, 1):,.0f} times faster than the clock; "
+        f"time:    {virtual_s:,.0f} virtual seconds in {wall_s:,.0f} s; a core makes "
+        f"{summary.virtual_ns / max(summary.cpu_ns, 1):,.0f} of them a second; "
         f"{summary.operations:,} operations, {summary.faults:,} faults, "
         f"{summary.events:,} events",
         f"folder:  {folder.path}",

@@ -64,6 +64,7 @@ class Outcome:
     events: int
     virtual_ns: int
     wall_ns: int
+    cpu_ns: int
     operations: Operations
     faults: dict[str, int]
     environment: Environment
@@ -114,7 +115,7 @@ class Simulation:
 
     def run(self) -> Outcome:
         """Let it happen, and judge it."""
-        began_ns = time.perf_counter_ns()
+        began_ns, began_cpu_ns = time.perf_counter_ns(), time.process_time_ns()
         mutants.activate(self.system.mutant)
         with few_collections():
             self._attempt(self._simulate)
@@ -128,6 +129,7 @@ class Simulation:
             summary=summary_of(self.checks, verdict) or self.error or "", checks=self.checks,
             digest=self.digest.hexdigest(), events=self.world.events,
             virtual_ns=self.world.now_ns, wall_ns=time.perf_counter_ns() - began_ns,
+            cpu_ns=time.process_time_ns() - began_cpu_ns,
             operations=Operations() if found is None else operations(found),
             faults=effective(self.checks), environment=self.environment, history=found,
             error=self.error, trace=self.world.trace() if self.record else [])
