@@ -11,17 +11,20 @@ cdef struct Clock:
 
 
 cdef inline uint64_t shown(const Clock* c, uint64_t now_ns) noexcept nogil:
-    """Return what it shows at ``now_ns``. Exact for two hours after the newest change."""
-    return c.shown_ns + (((now_ns - c.world_ns) * c.rate) >> RATE_BITS)
+    """Return what it shows at ``now_ns``: (passed * rate) >> RATE_BITS, in parts that fit."""
+    cdef uint64_t passed = now_ns - c.world_ns
+    cdef uint64_t rest = passed & ((1 << RATE_BITS) - 1)
+    return c.shown_ns + (passed >> RATE_BITS) * c.rate + ((rest * c.rate) >> RATE_BITS)
 
 
 cdef inline uint64_t when_shown(const Clock* c, uint64_t shown_ns) noexcept nogil:
     """Return the first moment at which it shows at least ``shown_ns``."""
-    cdef uint64_t ahead
+    cdef uint64_t ahead, rest
     if shown_ns <= c.shown_ns:
         return c.world_ns
-    ahead = ((shown_ns - c.shown_ns) << RATE_BITS) + c.rate - 1
-    return c.world_ns + ahead // c.rate
+    ahead = shown_ns - c.shown_ns
+    rest = ((ahead % c.rate) << RATE_BITS) + c.rate - 1
+    return c.world_ns + (ahead // c.rate << RATE_BITS) + rest // c.rate
 
 
 cdef inline void set_clock(Clock* c, uint64_t now_ns, uint64_t jump_ns,

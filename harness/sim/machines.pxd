@@ -73,8 +73,8 @@ cdef class Machines(Timeline):
     cdef bint _must_wait(self, Machine m, Event* e) except -1
     cdef int _empty_inbox(self, Machine m) except -1
     cdef int _iterate(self, Machine m) except -1
-    cdef bint _strikes(self, Machine m, int point) except -1
+    cdef bint _strikes(self, Machine m, int point, int which=*) except -1
     cdef int _send_all(self, Machine m) except -1
-    cdef uint32_t _votes(self, Machine m, Buffer* b) except? 1
+    cdef uint32_t _leaving(self, Machine m, Buffer* b) except? 1
     cdef int _synced(self, Machine m, Event* e) except -1
     cdef int _take_synced(self, Machine m, uint32_t life) except -1

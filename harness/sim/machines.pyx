@@ -13,7 +13,6 @@ from seatrial.core.buffer cimport buffer_consume, buffer_size
 from seatrial.core.codec cimport (
     APPEND,
     APPEND_REPLY,
-    FrameHeader,
     GRANTED,
     Message,
     VOTE_REPLY,
@@ -24,7 +23,7 @@ from seatrial.core.replica cimport GroupWrite
 from seatrial.harness.sim.chance cimport below, draw, happens, mixed
 from seatrial.harness.sim.clock cimport rate_of, set_clock, shown, when_shown
 from seatrial.harness.sim.disk cimport SYNC_STALLED
-from seatrial.harness.sim.virtual_time cimport GOES_ON, RINGS, STARTS, SYNCED, discard, release
+from seatrial.harness.sim.virtual_time cimport GOES_ON, RINGS, STARTS, SYNCED, release
 
 from functools import partial
 
@@ -37,6 +36,10 @@ cdef enum:
     ANSWER_POINT = 2
     LEAD_POINT = 3
     APPEND_POINT = 4
+
+cdef enum:                      # what leaves a node
+    A_VOTE = 1
+    ENTRIES = 2                 # or the answer to some
 
 cdef enum:
     MAX_HOSTS = 64
@@ -52,6 +55,9 @@ cdef class Group:
 
 
 cdef class Machine:
+    def __dealloc__(self):
+        release(&self.inbox)
+
     def __repr__(self) -> str:
         return f"<Machine {self.host}: {STATES[self.state]}>"
 
@@ -369,24 +375,20 @@ cdef class Machines(Timeline):
     cdef int _empty_inbox(self, Machine m) except -1:
         """Give a node all that waited for it, in one iteration."""
         cdef vector[Event] waiting
-        cdef Event e
         cdef size_t i
-        cdef uint32_t life = m.life
         m.waiting = False
         if m.state != UP:
             return 0
         waiting.swap(m.inbox)
-        for i in range(waiting.size()):
-            e = waiting[i]
-            if m.life == life:
-                if e.kind == SYNCED:
-                    self._take_synced(m, e.number)
+        try:
+            for i in range(waiting.size()):
+                if waiting[i].kind == SYNCED:
+                    self._take_synced(m, waiting[i].number)
                 else:
-                    self._take_late(m, &e)
-            discard(&e)
-        if m.life == life:
-            return self._iterate(m)
-        return 0
+                    self._take_late(m, &waiting[i])
+        finally:
+            release(&waiting)
+        return self._iterate(m)
 
     cdef int _iterate(self, Machine m) except -1:
         """One iteration: time, what the node makes of its inputs, its write, what it sends."""
@@ -428,11 +430,11 @@ cdef class Machines(Timeline):
             return 0
         return self._wind(m)
 
-    cdef bint _strikes(self, Machine m, int point) except -1:
-        """Perhaps take the node's power at this moment."""
+    cdef bint _strikes(self, Machine m, int point, int which=0) except -1:
+        """Perhaps take the node's power at this moment, the ``which``-th of its kind just now."""
         if not self.points_on or not happens(
-                draw(self.seed, 0x706F696E74 + point * 64 + m.host, self.now_ns),
-                self.point_ppm[point]):
+                draw(self.seed, 0x706F696E74 + ((which * 8 + point) * MAX_HOSTS + m.host),
+                     self.now_ns), self.point_ppm[point]):
             return False
         m.group.invariants.stepped(m.replica)
         self._note("crash-point", m.host, -1, CRASH_POINTS[point])
@@ -449,20 +451,18 @@ cdef class Machines(Timeline):
         cdef Buffer* b
         cdef int i
         cdef size_t j
-        cdef uint32_t granted = 0
-        cdef bint appended = False
+        cdef uint32_t leaving
+        cdef bint granted = False
         for i in range(raft.members):
             b = &raft.peers[i].out
             if not buffer_size(b):
                 continue
-            granted |= self._votes(m, b)
+            leaving = self._leaving(m, b)
             self._transmit(m.host, raft.peers[i].node - 1, b.data + b.start, buffer_size(b))
-            if self.points_on and (<const FrameHeader*>(b.data + b.start)).type in (
-                    APPEND, APPEND_REPLY):
-                appended = True
             buffer_consume(b, buffer_size(b))
+            granted = granted or leaving & A_VOTE
             # a leader that dies between two members leaves the entry with some of them only
-            if appended and self._strikes(m, APPEND_POINT):
+            if leaving & ENTRIES and self._strikes(m, APPEND_POINT, i):
                 return 0
         if granted and self._strikes(m, VOTE_POINT):
             return 0
@@ -476,8 +476,8 @@ cdef class Machines(Timeline):
             r.admin.clear()     # nobody asks for it here: World.status
         return 0
 
-    cdef uint32_t _votes(self, Machine m, Buffer* b) except? 1:
-        """Tell the invariants of votes that leave; return whether there was one."""
+    cdef uint32_t _leaving(self, Machine m, Buffer* b) except? 1:
+        """Tell the invariants of votes that leave; return what does."""
         cdef const char* p = b.data + b.start
         cdef const char* end = b.data + b.end
         cdef const Message* message
@@ -486,7 +486,9 @@ cdef class Machines(Timeline):
             message = <const Message*>p
             if message.header.type == VOTE_REPLY and message.header.flags & GRANTED:
                 m.group.invariants.granted(m.host + 1, message.term, message.receiver)
-                found = 1
+                found |= A_VOTE
+            elif message.header.type == APPEND or message.header.type == APPEND_REPLY:
+                found |= ENTRIES
             p += message.header.length
         return found
 

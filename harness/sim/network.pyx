@@ -52,10 +52,15 @@ cdef class Network:
             raise ValueError(f"no effect is called {unknown[0]!r}; expected " + ", ".join(EFFECTS))
         return self._put_in_force(pairs, tuple(effects.get(name, 0) for name in EFFECTS))
 
-    def lift(self, int handle) -> None:
-        """End a cut or an impairment."""
-        del self.in_force[handle]
+    def lift(self, int handle) -> tuple:
+        """End a cut or an impairment; return the ways on which a bandwidth's queue goes with it."""
+        pairs, effect = self.in_force.pop(handle)
         self._add_up()
+        if effect is None or not effect[6]:
+            return ()
+        for receiver, sender in pairs:
+            self.way(receiver, sender).free_ns = 0
+        return pairs
 
     def calm(self) -> None:
         """End what the environment itself loses, doubles and reorders."""
@@ -63,7 +68,7 @@ cdef class Network:
         self._add_up()
 
     def _put_in_force(self, pairs, effect) -> int:
-        pairs = tuple(pairs)
+        pairs = tuple([(receiver, sender) for receiver, sender in pairs])
         for receiver, sender in pairs:
             self._check(receiver, sender)
         self.handles += 1

@@ -26,7 +26,7 @@ cdef extern from *:
     cppclass Event:
         uint64_t time_ns
         uint64_t order
-        void* payload       # belongs to the event: a Packet, or a reference to a Python object
+        void* payload       # a Packet that belongs to the event, or NULL
         uint32_t number     # of the connection, the life or the timer that it belongs to
         uint16_t to         # where it happens
         uint16_t sender "from"

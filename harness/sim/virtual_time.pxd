@@ -35,6 +35,7 @@ cdef class Timeline:
     cdef readonly uint64_t events
     cdef EventQueue queue
     cdef uint64_t order
+    cdef dict calls             # the order of an event -> its Timer
     cdef Trace log
     cdef bint record
     cdef object violation       # that somebody outside was told of: it ends the run all the same

@@ -2,9 +2,10 @@
 """Virtual time: a queue of everything that will happen, and a record of what did.
 
 ``advance`` takes the earliest event and lets it happen; what that means, subclasses say
-(``_happen``). Callbacks of the harness are events as others are.
+(``_happen``). Callbacks of the harness are events as others are; they are kept in a dict, not
+in the queue, where Python's garbage collector would not see that a world and who waits for it
+hold each other.
 """
-from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.stdlib cimport free
 
 from seatrial.core.errors import InvariantViolation
@@ -17,12 +18,8 @@ KINDS = ("calls", "arrives", "synced", "rings", "goes-on", "dials", "joins", "pa
 
 cdef void discard(Event* e) noexcept:
     """Let go of what an event owns."""
-    if e.payload is not NULL:
-        if e.kind == CALLS:
-            Py_DECREF(<object>e.payload)
-        else:
-            free(e.payload)
-        e.payload = NULL
+    free(e.payload)
+    e.payload = NULL
 
 
 cdef void release(vector[Event]* events) noexcept:
@@ -46,6 +43,7 @@ cdef class Timeline:
     def __cinit__(self, uint64_t seed, int hosts, environment, *, bint record=False,
                   int pools=1):
         self.now_ns = self.events = self.order = 0
+        self.calls = {}
         self.log = Trace(seed, record)
         self.record = record
 
@@ -61,8 +59,8 @@ cdef class Timeline:
         cdef Timer t = Timer()
         t.callback, t.args = callback, args
         t.when_ns = when_ns if when_ns > self.now_ns else self.now_ns
-        Py_INCREF(t)
-        self._at(t.when_ns, CALLS, 0, 0, 0, <PyObject*>t)
+        self._at(t.when_ns, CALLS, 0, 0, 0, NULL)
+        self.calls[self.order] = t
         return t
 
     cdef void _at(self, uint64_t when_ns, uint8_t kind, int to, int sender, uint32_t number,
@@ -120,17 +118,14 @@ cdef class Timeline:
         """Let an event happen; all but calls are a subclass's."""
         cdef Timer t
         if e.kind == CALLS:
-            t = <Timer><object><PyObject*>e.payload
+            t = self.calls.pop(e.order)
             if t.callback is not None:
                 t.callback(*t.args)
         return 0
 
     cdef void _digest(self, Event* e) noexcept:
-        cdef Packet* p = NULL
-        if e.kind != CALLS:
-            p = <Packet*>e.payload
         self.log.happened(e.time_ns, <uint64_t>e.kind << 56 | <uint64_t>e.to << 48
-                          | <uint64_t>e.sender << 40 | e.number, p)
+                          | <uint64_t>e.sender << 40 | e.number, <Packet*>e.payload)
 
     def digest(self) -> str:
         """Return a digest of everything that happened so far, in hexadecimal."""

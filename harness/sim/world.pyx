@@ -9,7 +9,7 @@ says nothing. With ``environment.frames`` members exchange bare frames instead: 
 and overtaken ones stay so.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libcpp.vector cimport vector
 
@@ -58,7 +58,7 @@ cdef cppclass Link:             # a member's outgoing connection to another
     int state
     uint32_t number             # of the newest connection
     uint64_t stalled_ns         # since when what is sent is not acknowledged; 0: it is
-    bint refused                # what came on it broke the protocol: the rest is not read
+    uint32_t life               # of the process that accepted it; 0: that has closed it
     Stream stream
 
 
@@ -144,7 +144,8 @@ cdef class World(Machines):
     def lift(self, int handle) -> None:
         """End a cut or an impairment. What a cut held back comes with the next retransmission."""
         cdef int a, b
-        self.network.lift(handle)
+        if flowing := self.network.lift(handle):
+            self._hasten(frozenset(flowing))
         self._note("lift", -1, -1, handle)
         for a in range(self.hosts):
             for b in range(self.hosts):
@@ -167,7 +168,8 @@ cdef class World(Machines):
         return self.network.met(pairs)
 
     def reset(self, int a, int b) -> None:
-        """Break the connections between two hosts."""
+        """Break the connections between two endpoints."""
+        self.network.hears(a, b)                    # they must exist
         for one, other in ((a, b), (b, a)):
             if one < self.hosts and other < self.hosts and self._link(one, other).state == JOINED:
                 self._break(one, other)
@@ -185,15 +187,14 @@ cdef class World(Machines):
         for i in m.group.hosts:
             if i != m.host:
                 if self._link(i, m.host).state == JOINED:   # to the process before this one
-                    self._at(self.now_ns + self.network.latency_ns, PARTS, i, m.host,
-                             self._link(i, m.host).number, NULL)
+                    self._refuse(i, m.host)
                 self._dial(m.host, i, self.now_ns)
         return 0
 
     cdef int _hang_up(self, Machine m) except -1:
         cdef int i
         cdef Link* link
-        cdef uint64_t heard_ns = self.now_ns + self.network.latency_ns
+        cdef Connection c
         for i in m.group.hosts:
             if i == m.host:
                 continue
@@ -201,12 +202,25 @@ cdef class World(Machines):
             link.state = APART
             link.stalled_ns = 0
             release(&link.stream.held)
-            link = self._link(i, m.host)
-            if not m.silent and link.state == JOINED:
-                self._at(heard_ns, PARTS, i, m.host, link.number, NULL)
+            if not m.silent and self._link(i, m.host).state == JOINED:
+                self._refuse(i, m.host)
         for connection in list(self.connections.values()):
-            if (<Connection>connection).host == m.host and not m.silent:
-                self._at(heard_ns, CLOSES, m.host, 0, (<Connection>connection).number, NULL)
+            c = <Connection>connection
+            if c.host != m.host:
+                continue
+            if c.state == ENDED:
+                del self.connections[c.number]      # nobody is left on either side
+            elif m.silent:
+                release(&c.to_client.held)          # nobody sends it again
+            elif c.state == JOINED:
+                self._hang_up_on(c)
+        return 0
+
+    cdef int _refuse(self, int sender, int receiver) except -1:
+        """The receiver's kernel tells the sender that there is no such connection (any more)."""
+        if not self.network.is_cut(sender, receiver):
+            self._at(self.now_ns + self.network.latency_ns, PARTS, sender, receiver,
+                     self._link(sender, receiver).number, NULL)
         return 0
 
     cdef Link* _link(self, int sender, int receiver) noexcept:
@@ -231,6 +245,7 @@ cdef class World(Machines):
         self.network.judge(sender, receiver, 0, self.now_ns + there.delay_ns, &back)
         if (m.state != UP or self.network.is_cut(receiver, sender)
                 or self.network.is_cut(sender, receiver) or there.lost or back.lost
+                or there.delay_ns + back.delay_ns > DIAL_TIMEOUT_NS
                 or other.state == PAUSED or (other.replica is None and other.silent)):
             self._at(self.now_ns + DIAL_TIMEOUT_NS, DIALS, sender, receiver, number, NULL)
         elif other.replica is None:
@@ -253,7 +268,7 @@ cdef class World(Machines):
             return 0
         link.state = JOINED
         link.stalled_ns = 0
-        link.refused = False
+        link.life = other.life
         restart(&link.stream)
         other.replica.peer_reset(sender + 1)
         m.replica.peer_up(receiver + 1, shown(&m.clock, self.now_ns))
@@ -261,8 +276,10 @@ cdef class World(Machines):
 
     cdef int _break(self, int sender, int receiver) except -1:
         """Break a connection: what is on its way is lost, its sender hears of it soon."""
+        cdef Link* link = self._link(sender, receiver)
         self.resets += 1
-        return self._parts(sender, receiver, self._link(sender, receiver).number)
+        link.life = 0
+        return self._parts(sender, receiver, link.number)
 
     cdef int _parts(self, int sender, int receiver, uint32_t number) except -1:
         """The sender learns that its connection is gone, and dials again."""
@@ -327,24 +344,25 @@ cdef class World(Machines):
         """Bytes reach a member's host."""
         cdef Machine m = <Machine>self.machines[e.to]
         cdef Link* link = self._link(e.sender, e.to)
+        cdef bint mute = self.network.is_cut(e.sender, e.to)
         cdef Event late
         if link.number != e.number or (link.state != JOINED and
                                        (<Machine>self.machines[e.sender]).replica is not None):
             return 0            # that connection was replaced
-        if self.network.is_cut(e.to, e.sender) or (m.replica is None and m.silent):
+        if self._unreachable(e.to, e.sender):
             self.network.cut_off += 1
             self._stall(link, e.sender, e.to)
             if not self.frames and link.state == JOINED:
                 hold(&link.stream, e)
             return 0
-        if m.replica is None:   # its kernel answers: no such connection
-            self._at(self.now_ns + self.network.latency_ns, PARTS, e.sender, e.to, e.number, NULL)
-            return 0
-        if self.network.is_cut(e.sender, e.to):
+        if mute:
             self._stall(link, e.sender, e.to)
-            if not self.frames and self.now_ns >= link.stalled_ns + RESEND_NS:
-                hold(&link.stream, e)   # its sender's window is full: this was never sent
-                return 0
+        if link.life != m.life:
+            return self._refuse(e.sender, e.to)
+        if (mute and not self.frames and link.stalled_ns
+                and self.now_ns >= link.stalled_ns + RESEND_NS):
+            hold(&link.stream, e)       # its sender's window is full: this was never sent
+            return 0
         if self.frames:
             return self._deliver(m, link, e)
         if not in_order(&link.stream, e):
@@ -366,16 +384,16 @@ cdef class World(Machines):
 
     cdef int _feed(self, Machine m, Link* link, Event* e) except -1:
         cdef Packet* p = <Packet*>e.payload
-        if link.refused:
+        if link.life != m.life:
             return 0
         self.log.frames(self.now_ns, "message", e.sender, e.to, p)
         try:
             m.replica.feed_peer(e.sender + 1, content(p), p.size, shown(&m.clock, self.now_ns))
         except ProtocolError as error:
             self.refused_frames += 1
-            link.refused = True
             self._note("refused", e.to, e.sender, str(error))
-            self._at(self.now_ns + self.network.latency_ns, PARTS, e.sender, e.to, e.number, NULL)
+            link.life = 0
+            self._refuse(e.sender, e.to)
         return 0
 
     cdef void _stall(self, Link* link, int sender, int receiver) noexcept:
@@ -394,11 +412,16 @@ cdef class World(Machines):
     cdef int _release_link(self, int sender, int receiver) except -1:
         """A cut ended: what it held back is sent again."""
         cdef Link* link = self._link(sender, receiver)
-        if link.stalled_ns and not self.network.is_cut(receiver, sender) \
+        if link.stalled_ns and not self._unreachable(receiver, sender) \
                 and not self.network.is_cut(sender, receiver):
             link.stalled_ns = 0
             self._resend(&link.stream, sender * 64 + receiver)
         return 0
+
+    cdef bint _unreachable(self, int host, int sender) noexcept:
+        """Whether what an endpoint sends to a host meets a cut, or no power: nobody answers."""
+        cdef Machine m = <Machine>self.machines[host]
+        return self.network.is_cut(host, sender) or (m.replica is None and m.silent)
 
     cdef void _resend(self, Stream* stream, uint64_t which) noexcept:
         """Put what a cut held back on its way, within the time that a retransmission takes."""
@@ -409,16 +432,43 @@ cdef class World(Machines):
                      stream.held[i].number, stream.held[i].payload)
         stream.held.clear()
 
+    def _hasten(self, ways) -> None:
+        """A limit of bandwidth ended: let what waits in its queues arrive without it."""
+        cdef vector[Event] events
+        cdef size_t i
+        cdef uint64_t most_ns = self.now_ns + self.network.latency_ns
+        while not self.queue.empty():
+            events.push_back(self.queue.top())
+            self.queue.pop()
+        for i in range(events.size()):
+            if events[i].time_ns > most_ns and self._way_of(&events[i]) in ways:
+                events[i].time_ns = most_ns
+            self.queue.push(events[i])
+
+    cdef tuple _way_of(self, const Event* e):
+        """Return the way of a packet, as (receiver, sender), None for anything else."""
+        cdef Connection c
+        if e.payload is NULL:
+            return None
+        if e.kind == ARRIVES:
+            return e.to, e.sender
+        c = self.connections.get(e.number)
+        if c is None:
+            return None
+        if e.kind == ASKS or e.kind == LEAVES:
+            return c.host, self.hosts + c.pool
+        return self.hosts + c.pool, c.host
+
     cdef int _take_late(self, Machine m, Event* e) except -1:
         cdef Connection c
         if e.kind == PARTS:
             return self._parts(e.to, e.sender, e.number)
         if e.kind == ARRIVES and self._link(e.sender, e.to).number == e.number:
             return self._feed(m, self._link(e.sender, e.to), e)
-        if e.kind == ASKS:
+        if e.kind == ASKS or e.kind == LEAVES:
             c = self.connections.get(e.number)
             if c is not None and c.life == m.life:
-                return self._feed_request(m, c, <Packet*>e.payload)
+                return self._feed_request(m, c, e)
         return 0
 
     # ---- clients ---------------------------------------------------------------------------------
@@ -427,6 +477,7 @@ cdef class World(Machines):
         """Open a connection; the client hears ``connected`` or ``closed`` with its number."""
         cdef Connection c = Connection()
         cdef Fate fate
+        self.network.hears(host, self.hosts + pool)     # they must exist
         self._machine(host)
         self.numbers += 1
         c.number, c.pool, c.host, c.client = self.numbers, pool, host, client
@@ -439,31 +490,36 @@ cdef class World(Machines):
     def send(self, uint32_t number, bytes data) -> None:
         """Send bytes on a client's connection; nothing if it is gone."""
         cdef Connection c = self.connections.get(number)
+        if c is not None and c.state == JOINED:
+            self._send_host(c, ASKS, data)
+
+    cdef int _send_host(self, Connection c, uint8_t kind, bytes data) except -1:
+        """Put a packet of a client on its way, or the end of what it has to say."""
         cdef Fate fate
         cdef Packet* p
-        if c is None or c.state != JOINED:
-            return
         self.network.judge(c.host, self.hosts + c.pool, len(data), self.now_ns, &fate)
         p = self._perhaps_corrupted(PyBytes_AS_STRING(data), len(data), &fate)
         p.number = c.to_host.sent
         c.to_host.sent += 1
-        self._at(self.now_ns + fate.delay_ns + (RESEND_NS if fate.lost else 0), ASKS, c.host, 0,
-                 number, p)
+        self._at(self.now_ns + fate.delay_ns + (RESEND_NS if fate.lost else 0), kind, c.host, 0,
+                 c.number, p)
+        return 0
 
     def close(self, uint32_t number) -> None:
-        """Close a client's connection: it hears no more of it."""
+        """Close a client's connection: it hears no more of it. What it sent is read yet."""
         cdef Connection c = self.connections.get(number)
-        if c is not None and c.state != ENDED:
-            if c.state == JOINED:
-                self._at(self.now_ns + self.network.latency_ns, LEAVES, c.host, 0, number, NULL)
-            c.state = ENDED
-            c.client = None
+        if c is None or c.state == ENDED:
+            return
+        if c.state == JOINED:
+            self._send_host(c, LEAVES, b"")
+        else:
+            del self.connections[number]
+        c.state = ENDED
+        c.client = None
 
     cdef int _happen_to_client(self, Connection c, Event* e) except -1:
-        if e.kind == ANSWERS:
-            return self._answers(c, e)
-        if e.kind == ASKS:
-            return self._asks(c, e)
+        if e.payload is not NULL:
+            return self._asks(c, e) if e.kind in (ASKS, LEAVES) else self._answers(c, e)
         if e.kind == KNOCKS:
             return self._knocks(c)
         if e.kind == OPENS:
@@ -481,9 +537,6 @@ cdef class World(Machines):
         cdef Machine m = <Machine>self.machines[c.host]
         cdef int pool = self.hosts + c.pool
         cdef Fate fate
-        if c.state != DIALLING:
-            self.connections.pop(c.number, None)
-            return 0
         if (self.network.is_cut(c.host, pool) or self.network.is_cut(pool, c.host)
                 or m.state == PAUSED or (m.replica is None and m.silent)):
             return 0            # no answer: whoever dials has a time limit
@@ -498,19 +551,23 @@ cdef class World(Machines):
         return 0
 
     cdef int _asks(self, Connection c, Event* e) except -1:
-        """Bytes of a client reach a host."""
+        """Bytes of a client reach a host, or their end."""
         cdef Machine m = <Machine>self.machines[c.host]
         cdef int pool = self.hosts + c.pool
+        cdef bint mute = self.network.is_cut(pool, c.host)
         cdef Event late
-        if self.network.is_cut(c.host, pool) or (m.replica is None and m.silent):
+        if self._unreachable(c.host, pool):
             self.network.cut_off += 1
             hold(&c.to_host, e)
             return self._forsake_later(c)
-        if m.replica is None or m.life != c.life:
-            self._at(self.now_ns + self.network.latency_ns, CLOSES, c.host, 0, c.number, NULL)
-            return 0
-        if self.network.is_cut(pool, c.host):
+        if mute:
             self._forsake_later(c)
+        if m.life != c.life and e.kind == LEAVES:
+            return self._leaves(c)
+        if m.life != c.life:    # its kernel answers: no such connection
+            if not mute:
+                self._at(self.now_ns + self.network.latency_ns, CLOSES, c.host, 0, c.number, NULL)
+            return 0
         if not in_order(&c.to_host, e):
             return 0
         self._deliver_request(m, c, e)
@@ -524,10 +581,13 @@ cdef class World(Machines):
     cdef int _deliver_request(self, Machine m, Connection c, Event* e) except -1:
         if m.replica is None or self._must_wait(m, e):
             return 0
-        self._feed_request(m, c, <Packet*>e.payload)
+        self._feed_request(m, c, e)
         return self._iterate(m)
 
-    cdef int _feed_request(self, Machine m, Connection c, Packet* p) except -1:
+    cdef int _feed_request(self, Machine m, Connection c, Event* e) except -1:
+        cdef Packet* p = <Packet*>e.payload
+        if e.kind == LEAVES:
+            return self._leaves(c)
         self.log.request(self.now_ns, c.number, c.host, p)
         try:
             m.replica.feed_client(c.number, content(p), p.size)
@@ -535,32 +595,42 @@ cdef class World(Machines):
             self.refused_frames += 1
             self._note("refused", c.host, -1, str(error))
             self._leaves(c)
-            self._at(self.now_ns + self.network.latency_ns, CLOSES, c.host, 0, c.number, NULL)
+            self._hang_up_on(c)
         return 0
 
     cdef int _answer(self, Machine m, uint32_t number) except -1:
         """Send what a node has for one client."""
         cdef Accepted* a = m.replica._connection(number)
         cdef Connection c
-        cdef Fate fate
-        cdef Packet* p
         if a is NULL or not a.dirty:
             return 0
         a.dirty = False
         c = self.connections.get(number)
         if c is not None and c.state == JOINED:
-            self.network.judge(self.hosts + c.pool, m.host, buffer_size(&a.output), self.now_ns,
-                               &fate)
-            p = packed(a.output.data + a.output.start, buffer_size(&a.output), self.now_ns)
-            p.number = c.to_client.sent
-            c.to_client.sent += 1
-            self._at(self.now_ns + fate.delay_ns + (RESEND_NS if fate.lost else 0), ANSWERS,
-                     m.host, 0, number, p)
+            self._send_client(c, ANSWERS, a.output.data + a.output.start,
+                              buffer_size(&a.output))
         buffer_consume(&a.output, buffer_size(&a.output))
         return 0
 
+    cdef int _hang_up_on(self, Connection c) except -1:
+        """A host closes a client's connection: the client learns it after what was sent."""
+        return self._send_client(c, CLOSES, b"", 0)
+
+    cdef int _send_client(self, Connection c, uint8_t kind, const char* data,
+                          size_t size) except -1:
+        """Put a packet for a client on its way, or the end of what its host has to say."""
+        cdef Fate fate
+        cdef Packet* p
+        self.network.judge(self.hosts + c.pool, c.host, size, self.now_ns, &fate)
+        p = packed(data, size, self.now_ns)
+        p.number = c.to_client.sent
+        c.to_client.sent += 1
+        self._at(self.now_ns + fate.delay_ns + (RESEND_NS if fate.lost else 0), kind, c.host, 0,
+                 c.number, p)
+        return 0
+
     cdef int _answers(self, Connection c, Event* e) except -1:
-        """Bytes of a node reach a client."""
+        """Bytes of a node reach a client, or their end."""
         cdef Event late
         if self.network.is_cut(self.hosts + c.pool, c.host):
             self.network.cut_off += 1
@@ -568,15 +638,18 @@ cdef class World(Machines):
             return self._forsake_later(c)
         if not in_order(&c.to_client, e):
             return 0
-        self._tell_client(c, <Packet*>e.payload)
+        self._tell_client(c, e)
         while take_early(&c.to_client, &late):
             try:
-                self._tell_client(c, <Packet*>late.payload)
+                self._tell_client(c, &late)
             finally:
                 discard(&late)
         return 0
 
-    cdef int _tell_client(self, Connection c, Packet* p) except -1:
+    cdef int _tell_client(self, Connection c, Event* e) except -1:
+        cdef Packet* p = <Packet*>e.payload
+        if e.kind == CLOSES:
+            return self._closes(c)
         if c.state == JOINED and c.client is not None:
             self.log.response(self.now_ns, c.number, c.host, p)
             c.client.received(c.number, PyBytes_FromStringAndSize(content(p), p.size))
@@ -590,7 +663,7 @@ cdef class World(Machines):
 
     cdef int _release_connection(self, Connection c) except -1:
         cdef int pool = self.hosts + c.pool
-        if c.stalled_ns and not self.network.is_cut(c.host, pool) \
+        if c.stalled_ns and not self._unreachable(c.host, pool) \
                 and not self.network.is_cut(pool, c.host):
             c.stalled_ns = 0
             self._resend(&c.to_host, c.number)

@@ -1,7 +1,11 @@
 """The simulated world: what it does to nodes, and that a seed decides all of it."""
 from __future__ import annotations
 
+import gc
+import os
+import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -398,11 +402,219 @@ def test_a_stalled_disk_keeps_a_write_waiting_until_it_works_again() -> None:
     run_until(w, lambda: writer.statuses == ["ok"])
 
 
+def test_after_a_cut_what_left_first_still_arrives_first() -> None:
+    w = world(record=True, latency_ns=20 * MS)
+    host = leader(w)
+    writers = [Writer(w, host, number) for number in (1, 2)]
+    run_until(w, lambda: all(writer.statuses == ["ok"] for writer in writers))
+    for step in range(20):
+        for writer in writers:
+            w.call_at(w.now_ns + step * 5 * MS, writer.write)
+    handle = w.cut([*isolated(w, host), (host, 3), (3, host)])
+    w.call_at(w.now_ns + 60 * MS, w.lift, handle)       # with much on its way
+    run_until(w, lambda: all(writer.statuses == ["ok"] * 21 for writer in writers))
+    newest: dict[object, int] = {}
+    for _, kind, a, b, detail in w.trace():
+        if kind in ("message", "request", "response"):
+            assert detail["sent_ns"] >= newest.get((kind, a, b), 0)
+            newest[kind, a, b] = detail["sent_ns"]
+    assert writers[0].heard == writers[1].heard == ["connected"]
+
+
+def test_what_a_client_sent_before_it_left_is_still_read() -> None:
+    for paused in (False, True):
+        w = world(latency_ns=MS, jitter_ns=5 * MS)
+        host = leader(w)
+        writer = Writer(w, host)
+        run_until(w, lambda: bool(writer.statuses))     # noqa: B023
+        served = w.status(host)["served_writes"]        # type: ignore[index]
+        if paused:
+            w.pause(host)
+        writer.write()
+        w.run([], w.now_ns + 10 * MS * paused)
+        w.close(writer.connection)
+        w.run([], w.now_ns + 20 * MS)
+        w.resume(host)
+        w.run([], w.now_ns + 40 * MS)
+        assert w.status(host)["served_writes"] == served + 1    # type: ignore[index]
+
+
+def test_an_answer_that_is_on_its_way_arrives_before_the_news_that_its_process_ended() -> None:
+    w = world()
+    host = leader(w)
+    writer = Writer(w, host)
+    run_until(w, lambda: writer.statuses == ["ok"])
+    w.impair([(3, host)], delay_ns=50 * MS)
+    writer.write()
+    w.call_at(w.now_ns + 20 * MS, w.kill, host)
+    run_until(w, lambda: writer.heard == ["connected", "closed"])
+    assert writer.statuses == ["ok", "ok"]
+
+
+def test_a_process_gets_nothing_that_was_sent_to_the_one_before() -> None:
+    w = world(record=True, latency_ns=40 * MS, jitter_ns=0)
+    follower = (leader(w) + 1) % 3
+    for _ in range(10):
+        w.run([], w.now_ns + 90 * MS)
+        w.kill(follower)
+        w.start(follower)
+    w.run([], w.now_ns + S)
+    began = 0
+    for now_ns, kind, a, b, detail in w.trace():
+        if kind == "start" and a == follower:
+            began = now_ns
+        assert kind != "message" or b != follower or detail["sent_ns"] >= began
+
+
+def test_a_connection_with_damaged_frames_is_read_no_further() -> None:
+    w = world(record=True, latency_ns=5 * MS)
+    leader(w)
+    w.impair([(0, 1), (1, 0), (0, 2), (2, 0)], corrupt_ppm=300_000)
+    writer = Writer(w, 0)
+    for step in range(400):
+        w.call_at(w.now_ns + step * 5 * MS, writer.write)
+    w.run([], w.now_ns + 3 * S)
+    closed = set()
+    for _, kind, a, b, _ in w.trace():
+        if kind == "refused":
+            closed.add((b, a))
+        elif kind == "part":
+            closed.discard((a, b))
+        assert kind != "message" or (a, b) not in closed
+    assert w.counters()["refused_frames"] > 10
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_recording_changes_nothing_of_a_run_with_damaged_frames_either(seed: int) -> None:
+    def run(*, record: bool) -> str:
+        w = world(3, seed, record=record)
+        host = leader(w)
+        w.impair([(a, b) for a in range(4) for b in range(4) if a != b], corrupt_ppm=100_000)
+        for number in range(4):
+            writer = Writer(w, host, number + 1)
+            for step in range(50):
+                w.call_at(w.now_ns + step * 10 * MS, writer.write)
+        w.run([], w.now_ns + 2 * S)
+        assert w.counters()["refused_frames"] > 3
+        return w.digest()
+
+    assert run(record=True) == run(record=False)
+
+
+def test_the_end_of_a_process_is_not_heard_through_a_cut() -> None:
+    w = world(record=True)
+    host = leader(w)
+    follower = (host + 1) % 3
+    w.run([], w.now_ns + 200 * MS)
+    w.cut([(host, follower)])
+    w.kill(follower)
+    killed_ns = w.now_ns
+    w.run([], w.now_ns + S)
+    parted = [now_ns for now_ns, kind, a, b, _ in w.trace()
+              if (kind, a, b) == ("part", host, follower)]
+    assert parted == []
+    w.run([], w.now_ns + 2 * S)
+    parted = [now_ns for now_ns, kind, a, b, _ in w.trace()
+              if (kind, a, b) == ("part", host, follower)]
+    assert len(parted) == 1
+    assert parted[0] - killed_ns >= 2 * S               # nobody acknowledged what it sent
+
+
+def test_what_queued_up_for_a_narrow_link_flows_when_it_is_wide_again() -> None:
+    w = world()
+    host = leader(w)
+    writers = [Writer(w, host, number + 1) for number in range(10)]
+    run_until(w, lambda: all(writer.statuses for writer in writers))
+    handle = w.impair([(other, host) for other in range(3) if other != host], bytes_per_s=4000)
+    for step in range(300):
+        for writer in writers:
+            w.call_at(w.now_ns + step * 10 * MS, writer.write)
+    w.run([], w.now_ns + 3 * S)
+    w.lift(handle)
+    run_until(w, lambda: w.converged() is None, 2 * S)
+
+
+def test_a_leader_may_die_after_any_of_its_members_was_sent_an_entry() -> None:
+    reached = set()
+    for seed in range(30):
+        w = world(5, seed, record=True, crash_points=(("append", 30_000),),
+                  crash_down_ns=100 * MS)
+        run_until(w, lambda: w.leaders() != [])     # noqa: B023
+        for number in range(8):
+            Writer(w, leader_now(w) if w.leaders() else 0, number + 1)
+            w.run([], w.now_ns + 300 * MS)
+        trace = w.trace()
+        for now_ns, kind, host, _, _ in trace:
+            if kind == "crash-point":
+                reached.add(sum(entry[1:3] == ("message", host) and entry[4]["sent_ns"] == now_ns
+                                and entry[4]["type"] == "append" for entry in trace))
+    assert {1, 2, 3, 4} <= reached
+
+
+def test_a_clock_goes_on_for_days() -> None:
+    w = World(1, 1, Environment(drift_ppm=1000))
+    before = w.clock_ns(0)
+    w.call_at(100 * 3600 * S, int)
+    assert w.advance()
+    assert w.clock_ns(0) - before == pytest.approx(100 * 3600 * S, rel=0.002)
+
+
+def test_a_world_that_nobody_needs_any_more_is_forgotten_with_all_that_it_would_have_done() -> None:
+    class Waiting:
+        def __init__(self, w: World) -> None:
+            self.world = w
+
+        def call(self) -> None: ...
+
+    w = world()
+    waiting = Waiting(w)
+    w.call_at(100 * S, waiting.call)
+    there = weakref.ref(waiting)
+    del w, waiting
+    gc.collect()
+    assert there() is None
+
+
+def test_what_a_paused_node_never_read_is_forgotten_with_its_world() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def once(seed: int) -> None:
+        w = world(3, seed)
+        host = leader(w)
+        writer = Writer(w, host)
+        run_until(w, lambda: bool(writer.statuses))
+        w.pause(host)
+        for number in range(100):
+            w.send(writer.connection, codec.encode_request(
+                number, 1, number, codec.OPS["write"], b"k", bytes(100_000)))
+        w.run([], w.now_ns + S)
+
+    once(0)
+    before = resident()
+    for seed in range(10):
+        once(seed)
+        gc.collect()
+    assert resident() - before < 50 << 20               # of 100 MB that they did not read
+
+
+def test_connections_that_were_given_up_while_dialling_are_forgotten() -> None:
+    w = world()
+    leader(w)
+    w.cut([(0, 3)])
+    for _ in range(100):
+        connection = w.connect(0, 0, None)
+        w.run([], w.now_ns + MS)
+        w.close(connection)
+    assert not [o for o in gc.get_objects() if type(o).__name__ == "Connection"]
+
+
 @pytest.mark.parametrize("call", [
     lambda w: w.start(3), lambda w: w.kill(-1), lambda w: w.cut([(0, 0)]),
     lambda w: w.hears(0, 9), lambda w: w.clock_rate(0, -1_000_000),
     lambda w: w.crash_points({"lunch": 1}, 1), lambda w: w.impair([(0, 1)], delay=1),
     lambda w: w.add_group([0], heartbeat_ns=1, election_ns=2),
+    lambda w: w.connect(7, 0, None), lambda w: w.reset(-9, 0), lambda w: w.reset(0, 0),
 ])
 def test_what_makes_no_sense_is_refused(call: Callable[[World], object]) -> None:
     with pytest.raises(ValueError, match=r"\w"):
