@@ -56,6 +56,8 @@ class Lane(Generator, frozen=True, gc=False):
     began_ns: int = NOT_STARTED
 
     def op(self, test: Any, ctx: Context) -> Answer:
+        if not ctx.free:
+            return PENDING               # asked for every operation of every client: say so soon
         lane = self if self.plan else self._with_next_fault(ctx.time_ns)
         if lane is None:
             return None
