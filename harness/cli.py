@@ -12,7 +12,7 @@ import click
 
 from .errors import SeatrialError
 
-COMMANDS = ("run", "check", "mutants", "up", "down", "ssh", "doctor", "heal")
+COMMANDS = ("run", "check", "shrink", "replay", "mutants", "up", "down", "ssh", "doctor", "heal")
 
 
 class Lazy(click.Group):

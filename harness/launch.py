@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -97,23 +97,44 @@ def launch(request: Request) -> Done:
     """Run a test and return its verdict. BadInput and HarnessFailure end it without one."""
     request = _with_seed(request)
     chosen = plan(request)
-    if request.world != SIM:
-        require_root()
-    prepare = getattr(chosen.system, "prepare", None)
-    if prepare is not None:
-        prepare()
+    prepare(chosen)
     if request.world == SIM:
         return _simulate(chosen)
+    with hosts_for(chosen) as run:
+        return run()
+
+
+def prepare(chosen: Plan) -> None:
+    """Do what comes before the first host: build what is to be installed there."""
+    if chosen.request.world != SIM:
+        require_root()
+    build = getattr(chosen.system, "prepare", None)
+    if build is not None:
+        build()
+
+
+@contextmanager
+def hosts_for(chosen: Plan) -> Iterator[Callable[[], Done]]:
+    """Make real hosts for a plan; what is returned runs it on them, as often as it is called.
+
+    They are removed on every way out, but for those that are to be looked at.
+    """
+    request = chosen.request
     with _ended_by_interrupt():
         world = _world(request, chosen.spec)
         keep = request.lab is not None
-        try:
-            if request.lab is None:
-                world.make()
+
+        def run() -> Done:
+            nonlocal keep
             done = run_inside(world.lab, "seatrial.harness.run:inside", request, world.plan.lab)
             assert isinstance(done, Done)
             keep = keep or (request.keep and done.violated)
             return done
+
+        try:
+            if request.lab is None:
+                world.make()
+            yield run
         finally:
             with _undisturbed():
                 world.keep() if keep else world.destroy()

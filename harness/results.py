@@ -6,6 +6,7 @@ first, so that ``head`` shows them.
 """
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from .leadership import leadership
 from .store import RunFolder
 
 SCHEMA = 1
+COMMIT = "SEATRIAL_COMMIT"       # environment variable
 VERDICTS = {verdict.label: verdict for verdict in Verdict}
 
 
@@ -232,7 +234,12 @@ def seatrial_version() -> str:
 
 
 def commit() -> str:
-    """Return the git commit of the source tree (``+dirty`` when changed), else the version."""
+    """Return the git commit of the source tree (``+dirty`` when changed), else the version.
+
+    A process that imports a build of that tree from elsewhere is told by its parent.
+    """
+    if COMMIT in os.environ:
+        return os.environ[COMMIT]
     tree = _source_tree()
     if not (tree / ".git").exists():
         return seatrial_version()

@@ -24,7 +24,7 @@ from .errors import BadInput
 from .generator import PENDING, Answer, Context, Generator
 from .generator.context import bits
 from .generator.protocol import SLEEP
-from .nemesis.catalogue import CATALOGUE
+from .nemesis.catalogue import CATALOGUE, parameters
 from .nemesis.nemesis import HEAL, FaultNemesis
 from .nemesis.packages import LANE, Package, Perf
 from .op import Op
@@ -149,6 +149,10 @@ def validate(document: Document, spec: Spec, workload: Any) -> None:
             raise document.error((*at, "name"), f"unknown fault {fault.name!r}; "
                                                 f"{suggestion(fault.name, CATALOGUE)}")
         _before_the_end(document, (*at, "at"), fault.at, spec)
+        try:
+            parameters(fault.name, fault.parameters)
+        except BadInput as error:
+            raise document.error((*at, "parameters"), str(error)) from None
         for name in _named(fault):
             if name not in nodes:
                 raise document.error(at, f"unknown node {name!r}, expected one of "
@@ -235,7 +239,7 @@ class _Life:
     stop_ns: int | None = None
     targets: list[str] = field(default_factory=list)
     grudge: dict[str, list[str]] = field(default_factory=dict)
-    parameters: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, int] = field(default_factory=dict)
 
 
 def _faults(history: History, began_ns: int) -> list[PlannedFault]:

@@ -107,7 +107,7 @@ class PlannedFault(Section):
     name: str
     targets: Annotated[list[str], Field(min_length=1)] | None = None
     grudge: Annotated[dict[str, list[str]], Field(min_length=1)] | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: dict[str, int] = Field(default_factory=dict)
     seed: Seed = 0
 
 

@@ -16,6 +16,7 @@ from ..results import Fault
 
 Entry = tuple[int, str, int, int, Any]
 MOST_EVENTS = 150                # of a story; earlier ones are left out
+FOREVER_NS = (1 << 63) - 1
 MOST_LETTERS = 24                # of a key or value
 ROUTINE = {"heartbeat": ("term", "commit", "round"), "heartbeat-reply": ("term", "round")}
 STOPS, CRASHES = ("kill", "power-loss"), ("kill", "power-loss", "broken")
@@ -77,15 +78,18 @@ class Story:
 def story(
     trace: Iterable[Entry], *, nodes: Sequence[str], origin_ns: int = 0,
     owners: Mapping[int, str] | None = None, faults: Sequence[Fault] = (), violation: str = "",
-    most: int = MOST_EVENTS,
+    until_ns: int = FOREVER_NS, most: int = MOST_EVENTS,
 ) -> Story:
     """Return what a trace tells.
 
     origin_ns: when clients began. owners: connection -> who holds it. faults: from the results,
-    their times counted from the origin. violation: what is wrong in the end.
+    their times counted from the origin, as is until_ns: when it was certain that something is
+    wrong. violation: what.
     """
     teller = _Teller(nodes, origin_ns, owners or {})
     for entry in trace:
+        if entry[0] - origin_ns > until_ns:
+            break
         teller.hear(entry)
     return teller.story(faults, violation, most)
 
@@ -103,6 +107,7 @@ class _Teller:
     open: dict[tuple[str, str], Band] = field(default_factory=dict)
     told: dict[tuple[str, int, int], tuple[Any, ...]] = field(default_factory=dict)
     promised: dict[int, tuple[int, int]] = field(default_factory=dict)
+    asked: dict[tuple[int, int], str] = field(default_factory=dict)     # connection, request -> op
     routine: int = 0
     violation: str = ""
     end_ns: int = 0
@@ -116,9 +121,10 @@ class _Teller:
                             message(detail), in_short(detail), lost=kind == "lost")
         elif kind == "request":
             says = request(detail)
+            self.asked[a, detail["request"]] = detail["op"]
             self._arrow(now, self.owner(a), self.node(b), detail, kind, says, says)
         elif kind == "response":
-            says = response(detail)
+            says = response(detail, self.asked.get((b, detail["request"]), ""))
             self._arrow(now, self.node(a), self.owner(b), detail, kind, says, says)
         elif kind == "violation":
             self.violation = str(detail)
@@ -316,13 +322,13 @@ def request(r: Mapping[str, Any]) -> str:
             return str(other).replace("-", " ")
 
 
-def response(r: Mapping[str, Any]) -> str:
-    """Return what a client is answered."""
-    status = str(r["status"]).replace("-", " ")
+def response(r: Mapping[str, Any], op: str = "") -> str:
+    """Return what a client is answered who asked for ``op``."""
+    status, value = str(r["status"]).replace("-", " "), r["value"]
     if r["status"] == "not-leader":
-        leader = words(r["value"])
-        return f"{status}, ask n{leader}" if leader not in ("nil", "0", "") else status
-    return status if r["value"] is None else f"{status}: {words(r['value'])}"
+        leader = int.from_bytes(value or b"", "little")
+        return f"{status}, ask n{leader}" if leader else status
+    return f"{status}: {words(value)}" if value is not None or op == "read" else status
 
 
 def words(value: Any) -> str:
@@ -362,14 +368,20 @@ def owners(trace: Iterable[Entry], operations: Sequence[tuple[int, int, int, str
            ) -> dict[int, str]:
     """Return who holds each connection, told by the operations that went over it.
 
+    A client is known by its session, also on connections that were of no use to it.
     operations: (begin, end, client, f, key), times as the trace has them.
     """
-    found: dict[int, str] = {}
+    sessions: dict[int, int] = {}
+    held: dict[int, int] = {}                               # connection -> session
     for time_ns, kind, connection, _, detail in trace:
-        if kind != "request" or connection in found:
+        if kind != "request":
             continue
-        for begin, end, client, f, key in operations:
-            if begin <= time_ns <= end and (f, key) == (detail["op"], detail["key"]):
-                found[connection] = f"client {client}"
-                break
-    return found
+        session = held.setdefault(connection, detail["session"])
+        if session not in sessions:
+            client = next((client for begin, end, client, f, key in operations
+                           if begin <= time_ns <= end
+                           and (f, key) == (detail["op"], detail["key"])), None)
+            if client is not None:
+                sessions[session] = client
+    return {connection: f"client {sessions[session]}" for connection, session in held.items()
+            if session in sessions}

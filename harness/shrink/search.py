@@ -106,7 +106,7 @@ class Shrinker:
         finished = True
         try:
             self._search()
-        except TimeIsUp:
+        except (TimeIsUp, KeyboardInterrupt):
             finished = False
         found, trial = self._now()
         failure = trial.failure(self.kind)

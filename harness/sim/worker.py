@@ -29,6 +29,7 @@ from rich.console import Console
 
 from ..errors import BadInput, HarnessFailure, SeatrialError
 from ..launch import SIM, Request, plan
+from ..results import COMMIT, commit
 from .answer import Answer, answer
 from .run import run
 from .simulation import Simulation
@@ -93,7 +94,7 @@ class Worker:
         self._input = b""
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": path}, bufsize=0,
+            env=os.environ | {"PYTHONPATH": path, COMMIT: commit()}, bufsize=0,
             process_group=None if alone else 0)                 # where no ^C reaches it
         self._send(Setup.of(request, alone=alone))
 
@@ -150,12 +151,12 @@ def how_ended(code: int) -> str:
     return f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 
-def run_in_child(request: Request, seed: int, python_path: Path) -> Answer:
-    """Run one seed, with a folder, in a process that imports from there first."""
+def run_in_child(request: Request, seed: int, python_path: Path, *, keep: bool = True) -> Answer:
+    """Run one seed in a process that imports from there first. keep: with a folder."""
     worker = Worker(request, python_path, alone=True)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)       # the child hears it, too
     try:
-        worker.give(Task(seed, keep=True))
+        worker.give(Task(seed, keep=keep))
         while not (found := worker.answers()):
             pass
         return found[0][1]

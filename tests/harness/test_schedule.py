@@ -140,9 +140,9 @@ ROWS = [
     row(0.30, 1, "info", "write", key=b"r0", value=1),
     fault(0.5, "kill", "0-0", action="start", seed=9),
     fault(0.5, "kill", "0-0", phase="requested", targets=["n2"], **{"class": "crash"}),
-    fault(0.6, "partition-one", "1-0", action="start", seed=3),
-    fault(0.6, "partition-one", "1-0", phase="requested", targets=["n3"],
-          grudge={"n3": ["n1", "n2"]}, parameters={"how": "gently"}),
+    fault(0.6, "delay", "1-0", action="start", seed=3),
+    fault(0.6, "delay", "1-0", phase="requested", targets=["n3"],
+          grudge={"n3": ["n1", "n2"]}, parameters={"delay_us": 5}),
     fault(0.7, "pause", "2-0", action="start", seed=1),
     fault(0.7, "pause", "2-0", phase="requested", targets=[]),
     row(0.75, 4, "invoke", "cas", key=b"r0", value=[1, 2]),
@@ -166,7 +166,7 @@ def test_a_schedule_is_rebuilt_from_what_a_history_tells() -> None:
     assert [(f.at, f.hold, f.name, f.targets, f.grudge, f.parameters, f.seed)
             for f in plan.faults] == [
         (0.25, 0.75, "kill", ["n2"], None, {}, 9),
-        (0.35, None, "partition-one", ["n3"], {"n3": ["n1", "n2"]}, {"how": "gently"}, 3)]
+        (0.35, None, "delay", ["n3"], {"n3": ["n1", "n2"]}, {"delay_us": 5}, 3)]
     assert (spec.seed, spec.time_limit, spec.rate, spec.faults.names) == (8, 2.01, None, [])
     assert (spec.sim.swarm, spec.sim.environment) == (False, {"latency_ns": 5})
 
@@ -251,6 +251,8 @@ def test_a_key_that_is_no_text_can_not_be_in_a_schedule() -> None:
     ("at: 1, for: 2", "at: 1, for: -2", "t.yml:13: schedule.faults.0.for: expected at least 0"),
     ("at: 1, for: 2", "at: 1, four: 2", "t.yml:13: schedule.faults.0.four: unknown key; did you "
      "mean 'for'?"),
+    ("name: kill", "name: kill, parameters: {ms: 3}", "t.yml:14: schedule.faults.1.parameters: "
+     "fault 'kill' has no parameter 'ms'; expected none"),
     ("at: 1, for", "at: 7, for", "t.yml:13: schedule.faults.0.at: expected less than time_limit"),
     ("clients: 3", "clients: 3\nrate: 5", "t.yml:4: rate: expected nothing here beside a schedule"),
     ("clients: 3", "clients: 3\nfaults: {names: [kill]}", "t.yml:4: faults: expected nothing here"),

@@ -58,18 +58,23 @@ def test_requests_and_answers_are_those_of_the_client_that_holds_the_connection(
         (3, "response", 0, 7, {"sent_ns": 2, "request": 1, "status": "cas-mismatch",
                                "value": b"5", "rindex": 4, "term": 1}),
         (4, "response", 1, 9, {"sent_ns": 2, "request": 1, "status": "not-leader",
-                               "value": b"3", "rindex": 0, "term": 1}),
-        (5, "request", 9, 0, request("write", value=b"x" * 99)),
+                               "value": b"\3\0\0\0", "rindex": 0, "term": 1}),
+        (5, "request", 9, 0, request("write", value=b"x" * 99, session=2)),
+        (6, "request", 9, 0, request("read", request=8, session=2)),
+        (7, "response", 0, 9, {"sent_ns": 6, "request": 8, "status": "ok", "value": None,
+                               "rindex": 0, "term": 1}),
+        (7, "request", 3, 2, request("open-session", key=b"", session=1)),
     ]
     operations = [(0, 3, 4, "cas", b"k"), (5, 6, 1, "write", b"k"), (8, 9, 2, "write", b"k")]
     held = owners(trace, operations)
-    assert held == {7: "client 4", 9: "client 1"}
+    assert held == {7: "client 4", 9: "client 1", 3: "client 4"}, "known by its session"
     told = story(trace, nodes=NODES, owners=held)
     assert [(a.sender, a.receiver, a.label) for a in told.arrows[:4]] == [
         ("client 4", "n1", "open session"), ("client 4", "n1", "cas k: 1 to 2"),
         ("n1", "client 4", "cas mismatch: 5"), ("n2", "client 1", "not leader, ask n3")]
     assert told.lanes == ("client 1", "client 4", *NODES)
     assert len(told.arrows[4].label) < 50
+    assert told.arrows[6].label == "ok: nil"
 
 
 def test_a_heartbeat_that_says_nothing_new_is_left_out_and_counted() -> None:
@@ -87,6 +92,13 @@ def test_of_a_long_run_the_end_is_told() -> None:
     assert [arrow.time_ns for arrow in told.arrows] == list(range(900, 1000))
     assert (told.earlier, told.begin_ns) == (900, 900)
     assert "900 earlier events" in text(told).splitlines()[0]
+
+
+def test_the_story_ends_when_it_is_certain_that_something_is_wrong() -> None:
+    trace = [message(n, 0, 1, "append", index=n) for n in range(10)]
+    told = story(trace, nodes=NODES, origin_ns=1, until_ns=4)
+    assert [arrow.time_ns for arrow in told.arrows] == [0, 1, 2, 3, 4]
+    assert told.end_ns == 4
 
 
 def test_times_count_from_when_clients_began_and_what_was_before_is_no_part_of_it() -> None:
