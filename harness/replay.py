@@ -19,12 +19,11 @@ import msgspec
 from .errors import BadInput
 from .hosts.state import require_root
 from .launch import LOCAL, Done, Plan, Request, hosts_for, plan, plan_of, prepare
-from .nemesis.catalogue import HOST_KINDS
 from .recorded import Recorded
 from .results import commit, read_results
-from .schedule import planned
 from .shrink import cuts
 from .shrink.save import as_file
+from .shrink.work import only_simulated
 from .sim.simulation import Outcome, Simulation
 from .store import RunFolder, Store
 from .testfile import Spec
@@ -113,7 +112,7 @@ def try_locally(run: Recorded, store: Path, *, tries: int, stretch: float, lab: 
     file = folder.write("test.yml", as_file(stretched(spec, stretch)))
     chosen = plan(Request(file, store, LOCAL, lab=lab))
     result = Tries(spec.name, 0, 0, check, stretch, LOCAL, commit(),
-                   datetime.now(UTC).isoformat(), impossible_locally(spec), [])
+                   datetime.now(UTC).isoformat(), only_simulated(spec), [])
     for name in result.impossible:
         say(f"{name}: exists in simulation only, and is left out here")
     prepare(chosen)
@@ -152,8 +151,3 @@ def stretched(spec: Spec, factor: float) -> Spec:
     longer = cuts.retimed(spec, lambda moment: round(moment * factor))
     return longer.model_copy(update={"op_timeout": spec.op_timeout * factor})
 
-
-def impossible_locally(spec: Spec) -> list[str]:
-    """Return the faults of a schedule that only the simulated world has."""
-    names = dict.fromkeys(fault.name for fault in planned(spec).faults)
-    return [name for name in names if name not in HOST_KINDS]

@@ -8,6 +8,8 @@ import click
 from ..launch import plan_of
 from ..recorded import recorded
 
+MOST_LINES = 60              # of the sequence, on the terminal
+
 
 @click.command("shrink")
 @click.argument("run", type=click.Path(path_type=Path))
@@ -30,7 +32,8 @@ def command(run: Path, seed: int | None, mutant: str | None, time_limit: float |
     The result is a test file that fails in the same way, and its run in the store, with a
     drawing of who said what to whom. ^C ends the search and saves what it has found.
     """
-    from ..shrink.work import given, save, shrink
+    from ..report.sequence import text
+    from ..shrink.work import given, only_simulated, save, shrink
     from .again import again_with, other_build
 
     overrides = {name: value for name, value in {
@@ -49,9 +52,10 @@ def command(run: Path, seed: int | None, mutant: str | None, time_limit: float |
         "nothing more can be taken away" if shrunk.finished else
         f"the time was up (--budget {budget:g}): it may go on from {saved.file}"))
     click.echo("")
-    click.echo((saved.told.folder.path / "sequence.txt").read_text(encoding="utf-8"))
+    click.echo(text(saved.told.story, most=MOST_LINES) + "\n")
     click.echo(f"shrunk:  {saved.file}")
     click.echo(f"report:  {saved.told.folder.report}")
     click.echo(f"again:   seatrial run {saved.file} --on sim")
-    click.echo(f"local:   seatrial replay {saved.file} --on local --tries 10")
+    if not only_simulated(shrunk.spec):
+        click.echo(f"local:   seatrial replay {saved.file} --on local --tries 10")
     return 0

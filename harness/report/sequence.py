@@ -342,8 +342,8 @@ def words(value: Any) -> str:
 # ---- for the terminal
 
 
-def text(told: Story) -> str:
-    """Return a story for the terminal: a line for each event."""
+def text(told: Story, *, most: int = MOST_EVENTS * 2) -> str:
+    """Return a story for the terminal: a line for each event, the last ones of too many."""
     width = max(map(len, told.lanes), default=2)
     lines = [(arrow.time_ns, 1, f"{arrow.sender:>{width}} {'-x ' if arrow.lost else '-->'} "
                                 f"{arrow.receiver:<{width}}  {arrow.label}"
@@ -353,9 +353,9 @@ def text(told: Story) -> str:
     lines += [(mark.time_ns, 0, f"{'':=>{width}}={'':=>{width + 4}}  {mark.label}")
               for mark in told.faults]
     lines.sort(key=lambda line: line[:2])
-    out = [f"{time_ns / 1e9:11.6f} s  {line}" for time_ns, _, line in lines]
-    if told.earlier:
-        out.insert(0, f"{'...':>13}  {told.earlier} earlier events")
+    out = [f"{time_ns / 1e9:11.6f} s  {line}" for time_ns, _, line in lines[-most:]]
+    if earlier := told.earlier + max(len(lines) - most, 0):
+        out.insert(0, f"{'...':>13}  {earlier} earlier events")
     if told.violation:
         out.append(f"{told.end_ns / 1e9:11.6f} s  VIOLATION: {told.violation}")
     return "\n".join(out)

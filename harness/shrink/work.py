@@ -9,9 +9,10 @@ from seatrial.checker import History
 
 from ..errors import BadInput, HarnessFailure
 from ..launch import SIM, Plan, Request, plan_of
+from ..nemesis.catalogue import HOST_KINDS
 from ..recorded import Recorded
 from ..results import commit
-from ..schedule import from_history
+from ..schedule import from_history, planned
 from ..store import safe_name, write_whole
 from ..testfile import Spec
 from ..yamlfile import Document
@@ -49,11 +50,11 @@ def planner(request: Request) -> Callable[[Spec, int], Plan]:
     """Return what makes plans of tests that are in no file, and have it all in them."""
     request = replace(request, overrides={})
 
-    def planned(spec: Spec, seed: int) -> Plan:
+    def made(spec: Spec, seed: int) -> Plan:
         data = spec.model_dump(mode="json", by_alias=True) | {"seed": seed}
         return plan_of(Document(spec.name, data, {}), request)
 
-    return planned
+    return made
 
 
 def given(run: Recorded, chosen: Plan, check: str | None) -> Given:
@@ -94,10 +95,10 @@ def _chosen(failures: tuple[Failure, ...], check: str | None, how: str) -> Failu
 
 def shrink(given: Given, request: Request, *, budget_s: float, say: Say) -> Shrunk:
     """Make it small; return it after it failed in the same way twice more."""
-    planned = planner(request)
+    made = planner(request)
 
     def run(spec: Spec, seed: int) -> Trial:
-        return simulated.trial(planned(spec, seed))
+        return simulated.trial(made(spec, seed))
 
     name = shrunk_name(given.spec.name)
     shrinker = Shrinker(run, given.failure.kind, budget_s=budget_s, told=say)
@@ -110,6 +111,12 @@ def shrink(given: Given, request: Request, *, budget_s: float, say: Say) -> Shru
                 f"{again.digest}: a simulated run is not determined by its seed; this is a bug of "
                 "ours")
     return found
+
+
+def only_simulated(spec: Spec) -> list[str]:
+    """Return the faults of a schedule that real hosts don't have."""
+    names = dict.fromkeys(fault.name for fault in planned(spec).faults)
+    return [name for name in names if name not in HOST_KINDS]
 
 
 def shrunk_name(name: str) -> str:
@@ -138,4 +145,5 @@ def remarks(given: Given, shrunk: Shrunk, file: Path) -> Iterator[str]:
     yield ""
     yield f"  seatrial run {file.name} --on sim"
     yield f"  seatrial replay {file.name} --digest {shrunk.trial.digest} --commit {commit()}"
-    yield f"  seatrial replay {file.name} --on local --tries 10"
+    if not only_simulated(shrunk.spec):
+        yield f"  seatrial replay {file.name} --on local --tries 10"

@@ -4,6 +4,7 @@ It needs no hosts, no root and no other process.
 """
 from __future__ import annotations
 
+import shlex
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from types import FrameType
 import msgspec
 from rich.console import Console
 
+from seatrial.checker import Verdict
 from seatrial.checker.history import metadata
 
 from ..errors import HarnessFailure
@@ -83,14 +85,25 @@ def done(found: Answer, request: Request) -> Done:
     """Return how a run ended as its command tells it."""
     assert found.folder is not None, f"seed {found.seed} has no folder"
     virtual_s, wall_s = found.virtual_ns / 1e9, max(found.wall_ns / 1e9, 1e-9)
-    return Done(
-        found.verdict, VERDICTS[found.verdict].exit_code, found.summary,
-        Path(found.folder), request.command, violated=False, details={
-            "digest": f"{found.digest} (commit {commit()})",
-            "time": f"{virtual_s:.1f} virtual seconds in {duration(found.wall_ns)}, "
-                    f"{virtual_s / wall_s:,.0f} times faster than the clock; "
-                    f"{found.events:,} events",
-        })
+    details = {
+        "digest": f"{found.digest} (commit {commit()})",
+        "time": f"{virtual_s:.1f} virtual seconds in {duration(found.wall_ns)}, "
+                f"{virtual_s / wall_s:,.0f} times faster than the clock; "
+                f"{found.events:,} events",
+    }
+    if VERDICTS[found.verdict] is Verdict.VIOLATION:
+        details |= {"replay": shlex.join(replays(found, request)),
+                    "shrink": shlex.join(["seatrial", "shrink", found.folder])}
+    return Done(found.verdict, VERDICTS[found.verdict].exit_code, found.summary,
+                Path(found.folder), request.command, violated=False, details=details)
+
+
+def replays(found: Answer, request: Request) -> list[str]:
+    """Return the words that run the same again, anywhere, and prove that it is the same."""
+    words = ["seatrial", "replay", str(request.file)]
+    for option, (_, value) in request.seeded(found.seed).overrides.items():
+        words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+    return [*words, "--digest", found.digest, "--commit", commit()]
 
 
 @contextmanager
