@@ -1,8 +1,4 @@
-"""The same command once more, in a process that imports another build of the node.
-
-What simulates a planted bug must have been started with the build that holds it; nothing that
-was imported can be exchanged.
-"""
+"""The same command once more, in a process that imports another build of the node (sim/build.py)."""
 from __future__ import annotations
 
 import os
@@ -10,22 +6,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ..launch import Plan
 from ..results import COMMIT, commit
-
-
-def other_build(chosen: Plan) -> Path | None:
-    """Return the folder that a process must import from first to run this, None if ours will do."""
-    from seatrial.core import mutants
-
-    system: Any = chosen.system
-    system.prepare()
-    folder = system.python_path()
-    return None if folder is None or mutants.NAMES else Path(folder)
 
 
 def again_with(folder: Path) -> int:

@@ -54,7 +54,8 @@ def command(run: Path, seed: int | None, mutant: str | None, time_limit: float |
 def in_simulation(wanted: Recorded, store: Path) -> int:
     """Run it again and compare."""
     from ..replay import replay
-    from .again import again_with, other_build
+    from ..sim.build import other_build
+    from .again import again_with
 
     if wanted.results is not None and wanted.results.world != SIM:
         raise BadInput(f"{wanted.path}: a run on {wanted.results.world} can't be repeated; "
@@ -88,9 +89,9 @@ def on_hosts(wanted: Recorded, store: Path, tries: int, stretch: float, check: s
 def verdicts(wanted: Recorded, store: Path) -> dict[str, str]:
     """Return what each check says of the run in simulation, those at least that don't pass."""
     from ..sim.answer import answer
+    from ..sim.build import other_build
     from ..sim.simulation import Simulation
     from ..sim.worker import run_in_child
-    from .again import other_build
 
     if wanted.results is not None:
         return {name: check.verdict for name, check in wanted.results.checks.items()}

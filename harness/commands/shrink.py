@@ -34,7 +34,8 @@ def command(run: Path, seed: int | None, mutant: str | None, time_limit: float |
     """
     from ..report.sequence import text
     from ..shrink.work import given, only_simulated, save, shrink
-    from .again import again_with, other_build
+    from ..sim.build import other_build
+    from .again import again_with
 
     overrides = {name: value for name, value in {
         "--seed": (("seed",), seed), "--time-limit": (("time_limit",), time_limit),

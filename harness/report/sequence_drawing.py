@@ -16,7 +16,18 @@ from markupsafe import Markup
 
 from . import svg
 from .palette import fault_colour
-from .sequence import CRASHES, DOWN, LEADS, PAUSED, Arrow, Band, Mark, Story, moments
+from .sequence import (
+    CRASHES,
+    DOWN,
+    LEADS,
+    PAUSED,
+    ROUTINE,
+    Arrow,
+    Band,
+    Mark,
+    Story,
+    moments,
+)
 
 WIDTH, LEFT, RIGHT, TOP = 1160, 130, 170, 44
 ROW, SLIP, GAP = 19.0, 4.0, 22.0      # below an event; below a departure; where much time passes
@@ -100,6 +111,8 @@ def _lifelines(story: Story, rows: Rows, x: dict[str, float]) -> list[Markup]:
                   svg.line(at, TOP - 4, at, rows.bottom, "lifeline")]
     for band in story.bands:
         parts += _band(band, rows, x[band.lane])
+        if band.kind == LEADS and band.begin_ns < story.begin_ns:     # its mark is not told
+            parts.append(svg.text(x[band.lane] + 10, TOP + 8, band.label, "label mark"))
     return parts
 
 
@@ -119,9 +132,17 @@ def _merged(arrows: Iterable[Arrow]) -> list[Arrow]:
     for arrow in arrows:
         key = (arrow.sent_ns, arrow.time_ns, arrow.sender, arrow.receiver, arrow.lost)
         before = found.get(key)
-        found[key] = arrow if before is None else replace(
-            before, label=f"{before.label}; {arrow.label}", short=f"{before.short}; {arrow.short}")
+        found[key] = arrow if before is None else _both(before, arrow)
     return list(found.values())
+
+
+def _both(first: Arrow, second: Arrow) -> Arrow:
+    """Return two arrows as one. A heartbeat beside something else says nothing of its own."""
+    label = f"{first.label}; {second.label}"
+    for one, other in ((first, second), (second, first)):
+        if one.kind in ROUTINE and other.kind not in ROUTINE:
+            return replace(other, label=label)
+    return replace(first, label=label, short=f"{first.short}; {second.short}")
 
 
 def _arrow(arrow: Arrow, rows: Rows, x: dict[str, float], lower: float) -> list[Markup]:

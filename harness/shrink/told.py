@@ -59,8 +59,8 @@ def story_of(ran: simulated.Ran, chosen: Plan, results: Results) -> Story:
     began = simulated.began_ns(outcome.history, spec)
     held = {} if outcome.history is None else owners(
         outcome.trace, _operations(outcome.history, spec.clients, ran.origin_ns - began))
-    wrong = [f"{name}: {check.summary}" for name, check in results.checks.items()
-             if check.verdict == VIOLATION]
+    wrong = [check.summary if name in check.summary else f"{name}: {check.summary}"
+             for name, check in results.checks.items() if check.verdict == VIOLATION]
     certain = [failure.at_ns for failure in simulated.judged(ran, spec).failures
                if failure.at_ns is not None]
     return story(outcome.trace, nodes=results.nodes, origin_ns=ran.origin_ns, owners=held,

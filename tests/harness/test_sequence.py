@@ -190,7 +190,18 @@ def test_messages_that_lie_upon_each_other_are_one_arrow() -> None:
     trace = [message(5, 0, 1, "heartbeat", sent_ns=2), message(5, 0, 1, "append", sent_ns=2)]
     root = ElementTree.fromstring(str(drawing(story(trace, nodes=NODES))))
     labels = [e.text for e in root.iter("text") if e.get("transform")]
-    assert labels == ["heartbeat t3, commit 0; append -, t3, commit 0"]
+    assert labels == ["append -, t3, commit 0"], "a heartbeat beside it says nothing more"
+    trace = [message(5, 0, 1, "append", sent_ns=2), message(5, 0, 1, "vote", sent_ns=2)]
+    root = ElementTree.fromstring(str(drawing(story(trace, nodes=NODES))))
+    labels = [e.text for e in root.iter("text") if e.get("transform")]
+    assert labels == ["append -, t3, commit 0; vote? t3, log 0/t0"]
+
+
+def test_who_led_before_the_story_begins_is_said_at_its_top() -> None:
+    trace: list[Entry] = [(1, "leads", 0, -1, 7), message(5, 0, 1, "append", sent_ns=3)]
+    root = ElementTree.fromstring(str(drawing(story(trace, nodes=NODES, origin_ns=2))))
+    assert [e.text for e in root.iter("text") if e.get("class") == "label mark"] == [
+        "leads term 7"]
 
 
 def test_a_message_that_got_lost_ends_on_its_way() -> None:
