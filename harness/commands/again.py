@@ -1,4 +1,4 @@
-"""The same command once more, in a process that imports another build of the node (sim/build.py)."""
+"""The same command once more, in a process that imports another build of the node."""
 from __future__ import annotations
 
 import os
