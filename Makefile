@@ -42,10 +42,12 @@ bench: ## measure commits and the harness itself; results in bench/results/
 	@$(prepare) test
 	@$(as_root) $(V)/python scripts/bench.py
 
-nightly: ## the randomised tests some fifty times longer, and every way to install the package
+nightly: ## randomised tests fifty times longer, 1000 simulated seeds, all planted bugs, all installs
 	@$(prepare) test
 	@SEATRIAL_HISTORIES=1000000 SEATRIAL_RAFT_SEEDS=3000 $(as_root) $(V)/python -m pytest \
 	  -m randomised --hypothesis-profile=nightly --timeout=14400 $(PYTEST)
+	@$(V)/seatrial run examples/register.yml --on sim --seeds 1000
+	@$(V)/seatrial mutants
 	@$(V)/python scripts/verify_package.py
 
 clean: ## remove what was built; keeps store/ and .venv/
