@@ -43,7 +43,7 @@ def ns(seconds: float) -> int:
 
 
 class Planned(Generator, frozen=True, gc=False):
-    """Operations whose times and threads are given; of those due at one moment, the order too.
+    """Operations whose times and threads are given. Those due at one moment start in their order.
 
     queues: by thread, what it does one after the other; taken: how many of each were.
     """
@@ -54,12 +54,15 @@ class Planned(Generator, frozen=True, gc=False):
     taken: tuple[int, ...]
 
     def op(self, test: Any, ctx: Context) -> Answer:
+        first = self._waiting(ctx.threads & ~ctx.free)
         best: Op | None = None
         at = 0
         for thread in bits(ctx.free):
             if self.taken[thread] < len(self.queues[thread]):
                 op = self.queues[thread][self.taken[thread]]
-                if best is None or (op.time_ns, op.index) < (best.time_ns, best.index):
+                waits = op.time_ns in first and first[op.time_ns] < op.index
+                if not waits and (best is None or (op.time_ns, op.index) < (
+                        best.time_ns, best.index)):
                     best, at = op, thread
         if best is None:
             over = all(map(len_is, self.queues, self.taken))
@@ -67,6 +70,15 @@ class Planned(Generator, frozen=True, gc=False):
         taken = (*self.taken[:at], self.taken[at] + 1, *self.taken[at + 1:])
         op = Op(best.f, best.value, best.key, best.type, ctx.processes[at], best.time_ns)
         return op, Planned(self.queues, taken)
+
+    def _waiting(self, busy: int) -> dict[int, int]:
+        """Return, for moments at which busy threads have something due, the first one's index."""
+        first: dict[int, int] = {}
+        for thread in bits(busy):
+            if self.taken[thread] < len(self.queues[thread]):
+                op = self.queues[thread][self.taken[thread]]
+                first[op.time_ns] = min(op.index, first.get(op.time_ns, op.index))
+        return first
 
 
 def len_is(queue: Sequence[Op], taken: int) -> bool:
@@ -257,6 +269,7 @@ def _faults(history: History, began_ns: int) -> list[PlannedFault]:
         elif value.get("action") == "stop" and lives[id].stop_ns is None:
             lives[id].stop_ns = time_ns
         elif value.get("phase") == "requested":
+            lives[id].start_ns = time_ns          # whom to hit may have taken time to find out
             for name in ("targets", "grudge", "parameters"):
                 setattr(lives[id], name, value.get(name) or getattr(lives[id], name))
     return [_planned_fault(life, began_ns) for life in lives.values()

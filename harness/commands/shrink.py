@@ -49,9 +49,7 @@ def command(run: Path, seed: int | None, mutant: str | None, time_limit: float |
     click.echo(f"{failing.name} violates {failing.failure.kind}: {failing.failure.summary}")
     shrunk = shrink(failing, request, budget_s=budget, say=click.echo)
     saved = save(failing, shrunk, output, store)
-    click.echo(f"{shrunk.trials:,} trials in {shrunk.seconds:.0f} s; " + (
-        "nothing more can be taken away" if shrunk.finished else
-        f"the time was up (--budget {budget:g}): it may go on from {saved.file}"))
+    click.echo(f"{shrunk.trials:,} trials in {shrunk.seconds:.0f} s; {shrunk.end}")
     click.echo("")
     click.echo(text(saved.told.story, most=MOST_LINES) + "\n")
     click.echo(f"shrunk:  {saved.file}")

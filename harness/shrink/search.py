@@ -21,7 +21,7 @@ from ..schedule import SECOND_NS, ns, planned
 from ..testfile import PlannedFault, Spec
 from . import cuts
 from .ddmin import ddmin
-from .trial import Failure, Kind, Runner, Trial
+from .trial import VIOLATION, Failure, Kind, Runner, Trial
 
 SEEDS = 20                   # how many a candidate is tried with, at most
 SEEDS_OF_TIMES = 5           # the same where there are many candidates, and little to be won
@@ -31,6 +31,9 @@ LAST_OPERATIONS = (0, 3, 10, 30, 100, 300)
 LAST_FAULTS = (1, 2, 3, 4, 6, 10)
 BEFORE_NS = (100_000_000, 1_000_000_000)       # how long before the violation a leader is lost
 ROUNDING_NS = (100_000_000, 10_000_000, 1_000_000, 100_000, 10_000)
+
+
+FINISHED = "nothing more can be taken away"
 
 
 class NotReproduced(HarnessFailure):
@@ -75,7 +78,12 @@ class Shrunk:
     failure: Failure
     trials: int
     seconds: float
-    finished: bool               # nothing more could be taken away; else the time was up
+    end: str                     # why it ended there
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more could be taken away."""
+        return self.end == FINISHED
 
 
 class Shrinker:
@@ -97,21 +105,38 @@ class Shrinker:
         self.spec: Spec | None = None
         self.trial: Trial | None = None
 
-    def shrink(self, spec: Spec) -> Shrunk:
-        """Return a smaller test. NotReproduced: it does not fail, with whatever seed."""
-        if not self._accepts(spec, "as it is"):
+    def shrink(self, spec: Spec, seen: Failure | None = None) -> Shrunk:
+        """Return a smaller test.
+
+        seen: how the run failed that this test was made from. Should the test not fail, a part
+        of it may. NotReproduced: not that either, with whatever seed.
+        """
+        if not self._accepts(spec, "as it is") and not self._accepts_part(spec, seen):
             raise NotReproduced(
                 f"{spec.name}, seed {spec.seed}: written down as a schedule of {Size.of(spec)} it "
                 f"does not violate {self.kind} again, also not with {SEEDS} other seeds")
-        finished = True
+        end = FINISHED
         try:
             self._search()
-        except (TimeIsUp, KeyboardInterrupt):
-            finished = False
+        except TimeIsUp:
+            end = f"the time was up (--budget {self.budget_s:g})"
+        except KeyboardInterrupt:
+            end = "interrupted"
         found, trial = self._now()
         failure = trial.failure(self.kind)
         assert failure is not None
-        return Shrunk(found, trial, failure, self.trials, self.clock() - self.began, finished)
+        return Shrunk(found, trial, failure, self.trials, self.clock() - self.began, end)
+
+    def _accepts_part(self, spec: Spec, seen: Failure | None) -> bool:
+        """Leap from a test that does not fail, as if it did."""
+        if seen is None:
+            return False
+        self.spec, self.trial = spec, Trial(spec.seed or 0, VIOLATION, "", (seen,))
+        try:
+            return any(self._first(self._leaps(operations), "a part of it", most=few)
+                       for operations, few in LEAPS)
+        except TimeIsUp:
+            return False
 
     def _now(self) -> tuple[Spec, Trial]:
         assert self.spec is not None
@@ -303,10 +328,3 @@ def fingerprint(spec: Spec) -> bytes:
 def seeds(first: int, most: int) -> list[int]:
     """Return the seeds that a candidate is tried with: that of the last failure, and small ones."""
     return [first, *(seed for seed in range(1, most + 1) if seed != first)][:most]
-
-
-def is_no_worse(found: Spec, given: Spec) -> bool:
-    """Whether a result is at most as large as what it was made from."""
-    a, b = Size.of(found), Size.of(given)
-    return (a.operations <= b.operations and a.faults <= b.faults and a.nodes <= b.nodes
-            and ns(a.seconds) <= ns(b.seconds) + SECOND_NS)

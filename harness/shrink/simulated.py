@@ -18,7 +18,7 @@ from ..testfile import Spec
 from .trial import Trial, failures
 
 Planner = Callable[[Spec], Plan]
-PROPERTY = re.compile(r"[^:(\d]*")      # what a message names before it goes into numbers
+PROPERTY = re.compile(r"[^:(\[\d]*")      # what a message names before it goes into numbers
 
 
 @dataclass(frozen=True, slots=True)

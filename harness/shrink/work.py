@@ -20,7 +20,7 @@ from . import simulated
 from .save import as_file
 from .search import Shrinker, Shrunk, Size
 from .told import Told, tell
-from .trial import VIOLATION, Failure, Kind, Trial
+from .trial import Failure, Trial, failures
 
 SUFFIX = "-shrunk"
 NAME_MAX = 64
@@ -66,19 +66,19 @@ def given(run: Recorded, chosen: Plan, check: str | None) -> Given:
     if run.results is not None and run.results.world != SIM:
         return _from_other_world(run, chosen, check)
     ran = simulated.run(chosen)
-    trial = simulated.judged(ran, chosen.spec)
-    failure = _chosen(trial.failures, check, f"{run.name}: {trial.verdict}")
-    return Given(simulated.written_down(ran, chosen.spec), failure, run.name)
+    spec = simulated.written_down(ran, chosen.spec)
+    trial = simulated.judged(ran, spec)
+    return Given(spec, _chosen(trial.failures, check, f"{run.name}: {trial.verdict}"), run.name)
 
 
 def _from_other_world(run: Recorded, chosen: Plan, check: str | None) -> Given:
     assert run.folder is not None
     assert run.results is not None
-    found = tuple(Failure(Kind(name), one.summary) for name, one in run.results.checks.items()
-                  if one.verdict == VIOLATION)
-    failure = _chosen(found, check, f"{run.name}: {run.results.verdict}")
     history = History.read(run.folder.history)
-    return Given(from_history(history, chosen.spec, seed=run.seed), failure, run.name)
+    spec = from_history(history, chosen.spec, seed=run.seed)
+    found = failures(run.results.checks, spec, history, simulated.began_ns(history, spec),
+                     int(history.time.max(initial=0)))
+    return Given(spec, _chosen(found, check, f"{run.name}: {run.results.verdict}"), run.name)
 
 
 def _chosen(failures: tuple[Failure, ...], check: str | None, how: str) -> Failure:
@@ -102,7 +102,7 @@ def shrink(given: Given, request: Request, *, budget_s: float, say: Say) -> Shru
 
     name = shrunk_name(given.spec.name)
     shrinker = Shrinker(run, given.failure.kind, budget_s=budget_s, told=say)
-    found = shrinker.shrink(given.spec.model_copy(update={"name": name}))
+    found = shrinker.shrink(given.spec.model_copy(update={"name": name}), given.failure)
     for _ in range(2):
         again = run(found.spec, found.trial.seed)
         if again.digest != found.trial.digest:

@@ -95,6 +95,9 @@ def test_operations_due_at_one_moment_start_in_the_order_in_which_they_are_writt
     at_once = [f"{{at: 1, client: {n}, f: write, key: k, value: {n}}}" for n in (2, 0, 1)]
     text = FILE[:FILE.index("  operations")] + f"  operations: [{', '.join(at_once)}]\n"
     assert [op.process for op in carried_out(spec_of(text))] == [2, 0, 1]
+    busy = text.replace("[{", "[{at: 0.9, client: 0, f: read, key: k}, {", 1)
+    order = [(op.time_ns / S, op.process) for op in carried_out(spec_of(busy), took_ns=S // 2)]
+    assert order == [(0.9, 0), (1, 2), (1, 0), (1, 1)], "client 1 waits for its turn"
 
 
 def test_a_client_goes_on_with_its_schedule_after_an_operation_nobody_knows_the_end_of() -> None:
@@ -141,7 +144,7 @@ ROWS = [
     fault(0.5, "kill", "0-0", action="start", seed=9),
     fault(0.5, "kill", "0-0", phase="requested", targets=["n2"], **{"class": "crash"}),
     fault(0.6, "delay", "1-0", action="start", seed=3),
-    fault(0.6, "delay", "1-0", phase="requested", targets=["n3"],
+    fault(0.65, "delay", "1-0", phase="requested", targets=["n3"],
           grudge={"n3": ["n1", "n2"]}, parameters={"delay_us": 5}),
     fault(0.7, "pause", "2-0", action="start", seed=1),
     fault(0.7, "pause", "2-0", phase="requested", targets=[]),
@@ -166,7 +169,7 @@ def test_a_schedule_is_rebuilt_from_what_a_history_tells() -> None:
     assert [(f.at, f.hold, f.name, f.targets, f.grudge, f.parameters, f.seed)
             for f in plan.faults] == [
         (0.25, 0.75, "kill", ["n2"], None, {}, 9),
-        (0.35, None, "delay", ["n3"], {"n3": ["n1", "n2"]}, {"delay_us": 5}, 3)]
+        (0.4, None, "delay", ["n3"], {"n3": ["n1", "n2"]}, {"delay_us": 5}, 3)]
     assert (spec.seed, spec.time_limit, spec.rate, spec.faults.names) == (8, 2.01, None, [])
     assert (spec.sim.swarm, spec.sim.environment) == (False, {"latency_ns": 5})
 
@@ -205,7 +208,7 @@ def test_a_run_of_lanes_and_clients_is_rebuilt_to_the_nanosecond() -> None:
         if op.process >= 0 or op.type == "invoke":
             rows.append(row(op.time_ns / S, op.process, op.type if op.process >= 0 else "info",
                             op.f, value=op.value, key=op.key))
-        elif op.value["action"] == "start":
+        if op.process < 0 and op.type == "invoke" and op.value["action"] == "start":
             rows.append(fault(op.time_ns / S, op.f, op.value["id"], phase="requested",
                               targets=["n1"]))
     spec = schedule.from_history(History.from_rows(rows), spec_of(SWARM), seed=1)

@@ -23,11 +23,14 @@ from seatrial.harness.launch import Done, Plan, Request, plan
 from seatrial.harness.replay import Tries, check_to_see, stretched
 from seatrial.harness.results import build, write_results
 from seatrial.harness.schedule import planned
+from seatrial.harness.shrink import simulated
 from seatrial.harness.shrink.save import as_file
+from seatrial.harness.shrink.work import planner
 from seatrial.harness.store import RunFolder, Store
 from seatrial.harness.testfile import validated
 from seatrial.harness.yamlfile import Document
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 # Disks that lie break what Raft needs, so this fails without any bug.
 LYING = """\
 name: lying-disks
@@ -165,6 +168,23 @@ def test_bad_input_is_one_line_and_exit_code_254(
 
 
 # ---- shrink
+
+
+@pytest.mark.parametrize("seed", [3, 5])
+def test_a_run_written_down_as_a_schedule_is_the_same_run(seed: int, tmp_path: Path) -> None:
+    """Every event in every node, until the schedule is over: no final reads, another healing."""
+    request = Request(EXAMPLES / "swarm.yml", tmp_path, "sim").seeded(seed)
+    chosen = plan(request)
+    first = simulated.run(chosen, record=True)
+    spec = simulated.written_down(first, chosen.spec)
+    assert len(planned(spec).operations) > 500
+    assert len(planned(spec).faults) > 5
+    second = simulated.run(planner(request)(spec, seed), record=True)
+    end_ns = first.origin_ns + int(chosen.spec.time_limit * 1e9)
+    events = [[event for event in ran.outcome.trace if event[0] < end_ns]
+              for ran in (first, second)]
+    assert len(events[0]) > 10_000
+    assert events[0] == events[1]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from seatrial.harness.rng import Rng
 from seatrial.harness.schedule import planned
 from seatrial.harness.shrink import Failure, Kind, NotReproduced, Shrinker, Size, Trial, cuts
 from seatrial.harness.shrink.ddmin import ddmin
-from seatrial.harness.shrink.search import is_no_worse
 from seatrial.harness.shrink.trial import failures
 from seatrial.harness.testfile import PlannedFault, PlannedOperation, Schedule, Spec
 
@@ -194,6 +193,13 @@ def lost_write(spec: Spec, seed: int) -> Trial:
     return Trial(seed, "pass", "0")
 
 
+def is_no_worse(found: Spec, given: Spec) -> bool:
+    """Whether a result is at most as large as what it was made from."""
+    a, b = Size.of(found), Size.of(given)
+    return (a.operations <= b.operations and a.faults <= b.faults and a.nodes <= b.nodes
+            and a.seconds <= b.seconds)
+
+
 def failed(seed: int, at: float, key: str | None = None, core: tuple[int, ...] = (),
            kind: Kind = LINEARIZABLE) -> Trial:
     keys = () if key is None else (key,)
@@ -283,11 +289,45 @@ def test_when_the_time_is_up_the_best_so_far_is_the_result() -> None:
 
     given = a_test(load(), FAULTS)
     result = shrunk(slow, given, budget_s=4.0, clock=lambda: now)
+    assert result.end == "the time was up (--budget 4)"
     assert not result.finished
     assert result.trials <= 6
     assert is_no_worse(result.spec, given)
     assert lost_write(result.spec, 1).failures
     assert shrunk(slow, given, budget_s=0.0, clock=lambda: now).spec == given
+
+
+def test_an_interrupted_search_keeps_what_it_has_found() -> None:
+    trials = 0
+
+    def impatient(spec: Spec, seed: int) -> Trial:
+        nonlocal trials
+        trials += 1
+        if trials == 12:
+            raise KeyboardInterrupt
+        return lost_write(spec, seed)
+
+    given = a_test(load(), FAULTS)
+    result = shrunk(impatient, given)
+    assert (result.end, result.finished, trials) == ("interrupted", False, 12)
+    assert Size.of(result.spec) != Size.of(given)
+    assert lost_write(result.spec, 1).failures
+
+
+def test_where_the_whole_does_not_fail_again_a_part_of_it_may() -> None:
+    def shy(spec: Spec, seed: int) -> Trial:
+        """The bug shows only where little else goes on."""
+        busy = len(planned(spec).operations) > 100
+        return Trial(seed, "pass", "0") if busy else lost_write(spec, seed)
+
+    given = a_test(load(), FAULTS)
+    seen = lost_write(given, 1).failure(LINEARIZABLE)
+    with pytest.raises(NotReproduced):
+        shrunk(shy, given)
+    result = Shrinker(shy, LINEARIZABLE).shrink(given, seen)
+    assert len(planned(result.spec).operations) == 2
+    with pytest.raises(NotReproduced):
+        Shrinker(lambda spec, seed: Trial(seed, "pass", "0"), LINEARIZABLE).shrink(given, seen)
 
 
 def test_what_does_not_fail_again_is_said_so() -> None:
