@@ -42,6 +42,7 @@ from ..store import TIME_FORMAT, safe_name, write_whole
 from .answer import Answer
 from .batch_progress import BatchProgress
 from .crew import crew
+from .run import replays
 
 SUFFIX = "-seeds"
 BATCH, SEEDS, SUMMARY = "batch.json", "seeds.jsonl", "summary.json"
@@ -271,6 +272,8 @@ def told(request: Request, tally: Tally, summary: Summary, folder: BatchFolder) 
                   f"  again:  {again}"]
         if answer.folder is not None:
             lines.append(f"  report: {Path(answer.folder) / 'report.html'}")
+        if VERDICTS[answer.verdict] is Verdict.VIOLATION:
+            lines.append(f"  replay: {shlex.join(replays(answer, request))}")
     if len(bad) > MOST_TOLD:
         lines.append(f"and {len(bad) - MOST_TOLD} more, in {folder.path / SEEDS}")
     virtual_s, wall_s = summary.virtual_ns / 1e9, summary.wall_ns / 1e9

@@ -117,6 +117,9 @@ class Lying(Workload):
     assert "seeds:   1..6: 4 pass, 2 violation" in said
     assert f"seed 3: violation (lies: as told)\n  again:  seatrial run {tmp_path}/test.yml " \
            f"--on sim --seed 3 --store {tmp_path}/store\n  report: " in said
+    digest = next(line["digest"] for line in bad if line["seed"] == 3)
+    assert f"  replay: seatrial replay {tmp_path}/test.yml --seed 3 --digest {digest} --commit " \
+        in said
 
 
 def test_a_batch_that_was_cut_short_goes_on_and_comes_to_the_same(tmp_path: Path) -> None:
