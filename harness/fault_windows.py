@@ -7,17 +7,19 @@ error. A step that did not happen has no time: a fault without ``effective`` was
 never took hold, which is the difference between a pass and no coverage. A fault that can't work
 on these hosts at all has one event, phase impossible.
 
-What a set of faults leaves is judged the way Raft needs it: some living node must talk, both
-ways and directly, to a majority that it belongs to. (A connected component isn't enough,
-since nobody relays; and a ring where every node sees a majority passes.) A fault that stops
-nodes leaves the others. One that neither stops nodes nor cuts links may leave a leader that is
-too slow to lead and too quick to be replaced: beside it nothing is promised. Nor where a node
-hears no majority and is heard: it calls one election after the other, and unseats every leader.
+What a set of faults leaves is judged the way Raft needs it: some node must talk, both ways and
+directly, to a majority that it belongs to. (A connected component isn't enough, since nobody
+relays; and a ring where every node sees a majority passes.) A fault that stops nodes leaves the
+others, a majority of which must then all hear each other. One that neither stops nodes nor cuts
+links may leave a leader that is too slow to lead and too quick to be replaced: beside it nothing
+is promised. Nor where a node hears no majority and is heard: it calls one election after the
+other, and unseats every leader.
 """
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -133,21 +135,28 @@ def _error(history: History, row: int) -> str | None:
     return None if code == NONE else str(history.errors[code])
 
 
-def reach(node: str, nodes: Collection[str], grudges: Sequence[Grudge]) -> int:
-    """Return how many nodes talk with ``node`` both ways, itself counted."""
-    return 1 + sum(
-        not any(other in grudge.get(node, ()) or node in grudge.get(other, ())
-                for grudge in grudges)
-        for other in nodes if other != node
-    )
+def talk(one: str, other: str, grudges: Sequence[Grudge]) -> bool:
+    """Whether two nodes hear each other."""
+    return not any(other in grudge.get(one, ()) or one in grudge.get(other, ())
+                   for grudge in grudges)
 
 
 def majority_exists(nodes: Sequence[str], faults: Sequence[FaultWindow]) -> bool:
-    """Whether these faults together leave a living node that talks to a majority."""
+    """Whether these faults together leave a majority that can go on.
+
+    While all nodes live, one that talks to a majority is enough. Where some are stopped, it may
+    be the only such node and lack the newest entries, and those who have them can't win: then
+    the members of a majority must all hear each other.
+    """
     down = {target for fault in faults if fault.name in STOPS_A_NODE for target in fault.targets}
     alive = [node for node in nodes if node not in down]
     grudges = [fault.grudge for fault in faults]
-    return any(reach(node, alive, grudges) > len(nodes) // 2 for node in alive)
+    enough = len(nodes) // 2 + 1
+    if down:
+        return any(all(talk(a, b, grudges) for a, b in combinations(group, 2))
+                   for group in combinations(alive, enough))
+    return any(1 + sum(talk(node, other, grudges) for other in nodes if other != node) >= enough
+               for node in nodes)
 
 
 def majority_unseated(nodes: Sequence[str], faults: Sequence[FaultWindow]) -> bool:
@@ -198,5 +207,6 @@ def hits_leader(fault: FaultWindow, leaders: Leadership, nodes: Sequence[str]) -
     if leader is None:
         return False
     if fault.grudge:
-        return reach(leader, nodes, [fault.grudge]) <= len(nodes) // 2
+        return sum(talk(leader, other, [fault.grudge])
+                   for other in nodes if other != leader) < len(nodes) // 2
     return leader in fault.targets

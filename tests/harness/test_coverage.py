@@ -196,6 +196,19 @@ def test_a_ring_in_which_each_node_sees_a_majority_has_one() -> None:
     ])
 
 
+def test_the_only_one_that_talks_to_a_majority_may_lack_the_newest_entries() -> None:
+    bridge = {"n1": ["n4", "n5"], "n2": ["n4", "n5"], "n4": ["n1", "n2"], "n5": ["n1", "n2"]}
+    fault = FaultWindow("1", "partition-bridge", grudge=bridge)
+
+    def left(*stopped: str) -> bool:
+        return majority_exists(NODES, [fault, FaultWindow("2", "kill", targets=stopped)])
+
+    assert left("n1")                   # n3, n4, n5 all hear each other
+    assert left("n1", "n2")
+    assert not left("n1", "n4")         # n3 hears n2 and n5, who don't hear each other
+    assert not left("n3", "n1")
+
+
 def test_two_faults_that_leave_no_majority_together_excuse_both_windows() -> None:
     strikes = [Strike("kill", ("n1", "n2"), 1, 9), Strike("pause", ("n3",), 4, 5),
                Strike("kill", ("n4",), 20, 21)]
