@@ -14,7 +14,7 @@ V := .venv/bin
 prepare := $(PYTHON) scripts/prepare.py --go=$(GO)
 as_root := $(PYTHON) scripts/as_root.py
 
-.PHONY: help trial test lint bench nightly clean
+.PHONY: help trial test lint bench sanitize nightly clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -42,10 +42,16 @@ bench: ## measure commits and the harness itself; results in bench/results/
 	@$(prepare) test
 	@$(as_root) $(V)/python scripts/bench.py
 
-nightly: ## randomised tests fifty times longer, 1000 simulated seeds, all planted bugs, all installs
+sanitize: ## the tests of what is compiled, with every access to memory checked; no root
 	@$(prepare) test
-	@SEATRIAL_HISTORIES=1000000 SEATRIAL_RAFT_SEEDS=3000 $(as_root) $(V)/python -m pytest \
-	  -m randomised --hypothesis-profile=nightly --timeout=14400 $(PYTEST)
+	@$(V)/python scripts/sanitize.py $(PYTEST)
+
+nightly: ## random tests 50 times longer, sanitize, 1000 simulated seeds, planted bugs, all installs
+	@$(prepare) test
+	@SEATRIAL_HISTORIES=1000000 SEATRIAL_RAFT_SEEDS=3000 SEATRIAL_SIM_SEEDS=20000 \
+	  $(as_root) $(V)/python -m pytest -m randomised --hypothesis-profile=nightly \
+	  --timeout=14400 $(PYTEST)
+	@$(V)/python scripts/sanitize.py
 	@$(V)/seatrial run examples/register.yml --on sim --seeds 1000
 	@$(V)/seatrial mutants
 	@$(V)/python scripts/verify_package.py

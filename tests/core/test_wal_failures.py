@@ -64,13 +64,13 @@ def writer(
 
 @pytest.fixture
 def failing_disk(tmp_path: Path) -> str:
-    """Build the library whose fdatasync fails once."""
+    """Build the library whose fdatasync fails once; return what is to be preloaded."""
     if shutil.which("gcc") is None:
         pytest.skip("needs gcc to build the failing disk")
     source, library = tmp_path / "fail.c", tmp_path / "fail.so"
     source.write_text(FAILING_SYNC)
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
-    return str(library)
+    return f"{os.environ.get('LD_PRELOAD', '')} {library}".lstrip()    # sanitizers come first
 
 
 def promised(output: str) -> int:
