@@ -7,13 +7,13 @@ error. A step that did not happen has no time: a fault without ``effective`` was
 never took hold, which is the difference between a pass and no coverage. A fault that can't work
 on these hosts at all has one event, phase impossible.
 
-What a set of faults leaves is judged the way Raft needs it: some node must talk, both ways and
-directly, to a majority that it belongs to. (A connected component isn't enough, since nobody
-relays; and a ring where every node sees a majority passes.) A fault that stops nodes leaves the
-others, a majority of which must then all hear each other. One that neither stops nodes nor cuts
-links may leave a leader that is too slow to lead and too quick to be replaced: beside it nothing
-is promised. Nor where a node hears no majority and is heard: it calls one election after the
-other, and unseats every leader.
+What a set of faults leaves is judged the way Raft needs it: there must be a majority of living
+nodes that all hear each other. A connected component isn't enough, since nobody relays; nor is
+one node that talks to a majority, as each does in a ring: it may lack the newest entries, which
+those have who can't win, and nodes that don't hear it call elections. A fault that stops nodes
+leaves the others. One that neither stops nodes nor cuts links may leave a leader that is too
+slow to lead and too quick to be replaced: beside it nothing is promised. Nor where a node hears
+no majority and is heard: it calls one election after the other, and unseats every leader.
 """
 from __future__ import annotations
 
@@ -142,21 +142,12 @@ def talk(one: str, other: str, grudges: Sequence[Grudge]) -> bool:
 
 
 def majority_exists(nodes: Sequence[str], faults: Sequence[FaultWindow]) -> bool:
-    """Whether these faults together leave a majority that can go on.
-
-    While all nodes live, one that talks to a majority is enough. Where some are stopped, it may
-    be the only such node and lack the newest entries, and those who have them can't win: then
-    the members of a majority must all hear each other.
-    """
+    """Whether these faults together leave a majority of living nodes that all hear each other."""
     down = {target for fault in faults if fault.name in STOPS_A_NODE for target in fault.targets}
     alive = [node for node in nodes if node not in down]
     grudges = [fault.grudge for fault in faults]
-    enough = len(nodes) // 2 + 1
-    if down:
-        return any(all(talk(a, b, grudges) for a, b in combinations(group, 2))
-                   for group in combinations(alive, enough))
-    return any(1 + sum(talk(node, other, grudges) for other in nodes if other != node) >= enough
-               for node in nodes)
+    return any(all(talk(a, b, grudges) for a, b in combinations(group, 2))
+               for group in combinations(alive, len(nodes) // 2 + 1))
 
 
 def majority_unseated(nodes: Sequence[str], faults: Sequence[FaultWindow]) -> bool:
