@@ -242,6 +242,49 @@ def test_what_was_made_small_can_be_made_small_again(
     assert len(planned(second).operations) <= len(planned(first).operations)
 
 
+TOUCHY = """
+from seatrial.checker import CheckResult, Verdict
+from seatrial.checker.history import INFO
+from seatrial.workloads.register import RegisterWorkload
+
+
+class Touchy(RegisterWorkload):
+    \"\"\"Can't stand that nobody knows how an operation ended.\"\"\"
+
+    def check(self, test, history):
+        cases = [{"key": history.keys[history.key[row]].decode(),
+                  "operation": {"invoked_row": row, "completed_row": done},
+                  "core": [{"invoked_row": row, "completed_row": done}]}
+                 for row, done in zip(*(rows.tolist() for rows in history.pairs))
+                 if history.type[done] == INFO]
+        bad = Verdict.VIOLATION if cases else Verdict.PASS
+        return [CheckResult("touchy", bad, f"{len(cases)} of them",
+                            evidence={"counterexamples": cases})]
+"""
+
+
+def test_a_run_on_real_hosts_is_looked_for_in_simulation_by_its_history(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pretended: it was simulated, but its results say it was not."""
+    Path("touchy_workload.py").write_text(TOUCHY)
+    monkeypatch.syspath_prepend(str(here))
+    file("touchy.yml", LYING.replace("name: register", "name: 'touchy_workload:Touchy'")
+         .replace("disk-lost-writes", "kill, pause"))
+    assert main(["run", "touchy.yml", "--on", "sim"]) == 1
+    results = Path("store/latest/results.json")
+    results.write_text(results.read_text().replace('"world": "sim"', '"world": "local"', 1))
+    assert main(["replay", "store/latest"]) == 254
+    assert "a run on local can't be repeated; 'seatrial shrink store/latest' looks for it in sim" \
+        in capsys.readouterr().err
+    assert main(["shrink", "store/latest", "--output", "small.yml", "--budget", "30"]) == 0
+    assert "store/latest violates touchy" in said(capsys)
+    spec = validated(Document.load(Path("small.yml")))[1]
+    assert [o.f for o in planned(spec).operations if o.f != "read"], "a read would not do"
+    assert (len(planned(spec).operations), len(planned(spec).faults)) == (2, 1)
+    assert "replay small.yml --on local" in Path("small.yml").read_text()
+
+
 def test_a_budget_of_nothing_still_leaves_a_file_that_fails(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
