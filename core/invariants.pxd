@@ -1,6 +1,7 @@
 # distutils: language = c++
 from libc.stdint cimport uint32_t, uint64_t
 from libcpp.unordered_map cimport unordered_map
+from libcpp.unordered_set cimport unordered_set
 from libcpp.vector cimport vector
 
 from seatrial.core.log cimport Log
@@ -51,6 +52,7 @@ cdef class ClusterInvariants:
     cdef list replicas                  # keeps seen[slot].replica alive
     cdef unordered_map[uint64_t, uint32_t] leaders      # term -> node
     cdef unordered_map[uint64_t, uint32_t] votes        # term << 16 | voter -> candidate
+    cdef unordered_set[uint64_t] given                  # term << 32 | voter << 16 | candidate
     cdef vector[Entry] entries          # entry i is at i - 1
     cdef vector[Entry] rivals
     cdef vector[Committed] committed    # entry i is at i - 1

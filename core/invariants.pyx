@@ -30,8 +30,8 @@ only grows (*Leader Append-Only*, 5.3). The term in which an entry was committed
 the first node that knew it. That may be too late a term (it heard of a later one in the same
 step), never one too early, so no leader is blamed wrongly.
 
-*Election Safety* (5.2): at most one leader a term. A leader that resigns in the very step in
-which it was elected goes unseen; it sent no entry to anybody.
+*Election Safety* (5.2): at most one leader a term, by the votes of a majority. A leader that
+resigns in the very step in which it was elected goes unseen; it sent no entry to anybody.
 """
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
@@ -106,6 +106,7 @@ cdef class ClusterInvariants:
     cpdef int granted(self, uint32_t voter, uint64_t term, uint32_t candidate) except -1:
         """A node says, or can no longer forget, that it votes for a candidate (5.2)."""
         cdef uint32_t* known = &self.votes[term << 16 | voter]
+        self.given.insert(term << 32 | voter << 16 | candidate)
         if known[0] == 0:
             known[0] = candidate
         if known[0] != candidate:
@@ -233,13 +234,20 @@ cdef class ClusterInvariants:
         return 0
 
     cdef int _elected(self, Raft raft) except -1:
-        """Election Safety: at most one leader can be elected in a term (5.2)."""
+        """Election Safety: at most one leader can be elected in a term; and only by the votes of
+        a majority, given in that term (5.2)."""
         cdef uint32_t* known = &self.leaders[raft.term]
+        cdef int i, votes = 0
         if known[0] == 0:
             known[0] = raft.node
         if known[0] != raft.node:
             raise InvariantViolation(f"election safety: nodes {known[0]} and {raft.node} both "
                                      f"lead term {raft.term}")
+        for i in range(self.members):
+            votes += self.given.count(raft.term << 32 | self.nodes[i] << 16 | raft.node)
+        if votes <= self.members // 2:
+            raise InvariantViolation(f"election by majority: node {raft.node} leads term "
+                                     f"{raft.term} by the votes of {votes} of {self.members} nodes")
         return 0
 
     # ---- logs ----------------------------------------------------------------------------

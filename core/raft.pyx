@@ -441,8 +441,10 @@ cdef class Raft:
 
     cdef uint64_t want_round(self) noexcept nogil:
         """Ask for a confirmation of leadership that begins now; return its number."""
+        if MUTANT(READ_OLD_ROUND) and self.round_confirmed:
+            return self.round_confirmed
         self.round_wanted = self.round_sent + 1
-        return self.round_sent if MUTANT(READ_OLD_ROUND) else self.round_wanted
+        return self.round_wanted
 
     cdef uint64_t read_floor(self) noexcept nogil:
         """The index a linearizable read must see applied (thesis, 6.4, steps 1 and 2)."""

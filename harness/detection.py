@@ -17,9 +17,10 @@ from typing import Any
 from .launch import Request, plan
 from .mutants import PROPERTIES, Mutant
 from .sim.answer import Answer
-from .sim.crew import crew
+from .sim.crew import PROCESS, crew
 
 MUTANT_KEY = ("system", "options", "mutant")
+CRASH = "crash"
 VIOLATION, PASS, FAILURE = "violation", "pass", "harness-failure"
 
 
@@ -34,7 +35,7 @@ class Row:
     mutant: Mutant | None
     seeds: int = 0
     found: dict[int, str] = field(default_factory=dict)
-    wall_ns: dict[int, int] = field(default_factory=dict)
+    cpu_ns: dict[int, int] = field(default_factory=dict)
     uncovered: int = 0
     broke: int = 0
     reason: str = ""
@@ -47,7 +48,7 @@ class Row:
     def add(self, answer: Answer) -> None:
         """Count a seed."""
         self.seeds += 1
-        self.wall_ns[answer.seed] = answer.wall_ns
+        self.cpu_ns[answer.seed] = answer.cpu_ns
         by = broken(answer)
         if by is not None:
             self.found[answer.seed] = by
@@ -66,7 +67,7 @@ class Row:
         first = self.first()
         if first is None:
             return None
-        return sum(ns for seed, ns in self.wall_ns.items() if seed <= first) / 1e9
+        return sum(ns for seed, ns in self.cpu_ns.items() if seed <= first) / 1e9
 
     def by(self) -> list[tuple[str, int]]:
         """Return what was broken in how many seeds, the most frequent first."""
@@ -93,6 +94,8 @@ class Matrix:
 
 def broken(answer: Answer) -> str | None:
     """Return the property that a seed found broken, in the words of ``PROPERTIES``."""
+    if PROCESS in answer.checks:
+        return CRASH
     for check, verdict in answer.checks.items():
         if verdict == VIOLATION:
             if check != "invariants":

@@ -16,13 +16,13 @@ from typing import NamedTuple
 PARTS = ("wal", "log", "election", "replication", "commit", "sessions", "reads", "codec")
 PROPERTIES = (
     # what the simulated world checks after every step (core/invariants.pyx)
-    "election safety", "one vote a term", "terms only grow", "log matching",
+    "election safety", "election by majority", "one vote a term", "terms only grow", "log matching",
     "leader append-only", "state machine safety", "leader completeness", "commit by counting",
     "commit only grows", "durability",
     # what the node checks itself, and stops at
     "assertion", "recovery",
     # what is judged when a run is over
-    "linearizable", "liveness",
+    "linearizable", "liveness", "livelock",
 )
 
 
@@ -129,11 +129,11 @@ MUTANTS = (
     Mutant("stale-votes-count", "election",
            "a vote that was given in an earlier term counts in this one",
            "paper, 5.1; andreev-io/little-raft#44",
-           ("election safety",)),
+           ("election by majority", "election safety")),
     Mutant("votes-counted-twice", "election",
            "a vote that arrives twice counts twice",
            "paper, 5.2; xnnyygn/xraft#27, ktoso/akka-raft#45",
-           ("election safety",)),
+           ("election by majority", "election safety")),
     Mutant("term-not-persisted", "election",
            "the newest entry's term is written for the node's own",
            "paper, figure 2 (currentTerm is persistent); camunda/camunda#14518",
@@ -166,7 +166,7 @@ MUTANTS = (
            "thesis, 6.4 (step 1); etcd-io/etcd#7331, RedisLabs/redisraft#22",
            ("linearizable",)),
     Mutant("read-old-round", "reads",
-           "a read is answered by a confirmation that was asked for before it came",
+           "a read is answered by a confirmation of leadership that was over before it came",
            "thesis, 6.4 (step 3); etcd-io/etcd#20418",
            ("linearizable",)),
     Mutant("read-on-lease", "reads",

@@ -64,12 +64,21 @@ class Faults(Section):
 
 class Sim(Section):
     """What only the simulated world has. ``swarm``: each seed draws an environment and faults of
-    its own, beside those of the file; else all seeds have the same. ``environment``: what is
-    fixed in either case (sim/environment.py).
+    its own, beside those of the file; else all seeds have the same. ``op_timeout``: from where to
+    where it draws how long a client waits. ``environment``: what is fixed in either case
+    (sim/environment.py).
     """
 
     swarm: bool = True
+    op_timeout: Annotated[list[Seconds], Field(min_length=2, max_length=2)] | None = None
     environment: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("op_timeout")
+    @classmethod
+    def _is_a_range(cls, given: list[float] | None) -> list[float] | None:
+        if given is not None and given[0] > given[1]:
+            raise ValueError(f"expected the shortest, then the longest, got {given}")
+        return given
 
     @field_validator("environment")
     @classmethod

@@ -18,6 +18,7 @@ from .worker import Ended, Task, Worker
 
 AHEAD = 2                # tasks a worker has: one it works at, one that waits for it
 FAILURE = "harness-failure"
+PROCESS = "process"      # what is said to have failed when a worker died
 
 
 def crew(
@@ -109,7 +110,8 @@ class Crew:
             lost = worker.tasks.popleft()
             self._first.pop(lost.seed, None)
             why = f"its process {how}"
-            yield Answer(seed=lost.seed, verdict=FAILURE, summary=why, error=why)
+            yield Answer(seed=lost.seed, verdict=FAILURE, summary=why, error=why,
+                         checks={PROCESS: FAILURE})
         todo.extendleft(reversed(worker.tasks))
         if todo:
             self._hire(todo)

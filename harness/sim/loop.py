@@ -23,6 +23,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
+from seatrial.core.errors import InvariantViolation
+
 from ..errors import HarnessFailure
 
 logger = logging.getLogger(__name__)
@@ -109,7 +111,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._ready: deque[Handle] = deque()
         self._make_ready = self._ready.append
         self._step_type: type | None = None
-        self._broken: HarnessFailure | None = None
+        self._broken: HarnessFailure | InvariantViolation | None = None
         self._running = False
         self._closed = False
 
@@ -184,7 +186,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         """Whether it was closed."""
         return self._closed
 
-    def fail(self, error: HarnessFailure) -> None:
+    def fail(self, error: HarnessFailure | InvariantViolation) -> None:
         """End the run with this error, whatever the coroutines do."""
         self._broken = self._broken or error
         self.call_soon(self.get_debug)           # so that the world hands over at once

@@ -186,7 +186,8 @@ cdef class Machines(Timeline):
             heartbeat_ns=m.group.heartbeat_ns, election_ns=m.group.election_ns,
             max_batch_bytes=self.environment.max_batch_bytes,
             max_inflight_bytes=self.environment.max_inflight_bytes,
-            max_write_bytes=self.environment.segment_bytes // 2)
+            max_write_bytes=self.environment.segment_bytes // 2,
+            max_sessions=self.environment.max_sessions)
         try:
             m.replica.restore(term, vote, records)
             self._note("start", host, -1, None)

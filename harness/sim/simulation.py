@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 POLLS = 100             # looks at whether all nodes agree, in the time they have for it
 MOST_EXTRA_S = 600.0    # virtual time besides the time limit: more, and something waits for ever
+STORM_NS = 100_000_000  # a part of virtual time in which this many events are no work any more,
+STORM_EVENTS = 50_000   # but nodes that answer each other without end
 DIGEST_BYTES = 16
 COLLECT_AFTER = 200_000  # objects
 
@@ -87,10 +89,10 @@ class Simulation:
         on_event: Callable[[Op], Any] = lambda op: None,
         on_phase: Callable[[str], None] = lambda phase: None,
     ) -> None:
-        self.spec = chosen.spec
-        self.system = cast(SimulatedSystem, chosen.system)
         swarm = draw(chosen.spec, chosen.seed)
         self.environment = swarm.environment
+        self.spec = with_patience(chosen.spec, swarm.environment)
+        self.system = cast(SimulatedSystem, chosen.system)
         self.faults = faults_of(chosen.spec) if chosen.spec.schedule else swarm.package(chosen.spec)
         self.record = record
         self.listeners = listeners
@@ -100,7 +102,7 @@ class Simulation:
                           record=record)
         self.world = world = around.world
         self.loop = SimLoop(self.world)  # type: ignore[abstract]  # loop.py adds what it refuses
-        self.test = Test(chosen.spec, chosen.seed, around, chosen.system, chosen.workload,
+        self.test = Test(self.spec, chosen.seed, around, chosen.system, chosen.workload,
                          clock=lambda: world.now_ns)
         self.digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
         self.history: Recorder = HistoryInMemory("history", self.digest)
@@ -151,6 +153,7 @@ class Simulation:
         limit_ns = int((self.spec.time_limit + MOST_EXTRA_S) * 1e9)
         self.world.call_at(limit_ns, self.loop.fail, Stuck(
             f"not over after {limit_ns / 1e9:g} virtual seconds"))
+        self._look_for_storms(0)
         try:
             self.loop.run_until_complete(self._live())
         except InvariantViolation as violation:
@@ -160,6 +163,16 @@ class Simulation:
                         f"held after each of {self.world.events:,} events")
         finally:
             self.loop.close()
+
+    def _look_for_storms(self, before: int) -> None:
+        """Such a run would go on for hours, to find at its end that nothing was agreed on."""
+        happened = self.world.events - before
+        if happened > STORM_EVENTS:
+            self.loop.fail(InvariantViolation(
+                f"livelock: {happened:,} events within {STORM_NS / 1e6:g} ms of virtual time, "
+                f"until {self.world.now_ns / 1e9:.6f} s"))
+            return
+        self.world.call_at(self.world.now_ns + STORM_NS, self._look_for_storms, self.world.events)
 
     async def _live(self) -> None:
         await self.system.setup(self.test)
@@ -210,6 +223,13 @@ class Simulation:
 
     def _found(self, check: str, verdict: Verdict, summary: str) -> None:
         self.checks.append(CheckResult(check, verdict, summary))
+
+
+def with_patience(spec: Spec, environment: Environment) -> Spec:
+    """Return a test whose clients wait as long as the environment says, if it does."""
+    if not environment.op_timeout_ns:
+        return spec
+    return spec.model_copy(update={"op_timeout": environment.op_timeout_ns / 1e9})
 
 
 def in_this_process(spec: Spec) -> Spec:

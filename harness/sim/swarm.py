@@ -35,8 +35,8 @@ FEATURES = {
     "partition-one-way": 15, "election-storm": 45, "election-contest": 40, "figure-eight": 15,
     "pause": 15, "cpu-slow": 15, "clock-bump": 20, "clock-drift": 15,
     "loss": 20, "delay": 20, "reorder": 15, "duplicate": 15, "corrupt": 15, "rate": 10,
-    "reset": 25, "disk-slow": 20, "disk-stall": 15, "disk-error": 12, "disk-full": 8,
-    "disk-flip": 4,
+    "reset": 25, "partition-clients": 15, "disk-slow": 20, "disk-stall": 15, "disk-error": 12,
+    "disk-full": 8, "disk-flip": 4,
 }
 
 
@@ -70,6 +70,9 @@ def draw(spec: Spec, seed: int) -> Swarm:
     peaceful = mood == CALM or not spec.faults.names
     names = [] if peaceful else features(rng.split("features"))
     fields = surroundings(rng.split("environment"), names, extreme=mood == HOSTILE)
+    if spec.sim.op_timeout is not None:
+        shortest_ms, longest_ms = (round(1000 * seconds) for seconds in spec.sim.op_timeout)
+        fields["op_timeout_ns"] = wide(rng.split("op_timeout"), shortest_ms, longest_ms) * MS
     further = [further_course(rng.split(f"course {n}"), part, spec)
                for n, part in enumerate(dealt(names, 2 if mood == HOSTILE else 1))]
     return Swarm(mood, environment(fields | given), tuple(own + further))
@@ -167,6 +170,8 @@ def _sizes(rng: Rng, names: Sequence[str]) -> dict[str, Any]:
     if chance(rng, 90 if "figure-eight" in names else 20):
         found["max_batch_bytes"] = wide(rng, 1, 400)
         found["max_inflight_bytes"] = wide(rng, 1, 1000)
+    if chance(rng, 20):                 # clients lose theirs all the time
+        found["max_sessions"] = wide(rng, 1, 40)
     return found
 
 

@@ -18,6 +18,7 @@ workload: {name: register}
 time_limit: 60
 faults: {names: [kill, partition-leader], duration: 2, gap: 0.9, lanes: 1}
 """
+PATIENCE = "sim: {op_timeout: [0.2, 5]}\n"
 
 
 def spec(extra: str = "") -> Spec:
@@ -26,7 +27,7 @@ def spec(extra: str = "") -> Spec:
 
 @pytest.fixture(scope="module")
 def swarms() -> list[Swarm]:
-    return [draw(spec(), seed) for seed in SEEDS]
+    return [draw(spec(PATIENCE), seed) for seed in SEEDS]
 
 
 def test_a_seed_draws_the_same_every_time_and_another_seed_something_else() -> None:

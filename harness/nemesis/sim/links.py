@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 
 from ...rng import Rng
 from ...sim.environment import US
@@ -60,6 +61,45 @@ def expect_hearing(scene: SimScene, flowing: set[tuple[str, str]]) -> None:
 
 
 @dataclass(frozen=True)
+class ClientPartition(OnNodes):
+    """The targets and the clients lose sight of each other; the nodes among themselves do not.
+
+    What clients sent meanwhile arrives at the end, also where they no longer wait for it.
+    """
+
+    name: str = "partition-clients"
+    cls: str = "omission"
+    parameters = ranges(way=(0, 2))
+
+    async def start(self, scene: SimScene, fault: Fault) -> None:
+        scene.cut(fault, self._ways(scene, fault))
+
+    async def prove(self, scene: SimScene, fault: Fault) -> None:
+        for receiver, sender in self._ways(scene, fault):
+            if scene.world.hears(receiver, sender):
+                raise FaultError(f"endpoint {receiver} still hears {sender}")
+
+    async def stop(self, scene: SimScene, fault: Fault) -> None:
+        scene.lift(fault.id)
+
+    async def prove_recovery(self, scene: SimScene, fault: Fault) -> None:
+        """Nothing is to be waited for: what was lifted has no effect from then on."""
+
+    def _ways(self, scene: SimScene, fault: Fault) -> list[tuple[int, int]]:
+        hosts = scene.numbers(fault.targets)
+        return ways(hosts, scene.pools(), fault.parameters["way"])
+
+
+def ways(hosts: Iterable[int], peers: Iterable[int], way: int) -> list[tuple[int, int]]:
+    """Return the (receiver, sender) of packets between them: ``BOTH``, ``IN`` or ``OUT``."""
+    found = set()
+    for host, peer in product(hosts, peers):
+        found |= {(host, peer)} if way != OUT else set()
+        found |= {(peer, host)} if way != IN else set()
+    return sorted(found)
+
+
+@dataclass(frozen=True)
 class Impairment(OnNodes):
     """Something happens to the packets of some nodes.
 
@@ -99,12 +139,8 @@ class Impairment(OnNodes):
     def _ways(self, scene: SimScene, fault: Fault) -> list[tuple[int, int]]:
         """Return the (receiver, sender) of all packets that it concerns."""
         way = fault.parameters["way"]
-        found = set()
-        for host in scene.numbers(fault.targets):
-            for peer in scene.peers(host):
-                found |= {(host, peer)} if way != OUT else set()
-                found |= {(peer, host)} if way != IN else set()
-        return sorted(found)
+        return sorted({pair for host in scene.numbers(fault.targets)
+                       for pair in ways([host], scene.peers(host), way)})
 
 
 @dataclass(frozen=True)
@@ -138,6 +174,7 @@ class Reset(OnNodes):
 
 KINDS = (
     *(SimPartition(real, real.name) for real in partition.KINDS),
+    ClientPartition(),
     Impairment("loss", "omission", "lost", ranges(loss_ppm=(10_000, 500_000), way=(0, 2))),
     Impairment("delay", "timing", "delayed",
                ranges(delay_us=(1000, 250_000), jitter_us=(0, 100_000), way=(0, 2))),

@@ -126,7 +126,9 @@ class SimScene(Scene):
 
     def goes_on(self, fault: Fault, work: Coroutine[Any, Any, None]) -> None:
         """Do something while the fault is in force."""
-        self.tasks[fault.id] = asyncio.get_running_loop().create_task(work, name=fault.name)
+        task = self.tasks[fault.id] = asyncio.get_running_loop().create_task(
+            work, name=fault.name)
+        task.add_done_callback(_heard)
 
     async def end_task(self, id: str) -> None:
         """End what went on; raise what broke it."""
@@ -146,6 +148,12 @@ class SimScene(Scene):
             for point, ppm in given.items():
                 worst[point] = max(ppm, worst.get(point, 0))
         self.world.crash_points(worst, next(reversed(self.points.values()))[1])
+
+
+def _heard(task: asyncio.Task[None]) -> None:
+    """Take note of how a task ended: a violation that broke it ends the whole run anyway."""
+    if not task.cancelled():
+        task.exception()
 
 
 def undone_early(fault: Fault, names: Sequence[str]) -> None:
