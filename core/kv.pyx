@@ -37,8 +37,6 @@ from seatrial.core.mutant cimport (
     APPLY_TWICE,
     CACHED_ANSWER_WRONG,
     MUTANT,
-    OLD_COPY_EXECUTES,
-    SESSION_LOST_IS_NEW,
     seatrial_arm,
 )
 
@@ -80,9 +78,6 @@ cdef class KeyValue:
             out.status = STATUS_BAD_REQUEST
             return 0
         found = self.sessions.find(record.client)
-        if MUTANT(SESSION_LOST_IS_NEW) and found == self.sessions.end():
-            self._open_session(record.client, record.index, self.sessions.size() + 1)
-            found = self.sessions.find(record.client)
         if found == self.sessions.end():
             out.status = STATUS_SESSION_LOST
             return 0
@@ -97,7 +92,7 @@ cdef class KeyValue:
             out.value = s.value.data()
             out.value_length = s.value.size()
             return 0
-        if record.sequence < s.sequence and not MUTANT(OLD_COPY_EXECUTES):
+        if record.sequence < s.sequence:
             out.status = STATUS_UNKNOWN     # an old copy: its answer is no longer kept
             return 0
         self._execute(c, record.length - RECORD_SIZE, out)

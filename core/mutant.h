@@ -40,13 +40,10 @@ static inline void seatrial_arm(int id) { seatrial_mutant = id; }
     "old-write-counts," \
     "read-before-noop," \
     "read-old-round," \
-    "read-on-lease," \
     "read-from-follower," \
     "step-down-keeps-waiters," \
     "step-down-says-no," \
-    "session-lost-is-new," \
     "cached-answer-wrong," \
-    "old-copy-executes," \
     "checksum-skipped," \
     "write-not-synced," \
     "torn-frame-accepted," \

@@ -76,7 +76,6 @@ from seatrial.core.mutant cimport (
     PROBE_NEVER_REPEATED,
     READ_BEFORE_NOOP,
     READ_OLD_ROUND,
-    READ_ON_LEASE,
     READ_UNCONFIRMED,
     RESTART_COMMITS_ALL,
     STALE_APPEND_ACCEPTED,
@@ -432,8 +431,6 @@ cdef class Raft:
             for i in range(self.members):
                 if i != self.me:
                     self._send_heartbeat(&self.peers[i])
-        if MUTANT(READ_ON_LEASE) and self._heard_majority_ns(now_ns) + self.election_ns > now_ns:
-            self.round_confirmed = self.round_sent
         for i in range(self.members):
             if i != self.me:
                 self._send_appends(&self.peers[i], now_ns)
