@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from seatrial.harness.protocols import Host
+from seatrial.harness.protocols import Host, World
 
 PORT = 7000
 PID_FILE = "/run/listener.pid"
@@ -121,9 +121,10 @@ class ListenerSystem:
 class Story:
     """A run's events and what a nemesis needs of a test."""
 
-    def __init__(self, hosts: Sequence[Host], system: ListenerSystem) -> None:
+    def __init__(self, world: World, system: ListenerSystem) -> None:
         self.events: list[Any] = []
-        self.test: Any = SimpleNamespace(nodes=hosts, system=system, now_ns=time.monotonic_ns)
+        self.test: Any = SimpleNamespace(nodes=world.hosts, world=world, system=system,
+                                         now_ns=time.monotonic_ns)
 
     @property
     def phases(self) -> list[tuple[str, str]]:

@@ -59,7 +59,7 @@ def restart(rig: Rig) -> None:
 def tell(rig: Rig, names: Sequence[str], body: Callable[[FaultNemesis, Story], Awaitable[None]],
          *, deadline_s: float = 30.0, targets: Sequence[str] = ("one",)) -> Story:
     """Run a story with a nemesis that is set up, and torn down whatever happens."""
-    story = Story(rig.hosts, rig.system)
+    story = Story(rig.world, rig.system)
 
     async def run() -> None:
         nemesis = FaultNemesis(names, targets=targets, deadline_s=deadline_s)

@@ -42,8 +42,8 @@ def test_a_campaign_proves_every_fault_and_every_recovery(lanes: int) -> None:
         rig.system.leader = rig.hosts[0]
         origin_ns = time.monotonic_ns()
         test = SimpleNamespace(
-            nodes=rig.hosts, system=rig.system, seed=5, concurrency=1, op_timeout_ns=10**9,
-            now_ns=lambda: time.monotonic_ns() - origin_ns)
+            nodes=rig.hosts, world=rig.world, system=rig.system, seed=5, concurrency=1,
+            op_timeout_ns=10**9, now_ns=lambda: time.monotonic_ns() - origin_ns)
 
         async def campaign() -> None:
             await package.nemesis.setup(test, history.append)   # type: ignore[arg-type]

@@ -13,6 +13,7 @@ import pytest
 from seatrial.harness.errors import HarnessFailure
 from seatrial.harness.nemesis import FaultNemesis, heal
 from seatrial.harness.nemesis.agents import STATE, VIEW
+from seatrial.harness.nemesis.hosts import HostScene
 from seatrial.harness.protocols import Host
 
 from .listener import Story, eventually, state_of, who_hears_whom
@@ -30,7 +31,8 @@ from seatrial.harness.op import Op
 from tests.integration.listener import ListenerSystem
 
 world = LocalWorld.view(sys.argv[1])
-test = SimpleNamespace(nodes=world.hosts, system=ListenerSystem(), now_ns=time.monotonic_ns)
+test = SimpleNamespace(nodes=world.hosts, world=world, system=ListenerSystem(),
+                       now_ns=time.monotonic_ns)
 
 async def run():
     nemesis = FaultNemesis(sys.argv[2:], targets=["one"])
@@ -42,6 +44,14 @@ async def run():
 
 asyncio.run(run())
 """
+
+
+def fall_silent(nemesis: FaultNemesis) -> None:
+    """Let the controller touch the hosts' deadline files no more."""
+    scene = nemesis._scene
+    assert isinstance(scene, HostScene)
+    assert scene._keeping_alive is not None
+    scene._keeping_alive.cancel()
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +66,7 @@ def test_when_the_controller_falls_silent_every_host_heals_itself(rig: Rig) -> N
         paused = await start(nemesis, story, "pause", id="0-1")
         assert cut.effective_ns
         assert paused.effective_ns
-        assert nemesis._keeping_alive is not None
-        nemesis._keeping_alive.cancel()
+        fall_silent(nemesis)
 
         async def healed() -> bool:
             left = [await host.run(["ls", f"{STATE}/journal"]) for host in rig.hosts]
@@ -161,8 +170,7 @@ def test_a_dead_man_who_can_not_heal_at_first_tries_again(rig: Rig) -> None:
         assert cut.effective_ns
         assert paused.effective_ns
         await n1.run(["mv", tool, f"{tool}.hidden"])
-        assert nemesis._keeping_alive is not None
-        nemesis._keeping_alive.cancel()
+        fall_silent(nemesis)
 
         async def has_complained() -> bool:
             log = await n1.run(["cat", f"{STATE}/resident.log"])
