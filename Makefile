@@ -52,7 +52,7 @@ nightly: ## random tests 50 times longer, sanitize, 1000 simulated seeds, plante
 	  $(as_root) $(V)/python -m pytest -m randomised --hypothesis-profile=nightly \
 	  --timeout=14400 $(PYTEST)
 	@$(V)/python scripts/sanitize.py
-	@$(V)/seatrial run examples/register.yml --on sim --seeds 1000
+	@$(V)/seatrial run examples/register.yml --on sim --seeds 1000 || test $$? -eq 3 # no-coverage
 	@$(V)/seatrial mutants
 	@$(V)/python scripts/verify_package.py
 

@@ -1,4 +1,4 @@
-"""The results of a benchmark, in the format that all of them share (docs/results.md)."""
+"""The results of a benchmark, in the format that all of them share."""
 from __future__ import annotations
 
 import json

@@ -112,6 +112,10 @@ class LastMajority(OnDisks):
                              "no majority")
         await super().start(scene, fault)
 
+    async def prove(self, scene: SimScene, fault: Fault) -> None:
+        await super().prove(scene, fault)
+        scene.expect(fault.targets, BROKEN)
+
 
 def spare(scene: SimScene) -> int:
     """Return how many more disks may go."""
@@ -130,10 +134,6 @@ class DiskError(LastMajority):
     def begin(self, scene: SimScene, fault: Fault, host: int) -> None:
         scene.world.disk(host).fail()
 
-    async def prove(self, scene: SimScene, fault: Fault) -> None:
-        await super().prove(scene, fault)
-        scene.expect(fault.targets, BROKEN)
-
 
 @dataclass(frozen=True)
 class DiskFull(LastMajority):
@@ -145,10 +145,6 @@ class DiskFull(LastMajority):
 
     def begin(self, scene: SimScene, fault: Fault, host: int) -> None:
         scene.world.disk(host).fill()
-
-    async def prove(self, scene: SimScene, fault: Fault) -> None:
-        await super().prove(scene, fault)
-        scene.expect(fault.targets, BROKEN)
 
 
 @dataclass(frozen=True)
@@ -171,10 +167,6 @@ class DiskFlip(LastMajority):
             scene.world.power_loss(host)
 
     parameters = ranges(bit=(0, 1 << 32))
-
-    async def prove(self, scene: SimScene, fault: Fault) -> None:
-        await super().prove(scene, fault)
-        scene.expect(fault.targets, BROKEN)
 
     async def prove_recovery(self, scene: SimScene, fault: Fault) -> None:
         troubles = [scene.world.trouble(host) for host in scene.numbers(fault.targets)
