@@ -40,6 +40,7 @@ from .swarm import draw
 
 if TYPE_CHECKING:
     from .trace import Entry
+    from .world import World
 
 T = TypeVar("T")
 POLLS = 100             # looks at whether all nodes agree, in the time they have for it
@@ -194,12 +195,14 @@ class Simulation:
     async def _recovered(self) -> bool:
         """Wait until all nodes agree, as long as they may need; tell whether they do.
 
-        What the environment breaks by itself ends here, as all other faults have.
+        What the environment breaks by itself ends here, as all other faults have. Nodes that are
+        gone for good need not agree, and where a majority is gone nobody can; so each of them
+        must have a reason to be.
         """
         world, limit_ns = self.world, self.system.recovers_within_ns
         world.calm()
         for host in range(world.hosts):
-            if world.state(host) == "down":
+            if world.state(host) in ("down", "broken"):
                 world.start(host)
         deadline_ns = world.now_ns + limit_ns
         while (reason := world.converged()) is not None:
@@ -208,6 +211,9 @@ class Simulation:
                             f"faults had ended the nodes still don't agree: {reason}")
                 return False
             await asyncio.sleep(limit_ns / POLLS / 1e9)
+        if (gone := without_reason(world)) is not None:
+            self._found("recovery", Verdict.VIOLATION, gone)
+            return False
         return True
 
     # ---- afterwards
@@ -223,6 +229,19 @@ class Simulation:
 
     def _found(self, check: str, verdict: Verdict, summary: str) -> None:
         self.checks.append(CheckResult(check, verdict, summary))
+
+
+def without_reason(world: World) -> str | None:
+    """Return which node does not run, though no bit of its disk ever changed, and no sync lied.
+
+    Faults spare a majority of the disks (nemesis/sim/disks.py), and those that fail or are full
+    are healed by now: a majority that is gone for good has such nodes.
+    """
+    for host in range(world.hosts):
+        damage = world.disk(host).counters()
+        if world.state(host) == "broken" and not (damage["flips"] or damage["lies"]):
+            return f"n{host + 1} is gone, though its disk is sound: {world.trouble(host)}"
+    return None
 
 
 def with_patience(spec: Spec, environment: Environment) -> Spec:

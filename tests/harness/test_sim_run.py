@@ -55,6 +55,7 @@ class TestDeterminism:
             capture_output=True, text=True, timeout=120).stdout.strip()
 
     def test_a_seed_has_one_digest_in_every_process(self, tmp_path: Path) -> None:
+        """Found once: what a fault told of a partition was in the order of hashes."""
         file = written(tmp_path, SMALL)
         here = simulated(tmp_path, SMALL, 7).digest
         assert self.digest(file, PYTHONHASHSEED="1") == here
@@ -189,6 +190,35 @@ async def twist(test, op):
         assert outcome.verdict is Verdict.VIOLATION
         assert outcome.summary.startswith("liveness: 0.001 s after all faults had ended the nodes "
                                           "still don't agree: n3 ")
+
+    def test_nodes_that_are_gone_without_damage_are_found_even_if_they_are_a_majority(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        name = module(tmp_path, monkeypatch, "breaks_disks_behind_everybodys_back", """
+async def twist(test, op):
+    if test.now_ns() > 3_900_000_000:
+        for host in (1, 2):
+            world_of(test).disk(host).fail()
+""")
+        outcome = simulated(tmp_path, with_workload(CALM, name))
+        assert outcome.verdict is Verdict.VIOLATION
+        assert outcome.summary.startswith("recovery: n2 is gone, though its disk is sound: can't ")
+
+    def test_a_node_whose_log_changed_a_bit_is_rightly_gone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        name = module(tmp_path, monkeypatch, "flips_bits_behind_everybodys_back", """
+async def twist(test, op):
+    world = world_of(test)
+    if test.now_ns() > 3_000_000_000 and not world.disk(2).counters()["flips"]:
+        world.power_loss(2)
+        while world.state(2) != "broken":
+            world.power_loss(2)
+            assert world.disk(2).flip(test.now_ns() + world.disk(2).counters()["flips"])
+            world.start(2)
+""")
+        found = checks(simulated(tmp_path, with_workload(CALM, name)))
+        assert set(found.values()) == {Verdict.PASS}, found
 
     def test_all_checks_of_a_pass_are_there(self, tmp_path: Path) -> None:
         found = checks(simulated(tmp_path, SMALL))
