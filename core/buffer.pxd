@@ -59,3 +59,19 @@ cdef inline void buffer_consume(Buffer* b, size_t n) noexcept nogil:
     b.start += n
     if b.start == b.end:
         b.start = b.end = 0
+
+
+cdef inline void buffer_shrink(Buffer* b, size_t least) noexcept nogil:
+    """Give memory back where the buffer holds more than twice what it may soon need again."""
+    cdef size_t held = b.end - b.start
+    cdef size_t want = max(2 * held, least)
+    cdef char* moved
+    if b.capacity // 2 < want:
+        return
+    memmove(b.data, b.data + b.start, held)
+    b.start = 0
+    b.end = held
+    moved = <char*>realloc(b.data, want)
+    if moved is not NULL:               # else all of it is kept
+        b.data = moved
+        b.capacity = want

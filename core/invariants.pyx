@@ -17,7 +17,9 @@ it. ``entries`` maps (index, term) to the entry's check and the term of the entr
 entry that a log gains must agree. Then two logs that share (i, t) have the same entry there and
 the same term at i - 1, which is (i - 1, t') in both, and so on down to the first: the property
 follows by induction, also between logs that never existed at the same time. A log changes only
-by appending and by cutting its end, and ``Log.observed`` says how far it is as we saw it.
+by appending, by cutting its end, and by dropping its beginning into a snapshot; ``Log.observed``
+says how far it is as we saw it. A snapshot stands for the entry that it ends with: of that one
+the term is compared.
 
 *State Machine Safety* (5.4.3): no two nodes apply different entries at one index. ``committed``
 is one log's prefix; if a node's entry at its commit index has the committed one's term, Log
@@ -270,6 +272,8 @@ cdef class ClusterInvariants:
         cdef Log log = raft.log
         cdef uint64_t i, last = log.last()
         cdef Entry entry
+        if log.observed < log.first - 1:        # entries came and went within this step
+            log.observed = log.first - 1
         entry.node = raft.node
         entry.rival = 0
         entry.term = log.term_at(log.observed)
@@ -325,7 +329,7 @@ cdef class ClusterInvariants:
             raise InvariantViolation(f"applied <= commit <= last: node {raft.node} has applied "
                                      f"{r.kv.applied}, commit {raft.commit}, last {log.last()}")
         i = raft.commit if raft.commit < known else known
-        if i > s.commit and i >= log.first and log.term_at(i) != self.committed[i - 1].term:
+        if i > s.commit and i + 1 >= log.first and log.term_at(i) != self.committed[i - 1].term:
             i = self._first_difference(log)
             raise InvariantViolation(
                 f"state machine safety: node {raft.node} commits entry {i} of term "
@@ -347,6 +351,8 @@ cdef class ClusterInvariants:
     cdef uint64_t _first_difference(self, Log log) noexcept:
         """The first index at which a log differs from what is committed, or ends."""
         cdef uint64_t i = log.first
+        if i > 1 and log.base_term != self.committed[i - 2].term:
+            return i - 1
         while log.holds(i) and log.term_at(i) == self.committed[i - 1].term:
             i += 1
         return i
@@ -369,7 +375,7 @@ cdef class ClusterInvariants:
             return 0                    # it resigned, and its own step is yet to be looked at
         while i > 0 and self.committed[i - 1].in_term > raft.term:
             i -= 1
-        if i >= log.first and log.term_at(i) != self.committed[i - 1].term:
+        if i > 0 and i + 1 >= log.first and log.term_at(i) != self.committed[i - 1].term:
             raise InvariantViolation(
                 f"leader completeness: node {raft.node} leads term {raft.term} without entry {i} "
                 f"of term {self.committed[i - 1].term}, committed in term "
@@ -437,7 +443,7 @@ cdef class Whole:
             raise InvariantViolation(f"applied <= commit <= last: node {raft.node} has applied "
                                      f"{replica.kv.applied}, commit {raft.commit}, last "
                                      f"{raft.log.last()}")
-        for i in range(before + 1, raft.commit + 1):
+        for i in range(max(before + 1, raft.log.first), raft.commit + 1):
             entry.term = raft.log.term_at(i)
             entry.in_term = raft.term
             crc = raft.log.record(i).crc

@@ -19,7 +19,7 @@ cdef class Log:
     cdef size_t capacity
     cdef uint64_t first     # index of the first entry held (1 until compaction)
     cdef uint64_t base_term  # term of entry first - 1 (0 at the beginning)
-    cdef uint64_t observed  # invariants.pyx saw the entries up to here; none was cut since
+    cdef uint64_t observed  # invariants.pyx saw the entries up to here; no later one was cut since
 
     cdef uint64_t last(self) noexcept nogil
     cdef uint64_t last_term(self) noexcept nogil
@@ -31,5 +31,8 @@ cdef class Log:
     cdef Record* append(self, const Record* record) except NULL nogil
     cdef Record* reserve(self, size_t length) except NULL nogil
     cdef int truncate(self, uint64_t index) except -1 nogil
+    cpdef int compact(self, uint64_t index) except -1 nogil
+    cpdef int restart(self, uint64_t index, uint64_t term) except -1 nogil
+    cdef int _give_back(self) except -1 nogil
     cdef uint64_t range_end(self, uint64_t begin, size_t max_bytes) noexcept nogil
     cdef const char* range_bytes(self, uint64_t begin, uint64_t end, size_t* n) noexcept nogil

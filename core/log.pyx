@@ -5,20 +5,34 @@ disk or for a follower is one run of bytes. A slot also remembers which connecti
 the entry's answer: commit walks the range once and needs no future per request.
 
 Invariants: slot k is entry first + k; terms never decrease; the arena holds exactly the
-records of the slots. Truncation and appending keep them; there is no other change.
+records of the slots; base_term is that of entry first - 1. Appending, truncation, and
+compaction into a snapshot keep them; there is no other change.
 """
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove, memset
 
-from seatrial.core.buffer cimport buffer_free, buffer_init, buffer_reserve
+cimport cython
+
+from seatrial.core.buffer cimport (
+    buffer_consume,
+    buffer_free,
+    buffer_init,
+    buffer_reserve,
+    buffer_shrink,
+)
 from seatrial.core.invariant cimport must
 from seatrial.core.mutant cimport MUTANT, STEP_DOWN_KEEPS_WAITERS, seatrial_arm
+
+cdef enum:
+    FEW_SLOTS = 64              # a log is not made smaller than that
+    FEW_BYTES = 1 << 16
 
 
 def _arm(int mutant) -> None:
     seatrial_arm(mutant)
 
 
+@cython.final
 cdef class Log:
     def __cinit__(self):
         buffer_init(&self.arena)
@@ -79,7 +93,7 @@ cdef class Log:
                 memmove(self.slots, self.slots + self.head, self.count * sizeof(Slot))
                 self.head = 0
             else:
-                want = self.capacity * 2 if self.capacity else 64
+                want = self.capacity * 2 if self.capacity else FEW_SLOTS
                 moved = <Slot*>realloc(self.slots, want * sizeof(Slot))
                 if moved is NULL:
                     with gil:
@@ -124,6 +138,55 @@ cdef class Log:
             self.observed = index - 1
         return 0
 
+    cpdef int compact(self, uint64_t index) except -1 nogil:
+        """Drop the entries up to and including ``index``: a durable snapshot holds their effect
+        (thesis, 5.1). Memory that has become needless is given back.
+
+        The entries must be applied, durable, and nobody may still wait for their answers.
+        """
+        cdef uint64_t term = self.term_at(index)
+        cdef uint64_t offset = self.offset_of(index + 1)
+        cdef uint64_t dropped = index + 1 - self.first
+        if index + 1 == self.first:
+            return 0
+        must(self.holds(index), b"log: compaction outside of the log", index, self.first,
+             self.last())
+        buffer_consume(&self.arena, offset - self.arena_offset)
+        self.arena_offset = offset
+        self.head += dropped
+        self.count -= dropped
+        self.first = index + 1
+        self.base_term = term
+        return self._give_back()
+
+    cpdef int restart(self, uint64_t index, uint64_t term) except -1 nogil:
+        """Drop everything: the log goes on after a snapshot whose last entry is (index, term)."""
+        must(index + 1 >= self.first, b"log: restart before its beginning", index, self.first)
+        self.arena_offset = self.offset_of(self.last() + 1)
+        buffer_consume(&self.arena, self.arena.end - self.arena.start)
+        self.head = self.count = 0
+        self.first = index + 1
+        self.base_term = term
+        if self.observed > index:
+            self.observed = index
+        return self._give_back()
+
+    cdef int _give_back(self) except -1 nogil:
+        """Return what is held in vain, once that is more than is used."""
+        cdef size_t want = max(2 * self.count, <size_t>FEW_SLOTS)
+        cdef Slot* moved
+        buffer_shrink(&self.arena, FEW_BYTES)
+        if self.capacity // 2 < want:
+            return 0
+        if self.count:
+            memmove(self.slots, self.slots + self.head, self.count * sizeof(Slot))
+        self.head = 0
+        moved = <Slot*>realloc(self.slots, want * sizeof(Slot))
+        if moved is not NULL:               # else all of it is kept
+            self.slots = moved
+            self.capacity = want
+        return 0
+
     cdef uint64_t range_end(self, uint64_t begin, size_t max_bytes) noexcept nogil:
         """Return the largest end such that entries [begin, end) fit max_bytes, at least one."""
         cdef uint64_t low = begin + 1, high = self.last() + 1, middle
@@ -149,6 +212,11 @@ cdef class Log:
     def first_index(self) -> int:
         """Index of the first entry held."""
         return self.first
+
+    @property
+    def capacities(self) -> tuple:
+        """For how many bytes of records, and for how many entries, memory is held."""
+        return self.arena.capacity, self.capacity
 
     @property
     def last_index(self) -> int:
