@@ -1,18 +1,10 @@
-"""A randomised run of the small cluster: faults, clients, and a judge for what clients saw.
-
-``python -m tests.core.chaos SEED...`` runs seeds and prints what each of them found;
-``--mutant NAME`` does it with a planted bug, in a +mutants build.
-"""
+"""A randomised run of the small cluster: faults, clients, and a judge for what clients saw."""
 from __future__ import annotations
 
-import argparse
 import itertools
 import os
 from functools import partial
 from typing import Any
-
-from seatrial.core import mutants
-from seatrial.core.errors import InvariantViolation
 
 from .cluster import MS, ChaosClient, Cluster, Event
 
@@ -167,22 +159,3 @@ def chaos(seed: int, *, nodes: int = 3, clients: int = 4, virtual_ms: int = 6000
     assert explainable(history), f"seed {seed}: not linearizable"
     assert sum(e.result == "ok" for e in history) > 20, f"seed {seed}: hardly anything happened"
     return cluster
-
-
-def judgement(seed: int) -> str:
-    """Run one seed; return what it found, "clean" for nothing."""
-    try:
-        chaos(seed, nodes=3 + 2 * (seed % 2))
-    except (AssertionError, InvariantViolation) as found:
-        return str(found)
-    return "clean"
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("seeds", type=int, nargs="+")
-    parser.add_argument("--mutant")
-    given = parser.parse_args()
-    mutants.activate(given.mutant)
-    for each in given.seeds:
-        print(f"{each}\t{judgement(each)}", flush=True)

@@ -1,4 +1,10 @@
-"""Random schedules of crashes, cuts and clients: every Raft property after every step."""
+"""Random schedules of crashes, cuts and clients: every Raft property after every step.
+
+The simulated world does far more of that (tests/harness/test_sim_*.py), but through the replica's
+entry points for C, and with packets that hold whole messages. Here it is driven as the real node
+drives it, from Python, and what arrives may end anywhere in a message; test_invariants.py
+compares both ways to check invariants on these clusters.
+"""
 from __future__ import annotations
 
 import pytest
