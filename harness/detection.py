@@ -1,9 +1,10 @@
 """How soon the simulated world finds each planted bug, and by what: ``seatrial mutants``.
 
 One test, the same consecutive seeds with each bug in turn, and many more with none: a control
-that finds something means that the findings prove nothing. Every seed is run to its end, so that
-a row says how often a bug is found, not only that it once was. A bug that kills the process which
-runs it has been found, too.
+that finds something means that the findings prove nothing. All seeds are run, so that a row says
+how often a bug is found, not only that it once was; or only those up to the first that finds it,
+which is the same one however many work at it. A bug that kills the process which runs it has been
+found, too.
 """
 from __future__ import annotations
 
@@ -62,6 +63,11 @@ class Row:
         """Return the first seed that found the bug."""
         return min(self.found, default=None)
 
+    def is_first_known(self) -> bool:
+        """Return whether all seeds before the first that found the bug are over."""
+        first = self.first()
+        return first is not None and all(seed in self.cpu_ns for seed in range(1, first))
+
     def first_s(self) -> float | None:
         """Return how long one core works at the seeds up to that one."""
         first = self.first()
@@ -107,27 +113,30 @@ def broken(answer: Answer) -> str | None:
 
 def detect(
     request: Request, mutants: Sequence[Mutant], seeds: int, control: int, jobs: int,
-    tell: Callable[[Row], None],
+    tell: Callable[[Row], None], *, first: bool = False,
 ) -> Matrix:
-    """Measure everything. ``tell`` is called after every seed with its row."""
+    """Measure everything. ``tell`` is called after every seed with its row.
+
+    first: run no more seeds with a bug once it is known which is the first that finds it.
+    """
     began = time.monotonic_ns()
     matrix = Matrix([], None)
     if control:
         matrix.control = measure(request, None, control, jobs, tell)
     for mutant in mutants:
-        matrix.rows.append(measure(request, mutant, seeds, jobs, tell))
+        matrix.rows.append(measure(request, mutant, seeds, jobs, tell, first=first))
     matrix.wall_ns = time.monotonic_ns() - began
     return matrix
 
 
 def measure(
-    request: Request, mutant: Mutant | None, seeds: int, jobs: int, tell: Callable[[Row], None]
+    request: Request, mutant: Mutant | None, seeds: int, jobs: int, tell: Callable[[Row], None],
+    *, first: bool = False,
 ) -> Row:
     """Run seeds with one bug, or with none."""
     row = Row(mutant)
     if mutant is not None:
-        planted = {**request.overrides, "--mutant": (MUTANT_KEY, mutant.name)}
-        request = replace(request, overrides=planted)
+        request = planted(request, mutant.name)
     system: Any = plan(request.seeded(1)).system
     system.prepare()
     answers = crew(request, range(1, seeds + 1), jobs=jobs, python_path=system.python_path())
@@ -135,4 +144,11 @@ def measure(
         for answer in answers:
             row.add(answer)
             tell(row)
+            if first and row.is_first_known():
+                break
     return row
+
+
+def planted(request: Request, mutant: str | None) -> Request:
+    """Return the request with a bug planted, or with none."""
+    return replace(request, overrides={**request.overrides, "--mutant": (MUTANT_KEY, mutant)})

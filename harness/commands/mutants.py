@@ -34,8 +34,12 @@ LINE_S = 10.0
               show_default="all cores", help="How many processes work at once.")
 @click.option("--write", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               metavar="FILE", help="Put the matrix into this document, between its marks.")
+@click.option("--first", is_flag=True, help="Stop at the first seed that finds a bug.")
+@click.option("--found", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write the first seed that found each bug, and by what, into this table.")
 def command(
-    file: Path, names: tuple[str, ...], seeds: int, control: int, jobs: int, write: Path | None
+    file: Path, names: tuple[str, ...], seeds: int, control: int, jobs: int, write: Path | None,
+    first: bool, found: Path | None,
 ) -> int:
     """Run the test in FILE with every bug that can be planted in the node, in simulation.
 
@@ -47,11 +51,17 @@ def command(
     system: Any = plan(request.seeded(1)).system
     if system.mutant is not None:
         raise BadInput(f"{file}: plants a bug itself (system.options.mutant); remove that")
-    with Progress(seeds * len(chosen) + control) as progress:
-        matrix = detect(request, chosen, seeds, control, jobs, progress.tell)
+    if write is not None and first:
+        raise BadInput("--write: not with --first: the document says how often a bug is found")
+    if found is not None and names:
+        raise BadInput("--found: not with --only: the table holds all bugs")
+    with Progress(None if first else seeds * len(chosen) + control) as progress:
+        matrix = detect(request, chosen, seeds, control, jobs, progress.tell, first=first)
     click.echo(report.text(matrix))
     if write is not None:
         report.insert(write, report.markdown(matrix, how(file, seeds, jobs, matrix)))
+    if found is not None:
+        found.write_text(report.found(matrix, file), encoding="utf-8")
     return 0 if matrix.good() else 1
 
 
@@ -73,9 +83,9 @@ def how(file: Path, seeds: int, jobs: int, matrix: Matrix) -> str:
 
 
 class Progress:
-    """A line every now and then, on a terminal the same line."""
+    """A line every now and then, on a terminal the same line. total: how many seeds, if known."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int | None) -> None:
         self.total = total
         self.done = 0
         self.found: dict[str, int] = {}
@@ -105,6 +115,8 @@ class Progress:
     def line(self, row: Row, now: float) -> str:
         """Return how far it is."""
         found = sum(bool(count) for name, count in self.found.items() if name != "control")
+        if self.total is None:
+            return f"{self.done:,} seeds, {found} bugs found, {row.name}: {row.seeds} seeds"
         left_s = (now - self.began) / self.done * (self.total - self.done)
         return (f"{self.done:,} of {self.total:,} seeds, {found} bugs found, {row.name}: "
                 f"{len(row.found)} of {row.seeds}; about {left_s:.0f} s left")

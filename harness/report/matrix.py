@@ -1,4 +1,11 @@
-"""The detection matrix (detection.py), for a terminal and for docs/mutants.md."""
+"""The detection matrix (detection.py): for a terminal, for docs/mutants.md, and for tests.
+
+The seeds that found something first are tried again by a test, from a table with a line each
+after one with the columns' names, and a tab between two columns::
+
+    bug                 file                seed    property
+    write-not-synced    examples/swarm.yml  1       durability
+"""
 from __future__ import annotations
 
 import re
@@ -12,6 +19,7 @@ from ..mutants import MUTANTS, Mutant
 BEGIN = "<!-- made by seatrial mutants --write: begin -->"
 END = "<!-- end -->"
 ISSUE = re.compile(r"([\w-]+/([\w.-]+))#(\d+)")
+FOUND = ("bug", "file", "seed", "property")
 HEADINGS = ("bug", "part", "first seed", "found", "by", "seconds")
 
 
@@ -72,6 +80,13 @@ def markdown(matrix: Matrix, how: str) -> str:
         how, "", *map(piped, table), "", *(f"- {remark}" for remark in remarks(matrix)), "",
         "## The bugs", "", "| bug | what is wrong | made before |", "|---|---|---|",
         *(piped((f"`{mutant.name}`", mutant.what, linked(mutant))) for mutant in MUTANTS)])
+
+
+def found(matrix: Matrix, file: Path) -> str:
+    """Return the table of first finds; a bug that was not found has no line."""
+    lines = [(row.name, str(file), str(first), row.found[first])
+             for row in matrix.rows if (first := row.first()) is not None]
+    return "".join("\t".join(line) + "\n" for line in [FOUND, *lines])
 
 
 def piped(line: Iterable[str]) -> str:

@@ -3,8 +3,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from pathlib import Path
 
+import pytest
+
+from seatrial.harness.cli import main
+from seatrial.harness.detection import Matrix, Row
 from seatrial.harness.mutants import MUTANTS, PARTS, PROPERTIES
+from seatrial.harness.report.matrix import found
+from seatrial.harness.sim.answer import Answer
 from seatrial.workloads.systems.wheels import mutant_names
 
 
@@ -25,3 +32,41 @@ def test_each_planted_bug_has_a_source_and_a_property_that_it_breaks() -> None:
         assert re.search(r"paper|thesis|#\d|20\d\d", mutant.source), mutant.name
         assert mutant.what[0].islower(), mutant.name
         assert not mutant.what.endswith("."), mutant.name
+
+
+def ended(seed: int, *, by: str | None = None) -> Answer:
+    """How a seed ended: it broke an invariant, or passed."""
+    return Answer(seed=seed, verdict="violation" if by else "pass", summary=f"invariants: {by}: x",
+                  checks={"invariants": "violation"} if by else {})
+
+
+def test_the_first_find_is_known_when_all_seeds_before_it_are_over() -> None:
+    row = Row(MUTANTS[0])
+    row.add(ended(3, by="durability"))
+    assert not row.is_first_known()
+    row.add(ended(1))
+    assert not row.is_first_known()
+    row.add(ended(2, by="log matching"))
+    assert row.is_first_known()
+    assert row.first() == 2
+
+
+def test_first_finds_are_written_as_a_table() -> None:
+    first, second = Row(MUTANTS[0]), Row(MUTANTS[1])
+    first.add(ended(7, by="durability"))
+    second.add(ended(7))
+    assert found(Matrix([first, second], None), Path("a.yml")) == (
+        f"bug\tfile\tseed\tproperty\n{MUTANTS[0].name}\ta.yml\t7\tdurability\n")
+
+
+@pytest.mark.parametrize(("options", "line"), [
+    (["--first", "--write", "README.md"], "--write: not with --first"),
+    (["--found", "found.tsv", "--only", "vote-twice"], "--found: not with --only"),
+])
+def test_options_of_the_command_that_contradict_each_other_are_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, options: list[str],
+    line: str,
+) -> None:
+    monkeypatch.chdir(Path(__file__).resolve().parents[2])
+    assert main(["mutants", *options]) == 254
+    assert capsys.readouterr().err.startswith(f"seatrial: {line}")
