@@ -255,7 +255,10 @@ class _Life:
 
 
 def _faults(history: History, began_ns: int) -> list[PlannedFault]:
-    """Return the faults that hit somebody. (One that found no target changed nothing.)"""
+    """Return the faults that hit somebody, in the order in which they did, as a file has them.
+
+    (One that found no target changed nothing.)
+    """
     lives: dict[str, _Life] = {}
     for row in np.flatnonzero(history.process == NEMESIS).tolist():
         value: Any = history.value(row)
@@ -272,7 +275,8 @@ def _faults(history: History, began_ns: int) -> list[PlannedFault]:
             lives[id].start_ns = time_ns          # whom to hit may have taken time to find out
             for name in ("targets", "grudge", "parameters"):
                 setattr(lives[id], name, value.get(name) or getattr(lives[id], name))
-    return [_planned_fault(life, began_ns) for life in lives.values()
+    return [_planned_fault(life, began_ns)
+            for life in sorted(lives.values(), key=lambda life: life.start_ns)
             if life.targets or life.grudge]
 
 

@@ -182,6 +182,18 @@ def test_an_operation_that_waited_for_its_client_has_the_time_when_it_was_starte
     assert [operation.at for operation in schedule.planned(spec).operations] == [0, 2]
 
 
+def test_a_fault_that_took_time_to_find_its_target_comes_after_one_that_began_meanwhile() -> None:
+    """In a file faults are in the order of their times; another one is another run."""
+    rows = [row(0, 0, "invoke", "read", key=b"k"),
+            fault(1, "kill", "0-0", action="start", seed=1),
+            fault(2, "pause", "1-0", action="start", seed=2),
+            fault(2, "pause", "1-0", phase="requested", targets=["n1"]),
+            fault(3, "kill", "0-0", phase="requested", targets=["n2"])]
+    spec = schedule.from_history(History.from_rows(rows), spec_of(SWARM), seed=1)
+    assert [(fault.at, fault.name) for fault in schedule.planned(spec).faults] == [
+        (2, "pause"), (3, "kill")]
+
+
 def test_what_was_rebuilt_is_a_valid_test_file_that_says_the_same(tmp_path: Path) -> None:
     spec = rebuilt()
     file = tmp_path / "rebuilt.yml"
