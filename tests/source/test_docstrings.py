@@ -10,7 +10,8 @@ import pytest
 
 FOLDERS = ("core", "checker", "harness", "workloads", "scripts", "bench", "examples")
 CYTHON_DEF = re.compile(r"^( {4})?(?:cpdef[^(=:]*?|def) ?([a-z]\w*)\s*\(.*?\)(?: *->[^:]*)?"
-                        r"(?: *(?:noexcept|nogil|except(?: -?\d+)?))*:[^\n]*\n\s*(?P<first>\S{1,3})",
+                        r"(?: *(?:noexcept|nogil|except(?: -?\d+)?))*:[^\n]*\n\s*"
+                        r"(?P<first>\S{1,3})",
                         re.M | re.S)
 
 
