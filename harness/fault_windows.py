@@ -13,7 +13,9 @@ one node that talks to a majority, as each does in a ring: it may lack the newes
 those have who can't win, and nodes that don't hear it call elections. A fault that stops nodes
 leaves the others. One that neither stops nodes nor cuts links may leave a leader that is too
 slow to lead and too quick to be replaced: beside it nothing is promised. Nor where a node hears
-no majority and is heard: it calls one election after the other, and unseats every leader.
+no majority and is heard: it calls one election after the other, and unseats every leader. A node
+that hears a leader's followers but not the leader does so too, if less: a cluster that has lost
+nothing else gets over it, but beside a second fault nothing is promised.
 """
 from __future__ import annotations
 
@@ -141,6 +143,13 @@ def talk(one: str, other: str, grudges: Sequence[Grudge]) -> bool:
                    for grudge in grudges)
 
 
+def is_transitive(nodes: Sequence[str], faults: Sequence[FaultWindow]) -> bool:
+    """Whether nodes fall into groups in which each talks to each, and to nobody else."""
+    grudges = [fault.grudge for fault in faults]
+    groups = [frozenset(other for other in nodes if talk(node, other, grudges)) for node in nodes]
+    return all(one == other or not one & other for one in groups for other in groups)
+
+
 def majority_exists(nodes: Sequence[str], faults: Sequence[FaultWindow]) -> bool:
     """Whether these faults together leave a majority of living nodes that all hear each other."""
     down = {target for fault in faults if fault.name in STOPS_A_NODE for target in fault.targets}
@@ -183,7 +192,8 @@ def _has_its_majority(
 ) -> bool:
     there = [fault for fault in faults if fault.may_hold_at(moment_ns)]
     return (majority_exists(nodes, there) and not majority_unseated(nodes, there)
-            and not any(map(is_diffuse, there)))
+            and not any(map(is_diffuse, there))
+            and (len(there) < 2 or is_transitive(nodes, there)))
 
 
 def hits_leader(fault: FaultWindow, leaders: Leadership, nodes: Sequence[str]) -> bool:

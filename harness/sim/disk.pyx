@@ -161,12 +161,13 @@ cdef class Disk:
         return self.last
 
     cdef uint64_t sync_time(self, uint64_t now_ns) noexcept nogil:
-        """Draw the time of a sync, from the moment only."""
+        """Draw the time of a sync, from the moment only. A slow disk's tail is no longer."""
         cdef uint64_t draw = mix(self.key ^ now_ns)
         cdef uint64_t took = self.times.least_ns + draw % (self.times.jitter_ns + 1)
+        took *= self.factor
         if mix(draw) % PPM < self.times.tail_ppm:
             took += self.times.tail_ns
-        return took * self.factor
+        return took
 
     cdef int write(self, const FrameWrite* frame, uint64_t sequence) except -1:
         """Put one frame into its segment. What is behind the tail is zeros: so is the padding."""

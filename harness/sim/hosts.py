@@ -17,7 +17,7 @@ from .environment import Environment
 from .world import World
 
 NAME = "sim"
-POOL = "clients"
+POOLS = ("clients", "other-clients")    # so that a fault can come between nodes and some clients
 
 
 class SimulatedSystem(System, Protocol):
@@ -78,9 +78,10 @@ class SimWorld:
 
     def __init__(self, seed: int, nodes: int, environment: Environment, *,
                  record: bool = False) -> None:
-        self.world = World(seed, nodes, environment, record=record)
+        self.world = World(seed, nodes, environment, record=record, pools=len(POOLS))
         self.hosts: Sequence[SimHost] = [SimHost(index) for index in range(nodes)]
-        self.pools: Mapping[str, tuple[str, str | None]] = {POOL: (POOL, None)}
+        self.pools: Mapping[str, tuple[str, str | None]] = {
+            pool: (pool, None) for pool in POOLS}
 
     async def up(self) -> None:
         """The hosts are there."""

@@ -27,17 +27,24 @@ from ..testfile import Spec
 from .environment import MS, US, Environment, environment
 
 QUIET = 0.2                     # of a run's time, until further faults begin
+QUIET_LATE = 0.75               # until those that take a node away for good
+LATE = ("disk-flip",)
 CALM, ROUGH, HOSTILE = "calm", "rough", "hostile"
-LONG = ("figure-eight", "election-storm", "election-contest", "crash-points")
-# How many of a hundred seeds have a fault among their further ones, where they have any.
-FEATURES = {
-    "power-loss": 40, "reboot": 35, "crash-points": 45, "kill": 20, "partition-leader": 20,
-    "partition-one-way": 15, "election-storm": 45, "election-contest": 40, "figure-eight": 15,
-    "pause": 15, "cpu-slow": 15, "clock-bump": 20, "clock-drift": 15,
-    "loss": 20, "delay": 20, "reorder": 15, "duplicate": 15, "corrupt": 15, "rate": 10,
-    "reset": 25, "partition-clients": 15, "disk-slow": 20, "disk-stall": 15, "disk-error": 12,
-    "disk-full": 8, "disk-flip": 4,
+MOODS = {CALM: 10, ROUGH: 65, HOSTILE: 25}
+# How likely a fault is, beside the others of its group.
+PATTERNS = {
+    "crash-points": 3, "election-storm": 3, "election-contest": 3, "bare-majority": 4,
+    "stale-leader": 3, "fresh-leader": 3, "split-vote": 2, "late-votes": 2, "lost-answers": 2,
+    "old-requests": 2, "figure-eight": 2,
 }
+SINGLE = {
+    "power-loss": 4, "reboot": 4, "kill": 2, "pause": 2, "cpu-slow": 2,
+    "partition-leader": 2, "partition-one-way": 2, "partition-clients": 2, "reset": 3,
+    "loss": 2, "delay": 2, "reorder": 2, "duplicate": 2, "corrupt": 5, "rate": 1,
+    "disk-slow": 2, "disk-stall": 2, "disk-error": 2, "disk-full": 1, "disk-flip": 3,
+    "clock-bump": 2, "clock-drift": 2,
+}
+FEATURES = PATTERNS | SINGLE
 
 
 class Swarm(msgspec.Struct, frozen=True):
@@ -66,41 +73,52 @@ def draw(spec: Spec, seed: int) -> Swarm:
     if not spec.sim.swarm or spec.schedule is not None:
         return Swarm(CALM, environment(given), tuple(own))
     rng = Rng(seed).split("swarm")
-    mood = pick(rng.split("mood"), {CALM: 15, ROUGH: 65, HOSTILE: 20})
+    mood = pick(rng.split("mood"), MOODS)
     peaceful = mood == CALM or not spec.faults.names
-    names = [] if peaceful else features(rng.split("features"))
-    fields = surroundings(rng.split("environment"), names, extreme=mood == HOSTILE)
+    lanes = [] if peaceful else features(rng.split("features"), hostile=mood == HOSTILE)
+    names = [name for lane in lanes for name in lane]
+    fields = surroundings(rng.split("environment"), names, spec.clients, extreme=mood == HOSTILE)
     if spec.sim.op_timeout is not None:
         shortest_ms, longest_ms = (round(1000 * seconds) for seconds in spec.sim.op_timeout)
         fields["op_timeout_ns"] = wide(rng.split("op_timeout"), shortest_ms, longest_ms) * MS
     further = [further_course(rng.split(f"course {n}"), part, spec)
-               for n, part in enumerate(dealt(names, 2 if mood == HOSTILE else 1))]
+               for n, part in enumerate(lanes)]
     return Swarm(mood, environment(fields | given), tuple(own + further))
 
 
 # ---- faults
 
 
-def features(rng: Rng) -> list[str]:
-    """Return the names of the further faults of a seed: at least one, rarely many."""
-    chosen = [name for name, percent in FEATURES.items() if chance(rng.split(name), percent)]
-    few = rng.shuffled(chosen)[:1 + rng.below(6)]
-    return few or [rng.choice(list(FEATURES))]
+def features(rng: Rng, *, hostile: bool) -> list[list[str]]:
+    """Return the names of the further faults of a seed, by lane."""
+    patterns = some(rng.split("patterns"), PATTERNS, 1 + rng.below(2 + hostile))
+    single = some(rng.split("single"), SINGLE, hostile + rng.below(4))
+    late = [name for name in LATE if name in single]
+    single = [name for name in single if name not in LATE]
+    lanes = [patterns, single] if hostile else [patterns + single]
+    return [lane for lane in (*lanes, late) if lane]
 
 
-def dealt(names: Sequence[str], lanes: int) -> list[list[str]]:
-    """Deal the names out to lanes; none is left without."""
-    return [part for n in range(lanes) if (part := list(names[n::lanes]))]
+def some(rng: Rng, weights: Mapping[str, int], count: int) -> list[str]:
+    """Return so many different keys, heavy ones more often."""
+    left, chosen = dict(weights), []
+    for _ in range(count):
+        chosen.append(pick(rng, left))
+        del left[chosen[-1]]
+    return chosen
 
 
 def further_course(rng: Rng, names: Sequence[str], spec: Spec) -> Course:
     """Return how one lane of further faults goes on."""
-    hold_ms, gap_ms = wide(rng, 200, 3000), wide(rng, 500, 5000)
-    if set(LONG).intersection(names):       # nobody gets an answer while they last
-        gap_ms = max(gap_ms, hold_ms + (4000 if "figure-eight" in names else 0))
+    longest_ms = min(3000, int(spec.time_limit * 1000) // 12)
+    hold_ms = wide(rng, min(200, longest_ms), longest_ms)
+    gap_ms = max(2 * hold_ms, wide(rng, min(500, longest_ms), longest_ms))
+    if PATTERNS.keys() & set(names):        # hardly anybody gets an answer while they last
+        gap_ms = max(gap_ms, 2 * hold_ms + (4000 if "figure-eight" in names else 500))
     return Course(
         tuple(names), duration_s=hold_ms / 1000, gap_s=gap_ms / 1000,
-        jitter=0.8, bursts=rng.choice((0.0, 0.2, 0.5)), quiet_s=QUIET * spec.time_limit,
+        jitter=0.8, bursts=rng.choice((0.0, 0.2, 0.5)),
+        quiet_s=(QUIET_LATE if set(names) <= set(LATE) else QUIET) * spec.time_limit,
         parameters={name: fixed_parameters(rng.split(name), name) for name in names})
 
 
@@ -114,25 +132,26 @@ def fixed_parameters(rng: Rng, name: str) -> dict[str, int]:
 # ---- surroundings
 
 
-def surroundings(rng: Rng, names: Sequence[str], *, extreme: bool) -> dict[str, Any]:
+def surroundings(
+    rng: Rng, names: Sequence[str], clients: int, *, extreme: bool,
+) -> dict[str, Any]:
     """Return the fields of an environment, those that are not as usual."""
-    sizes = _sizes(rng.split("sizes"), names)
-    drawn = sizes
-    for part in (_network, _disks, _clocks):
-        drawn = drawn | part(rng.split(part.__name__), extreme)
+    sizes = _sizes(rng.split("sizes"), names, clients)
+    drawn = sizes | _network(rng.split("network"), names, extreme)
+    drawn |= _disks(rng.split("disks"), extreme) | _clocks(rng.split("clocks"), extreme)
     if "max_batch_bytes" in sizes:      # each entry needs a round trip of its own: short ones
         drawn |= {name: drawn[name] % (300 * US) for name in (
             "latency_ns", "jitter_ns", "sync_ns", "sync_jitter_ns")}
     return drawn
 
 
-def _network(rng: Rng, extreme: bool) -> dict[str, Any]:
+def _network(rng: Rng, names: Sequence[str], extreme: bool) -> dict[str, Any]:
     latency_ns = wide(rng, 30 * US, 2 * MS) if chance(rng, 85) else wide(rng, 2 * MS, 8 * MS)
     found: dict[str, Any] = {"latency_ns": latency_ns,
                              "jitter_ns": rng.below(latency_ns + 1)}
     if chance(rng, 30):
         found |= {"tail_ppm": wide(rng, 100, 20_000), "tail_ns": wide(rng, MS, 60 * MS)}
-    if chance(rng, 30):
+    if chance(rng, 70 if "split-vote" in names else 30):
         found |= {"frames": True, "loss_ppm": wide(rng, 10, 10_000 if extreme else 2000),
                   "duplicate_ppm": wide(rng, 10, 100_000 if extreme else 10_000),
                   "reorder_ppm": wide(rng, 10, 20_000 if extreme else 5000)}
@@ -163,15 +182,16 @@ def _clocks(rng: Rng, extreme: bool) -> dict[str, Any]:
     return found
 
 
-def _sizes(rng: Rng, names: Sequence[str]) -> dict[str, Any]:
+def _sizes(rng: Rng, names: Sequence[str], clients: int) -> dict[str, Any]:
     segments = [16 << 10, 64 << 10, 256 << 10, 1 << 20]
     found: dict[str, Any] = {
         "segment_bytes": 16 << 10 if "disk-full" in names else rng.choice(segments)}
     if chance(rng, 90 if "figure-eight" in names else 20):
         found["max_batch_bytes"] = wide(rng, 1, 400)
         found["max_inflight_bytes"] = wide(rng, 1, 1000)
-    if chance(rng, 20):                 # clients lose theirs all the time
-        found["max_sessions"] = wide(rng, 1, 40)
+    if chance(rng, 50 if "lost-answers" in names else 20):
+        # Some clients lose theirs now and then; with far fewer, hardly anything would be done.
+        found["max_sessions"] = wide(rng, max(1, clients // 2), 2 * clients)
     return found
 
 

@@ -142,6 +142,9 @@ def test_reads_under_the_last_fault_are_no_final_reads() -> None:
     (Strike("partition-one-way", (), 0, 1, {n: ["n1"] for n in NODES[1:]}), True),
     (Strike("partition-one-way", (), 0, 1, {n: ["n1", "n2", "n3"] for n in NODES}), False),
     (Strike("delay", NODES, 0, 1), True),
+    (Strike("partition-bridge", (), 0, 1, cut(["n1"], ["n3"]) | cut(["n2"], ["n4"])), True),
+    (Strike("star", (), 0, 1, {node: [other for other in NODES if other not in ("n1", node)]
+                               for node in NODES[1:]}), False),
 ])
 def test_a_majority_needs_a_living_node_that_talks_both_ways_to_enough(
     strike: Strike, alive: bool,
@@ -167,6 +170,18 @@ def test_nothing_is_promised_beside_a_fault_that_merely_disturbs_or_is_not_prove
     assert promised(other("disk-full", "n2", requested=12, ended=30))
     assert promised(other("disk-flip", "n2", requested=1, effective=2, ended=3))
     assert not promised(other("disk-flip", "n2", "n3", requested=1, effective=2, ended=3))
+
+
+def test_a_bridge_that_holds_alone_promises_nothing_beside_another_fault() -> None:
+    times = {"requested": 10, "effective": 10, "ended": 20, "recovered": 20}
+    bridge = FaultWindow("1", "partition-bridge", times=times,
+                         grudge=cut(["n1"], ["n4", "n5"]) | cut(["n2"], ["n4", "n5"]))
+    halves = FaultWindow("1", "partition-halves", times=times,
+                         grudge=cut(["n1", "n2"], ["n3", "n4", "n5"]))
+    kill = FaultWindow("2", "kill", targets=("n1",), times=times)
+    assert majority_throughout(bridge, [bridge], NODES)
+    assert not majority_throughout(bridge, [bridge, kill], NODES)
+    assert majority_throughout(halves, [halves, kill], NODES)
 
 
 def test_nothing_is_promised_where_a_deaf_node_calls_one_election_after_the_other() -> None:

@@ -71,6 +71,11 @@ SABOTAGE: dict[str, dict[str, Any]] = {
     "clock-bump": {"clock_bump": nothing}, "clock-drift": {"clock_rate": nothing},
     "election-storm": {"leaders": lambda: []}, "election-contest": {"clock_bump": nothing},
     "figure-eight": {"crash_points": nothing},
+    "split-vote": {"cut": nothing, "lift": nothing}, "late-votes": {"clock_bump": nothing},
+    "stale-leader": {"leaders": lambda: []},
+    "bare-majority": {"kill": nothing, "power_loss": nothing},
+    "fresh-leader": {"kill": nothing, "power_loss": nothing, "clock_bump": nothing},
+    "lost-answers": {"reset": nothing}, "old-requests": {"clock_bump": nothing},
     **{name: {"cut": nothing, "lift": nothing} for name in SIM_KINDS
        if name.startswith("partition-")},
     **{name: {"impair": nothing, "lift": nothing}
@@ -176,7 +181,22 @@ def test_a_flipped_bit_is_found_and_the_node_is_gone_for_good() -> None:
     assert made.states() == ["up", "broken", "up", "up", "up"]
 
 
-@pytest.mark.parametrize("name", ["disk-flip", "disk-error", "disk-full"])
+def test_flips_leave_room_for_one_more_failure_unless_they_are_told_whom_to_hit() -> None:
+    made = stage("disk-flip", targets=("minority",))
+
+    async def body(s: Stage) -> None:
+        await s.start("disk-flip")
+        assert s.states().count("broken") == 1
+        second = await s.start("disk-flip", id="1")
+        assert second.error == "one more node gone for good, and none could fail any more"
+        at = next(n for n, state in enumerate(s.states()) if state == "up")
+        third = await s.start("disk-flip", id="2", targets=[f"n{at + 1}"])
+        assert third.effective_ns is not None
+
+    made.play(body)
+
+
+@pytest.mark.parametrize("name", ["disk-error", "disk-full"])
 def test_a_majority_of_disks_stays_sound(name: str) -> None:
     made = stage(name, targets=("all",))
 

@@ -7,7 +7,7 @@ import pytest
 
 from seatrial.harness.nemesis.catalogue import SIM_KINDS
 from seatrial.harness.sim.environment import FIELDS, Environment
-from seatrial.harness.sim.swarm import CALM, FEATURES, HOSTILE, ROUGH, Swarm, draw
+from seatrial.harness.sim.swarm import CALM, FEATURES, HOSTILE, PATTERNS, ROUGH, Swarm, draw
 from seatrial.harness.testfile import Spec, validated
 from seatrial.harness.yamlfile import Document
 
@@ -46,6 +46,9 @@ def test_further_faults_wait_until_the_tests_own_had_the_cluster_for_themselves(
     swarms: list[Swarm],
 ) -> None:
     assert all(course.quiet_s >= 10 for swarm in swarms for course in swarm.courses[1:])
+    late = [course for swarm in swarms for course in swarm.courses if "disk-flip" in course.names]
+    assert late
+    assert all(course.quiet_s >= 40 and course.names == ("disk-flip",) for course in late)
 
 
 def test_some_seeds_are_calm_and_some_are_hostile(swarms: list[Swarm]) -> None:
@@ -60,9 +63,15 @@ def test_every_feature_is_on_in_some_seeds_and_off_in_most(swarms: list[Swarm]) 
     on = Counter(name for swarm in swarms for course in swarm.courses[1:] for name in course.names)
     assert set(on) == set(FEATURES)
     assert max(on.values()) < len(SEEDS) * 0.6
-    fewest = min(len(swarm.courses[1].names) for swarm in swarms if len(swarm.courses) > 1)
-    most = max(sum(len(course.names) for course in swarm.courses[1:]) for swarm in swarms)
-    assert (fewest, most) == (1, 6)
+    many = [sum(len(course.names) for course in swarm.courses[1:]) for swarm in swarms
+            if len(swarm.courses) > 1]
+    assert (min(many), max(many)) == (1, 7)
+
+
+def test_every_seed_that_is_not_calm_has_a_pattern(swarms: list[Swarm]) -> None:
+    for swarm in swarms:
+        if swarm.mood != CALM:
+            assert PATTERNS.keys() & set(swarm.courses[1].names)
 
 
 def test_a_lying_disk_is_never_drawn(swarms: list[Swarm]) -> None:

@@ -103,6 +103,6 @@ class SimulatedNode:
     async def connect(self, test: Test, node: int, process: int) -> Connection:
         """Return a client's connection that starts with the node of this index."""
         return NodeConnection(SimClient(
-            world_of(test), 0, len(test.nodes), prefer=node + 1,
+            world_of(test), process % len(test.pools), len(test.nodes), prefer=node + 1,
             random_u64=test.rng(f"sessions of process {process}").next64,
             timeout_s=PATIENCE * test.op_timeout_ns / 1e9))

@@ -5,15 +5,16 @@ nodes.py       processes and power: killed, paused, slow, crashing at bad moment
 links.py       the network: partitions, impairments, broken connections
 disks.py       slow, stalled, full, failing, lying, rotten
 clocks.py      clocks that jump or run at another rate
-elections.py   patterns that make elections hard: storms, contests
+elections.py   patterns that make elections hard: storms, contests, late votes
+stories.py     patterns from the literature: figure 8, leaders that don't know they are none
 =============  ==================================================================
 """
 from typing import Any
 
 from ..kind import Kind
-from . import clocks, disks, elections, links, nodes
+from . import clocks, disks, elections, links, nodes, stories
 
 KINDS: tuple[Kind[Any], ...] = (
-    *nodes.KINDS, *links.KINDS, *elections.KINDS, *disks.KINDS, *clocks.KINDS)
+    *nodes.KINDS, *links.KINDS, *elections.KINDS, *stories.KINDS, *disks.KINDS, *clocks.KINDS)
 
 __all__ = ["KINDS"]

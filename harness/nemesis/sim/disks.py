@@ -5,13 +5,15 @@ holds nothing breaks the promise that Raft is built on, and a cluster may then l
 acknowledged. ``disk-lost-writes`` exists to see that happen; the swarm never draws it.
 
 A flipped bit stays flipped. The node finds it when it is started the next time, and refuses to
-run: it counts as gone for good, and so many are never hit that no majority would be left.
+run: it counts as gone for good, and so many are never hit that no majority would be left. Flips
+that no schedule aims even leave room for one more failure, where that is possible.
 """
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ...rng import Rng
+from ...sim.environment import MS
 from ..fault import Fault, FaultError
 from ..grudge import majority
 from ..kind import Kind, ranges, until
@@ -56,14 +58,19 @@ class OnDisks(OnNodes):
                 scene.world.start(host)
 
 
+def slowness(scene: SimScene, sync_ms: int) -> int:
+    """Return how many times slower a disk must be for a sync to take so long, at least twice."""
+    return max(2, -(-sync_ms * MS // max(1, scene.environment.sync_ns)))
+
+
 @dataclass(frozen=True)
 class DiskSlow(OnDisks):
-    """Every sync takes ``factor`` times as long."""
+    """Every sync takes ``sync_ms`` or more."""
 
     name: str = "disk-slow"
     cls: str = "timing"
     counter = "syncs"
-    parameters = ranges(factor=(2, 500))
+    parameters = ranges(sync_ms=(1, 800))
 
     async def start(self, scene: SimScene, fault: Fault) -> None:
         await super().start(scene, fault)
@@ -71,10 +78,10 @@ class DiskSlow(OnDisks):
             scene.readings[fault.id][host] = before, self._busy_ns(scene, host)
 
     def begin(self, scene: SimScene, fault: Fault, host: int) -> None:
-        scene.world.disk(host).slow(fault.parameters["factor"])
+        scene.world.disk(host).slow(slowness(scene, fault.parameters["sync_ms"]))
 
     async def prove(self, scene: SimScene, fault: Fault) -> None:
-        least_ns = scene.environment.sync_ns * fault.parameters["factor"]
+        least_ns = scene.environment.sync_ns * slowness(scene, fault.parameters["sync_ms"])
         for host, (syncs, busy_ns) in scene.readings[fault.id].items():
             async def is_slow(host: int = host, syncs: int = syncs, busy_ns: int = busy_ns) -> bool:
                 more = self.counted(scene, host) - syncs
@@ -154,6 +161,7 @@ class DiskFlip(LastMajority):
     name: str = "disk-flip"
     cls: str = "response"
     counter = "flips"
+    parameters = ranges(bit=(0, 1 << 32))
 
     def begin(self, scene: SimScene, fault: Fault, host: int) -> None:
         disk, rng = scene.world.disk(host), Rng(fault.parameters["bit"]).split(str(host))
@@ -166,7 +174,13 @@ class DiskFlip(LastMajority):
                 return
             scene.world.power_loss(host)
 
-    parameters = ranges(bit=(0, 1 << 32))
+    async def aim(self, scene: SimScene, fault: Fault, rng: Rng) -> None:
+        await super().aim(scene, fault, rng)
+        gone = [name for name in scene.names if scene.state(scene.host(name)) == BROKEN]
+        most = max(1, spare(scene) + len(gone) - 1)
+        fault.targets = fault.targets[:most - len(gone)]
+        if not fault.targets:
+            raise FaultError("one more node gone for good, and none could fail any more")
 
     async def prove_recovery(self, scene: SimScene, fault: Fault) -> None:
         troubles = [scene.world.trouble(host) for host in scene.numbers(fault.targets)

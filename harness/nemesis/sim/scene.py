@@ -94,6 +94,12 @@ class SimScene(Scene):
         """Return the endpoints that clients send from."""
         return list(range(len(self.names), self.world.network.endpoints))
 
+    def half(self, which: int) -> list[int]:
+        """Return all pools of clients (0), the first half of them (1), or the other one (2)."""
+        pools = self.pools()
+        middle = (len(pools) + 1) // 2
+        return [pools, pools[:middle], pools[middle:] or pools][which]
+
     # ---- what is in force --------------------------------------------------------------------
 
     def cut(self, fault: Fault, pairs: Iterable[Pair]) -> None:
@@ -107,9 +113,9 @@ class SimScene(Scene):
         return handle
 
     def lift_passing(self, handle: int) -> None:
-        """End such a cut."""
-        self.world.lift(handle)
-        del self.passing[handle]
+        """End such a cut, if it is there still."""
+        if self.passing.pop(handle, None) is not None:
+            self.world.lift(handle)
 
     def impair(self, fault: Fault, ways: Iterable[Pair], effects: Mapping[str, int]) -> None:
         """Let things happen to packets on these ways, until ``lift``."""
