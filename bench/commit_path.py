@@ -171,15 +171,15 @@ class Load:
             await loop.create_connection(lambda c=connection: c, "127.0.0.1", self.port)
             await connection.ready
             connections.append(connection)
-        first_session = int.from_bytes(os.urandom(6), "little") << 16
+        first_nonce = int.from_bytes(os.urandom(6), "little") << 16
         for number in range(self.count):
             connection = connections[number % len(connections)]
             connection.transport.write(
-                encode_request(number, first_session + number, 0, OPS["open-session"]))
-            status = decode_response(await connection.answers.get())[1]
-            if status:
+                encode_request(number, first_nonce + number, 0, OPS["open-session"]))
+            _, status, session, *_ = decode_response(await connection.answers.get())
+            if status or session is None:
                 raise Disturbed(f"a session was refused with status {status}")
-            self.clients.append(Client(number, first_session + number, connection))
+            self.clients.append(Client(number, int.from_bytes(session, "little"), connection))
         for connection in connections:
             connection.running = True
         now = time.perf_counter_ns()

@@ -41,7 +41,7 @@ class Asker:
     """A client that writes and reads in turn, each answer's ``gap_ns`` later."""
 
     def __init__(self, world: World, number: int, gap_ns: int) -> None:
-        self.world, self.number, self.gap_ns, self.sequence = world, number, gap_ns, 0
+        self.world, self.session, self.gap_ns, self.sequence = world, number, gap_ns, 0
         self.connection = world.connect(0, world.leaders()[0][1], self)
 
     def connected(self, connection: int) -> None:
@@ -51,7 +51,7 @@ class Asker:
     def ask(self, op: str, sequence: int) -> None:
         """Send a request."""
         self.world.send(self.connection, codec.encode_request(
-            self.sequence, self.number, sequence, codec.OPS[op], b"key", b"value"))
+            self.sequence, self.session, sequence, codec.OPS[op], b"key", b"value"))
 
     def next(self) -> None:
         """Write or read."""
@@ -60,6 +60,9 @@ class Asker:
 
     def received(self, connection: int, data: bytes) -> None:
         """Ask again, a little later."""
+        if self.sequence == 0:
+            _, _, session, *_ = codec.decode_response(data)
+            self.session = int.from_bytes(session or b"", "little")
         self.world.call_at(self.world.now_ns + self.gap_ns, self.next)
 
     def closed(self, connection: int) -> None:

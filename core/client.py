@@ -35,19 +35,43 @@ from seatrial.core.client_machine import (
     Done,
     Send,
 )
+from seatrial.core.commands import (
+    Holder,
+    Page,
+    Part,
+    Transacted,
+    decode_holder,
+    decode_i64,
+    decode_page,
+    decode_transacted,
+    decode_u64,
+    encode_acquire,
+    encode_i64,
+    encode_scan,
+    encode_transaction,
+    encode_u64,
+)
 from seatrial.core.config import Address, clean_key, parse_address
 from seatrial.core.errors import (
     CasMismatch,
+    CounterOverflow,
     HandshakeRefused,
+    LockHeld,
+    LockLost,
+    NotACounter,
     NotLeader,
+    NotTransacted,
     Refused,
     SessionLost,
+    StaleToken,
     Unknown,
 )
 from seatrial.core.handshake import NONCE_BYTES, ConnectorHandshake
 
 __all__ = [
-    "Answer", "CasMismatch", "Client", "NotLeader", "Refused", "SessionLost", "Unknown",
+    "Answer", "CasMismatch", "Client", "CounterOverflow", "Holder", "LockHeld", "LockLost",
+    "NotACounter", "NotLeader", "NotTransacted", "Page", "Refused", "SessionLost", "StaleToken",
+    "Transacted", "Unknown",
 ]
 
 CONNECT_S = 0.5                 # with the handshake; a node that runs answers in milliseconds
@@ -56,7 +80,7 @@ USER_TIMEOUT_MS = 2000
 
 
 def random_u64() -> int:
-    """Return a session's id: large enough that no two clients ever draw the same."""
+    """Return a session's nonce: large enough that no two clients ever draw the same."""
     return int.from_bytes(os.urandom(8), "little")
 
 
@@ -159,6 +183,71 @@ class Operations:
     async def delete(self, key: bytes, *, timeout_s: float | None = None) -> Answer:
         """Make a key absent."""
         return await self._operate("delete", key, timeout_s=timeout_s)
+
+    async def add(self, key: bytes, delta: int = 1, *, timeout_s: float | None = None) -> int:
+        """Add to a counter (absent: 0) and return what it is now.
+
+        Raises NotACounter, CounterOverflow.
+        """
+        answer = await self._operate("add", key, encode_i64(delta), timeout_s=timeout_s)
+        return decode_i64(answer.value)
+
+    async def scan(
+        self, begin: bytes = b"", end: bytes = b"", *, limit: int = 0,
+        timeout_s: float | None = None,
+    ) -> Page:
+        """Return the keys of [begin, end) in order, linearizably; no end: all from ``begin`` on.
+
+        A page holds at most ``limit`` keys and about a megabyte; ``more`` is where to go on, as
+        an operation of its own: what changes between two pages shows in the second only.
+        """
+        answer = await self._operate("scan", begin, encode_scan(end, limit), timeout_s=timeout_s)
+        return decode_page(answer.value)
+
+    async def transact(
+        self, when: Sequence[Part] = (), then: Sequence[Part] = (),
+        otherwise: Sequence[Part] = (), *, timeout_s: float | None = None,
+    ) -> Transacted:
+        """If all compares hold do ``then``, else ``otherwise``; atomically (parts: commands.py).
+
+        Raises NotTransacted when a command does not succeed: then none took effect.
+        """
+        value = encode_transaction(when, then, otherwise)
+        answer = await self._operate("transact", b"", value, timeout_s=timeout_s)
+        return decode_transacted(answer.value)
+
+    async def acquire(
+        self, lock: bytes, holder: bytes, ttl_s: float, *, timeout_s: float | None = None
+    ) -> int:
+        """Take a lock for ``ttl_s``, to be counted from the call on; return its fencing token.
+
+        Tokens only grow. Raises LockHeld. Again by its holder: it is kept alive, with the same
+        token, so ``holder`` should name one life of one process.
+        """
+        value = encode_acquire(holder, ttl_s)
+        return decode_u64((await self._operate(
+            "acquire", lock, value, timeout_s=timeout_s)).value)
+
+    async def keep_alive(
+        self, lock: bytes, token: int, *, timeout_s: float | None = None
+    ) -> None:
+        """Hold a lock for its ttl from the call on. Raises LockLost."""
+        await self._operate("keep-alive", lock, encode_u64(token), timeout_s=timeout_s)
+
+    async def release(self, lock: bytes, token: int, *, timeout_s: float | None = None) -> None:
+        """Give a lock back. Raises LockLost."""
+        await self._operate("release", lock, encode_u64(token), timeout_s=timeout_s)
+
+    async def holder(self, lock: bytes, *, timeout_s: float | None = None) -> Holder | None:
+        """Return who holds a lock, linearizably."""
+        return decode_holder((await self._operate("holder", lock, timeout_s=timeout_s)).value)
+
+    async def write_if_token(
+        self, key: bytes, value: bytes, token: int, *, timeout_s: float | None = None
+    ) -> Answer:
+        """Set a key unless a newer token has written it. Raises StaleToken."""
+        return await self._operate(
+            "write-if-token", key, value, encode_u64(token), timeout_s=timeout_s)
 
     async def status(
         self, node: int | None = None, *, timeout_s: float | None = None

@@ -5,7 +5,9 @@ shell is client.py; a simulator can drive the same machine.
 
 What an operation's end means is the whole point:
 
-* ``Answer`` or ``CasMismatch``: it took effect exactly once, between start and end.
+* ``Answer``: it took effect exactly once, between start and end.
+* ``CasMismatch`` and what else the state itself declines (``declined``): it was executed, exactly
+  once, and changed nothing.
 * ``Refused``: it certainly never takes effect. Said only when every copy of the request that
   ever left was answered with a status that promises so, or when none left; and of reads.
 * ``Unknown``: anything else. A copy whose connection broke counts as one that may arrive.
@@ -16,6 +18,10 @@ a time; writes in parallel take as many sessions. After ``Unknown`` the session 
 again, so that a copy that arrives late meets a sequence nobody reuses. Sequences are not
 reused after a refusal either: the cluster may have kept the refusal as the answer to it.
 
+A session is opened under a nonce of the client's; its id comes from the cluster's log and is never
+given twice. So a late copy of a write whose session was forgotten can't be executed, even where a
+late copy of the opening arrived before it.
+
 A node is taken for dead when it owes an answer, and neither answers nor pongs for half a second.
 """
 from __future__ import annotations
@@ -25,13 +31,20 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from seatrial.core.codec import OPS, decode_response, encode_request, split_frames
+from seatrial.core.commands import decode_holder, decode_transacted, decode_u64
 from seatrial.core.errors import (
     CasMismatch,
+    CounterOverflow,
+    LockHeld,
+    LockLost,
+    NotACounter,
     NotLeader,
+    NotTransacted,
     OperationError,
     ProtocolError,
     Refused,
     SessionLost,
+    StaleToken,
     Unknown,
 )
 
@@ -45,7 +58,10 @@ REDIRECTS = 3                   # followed at once before an operation waits
 NEVER = (1 << 63) - 1
 
 OK, CAS_MISMATCH, NOT_LEADER, SESSION_LOST, BAD_REQUEST, TOO_LARGE, BUSY, UNKNOWN = range(8)
-WRITES = frozenset({"write", "cas", "append", "delete"})
+NOT_A_COUNTER, OVERFLOW, STALE_TOKEN, LOCK_HELD, LOCK_LOST, NOT_TRANSACTED = range(8, 14)
+WRITES = frozenset({
+    "write", "cas", "append", "delete", "add", "write-if-token", "transact", "acquire",
+    "keep-alive", "release"})
 REFUSALS = {BAD_REQUEST: "the node says: bad request", TOO_LARGE: "key or value is too large"}
 
 
@@ -57,6 +73,27 @@ class Answer(NamedTuple):
     rindex: int
     epoch: int
     term: int
+
+
+def declined(status: int, value: bytes | None) -> OperationError | None:
+    """Return what a status says that the state gave when it executed a command; None: another."""
+    if status == CAS_MISMATCH:
+        return CasMismatch(value)
+    if status == NOT_A_COUNTER:
+        return NotACounter(f"found {value!r}")
+    if status == OVERFLOW:
+        return CounterOverflow("the sum does not fit 64 bits")
+    if status == STALE_TOKEN:
+        return StaleToken(decode_u64(value))
+    if status == LOCK_HELD:
+        found = decode_holder(value)
+        return LockHeld(found.holder, found.token) if found else LockHeld(b"", 0)
+    if status == LOCK_LOST:
+        return LockLost("the lock is not held under this token")
+    if status == NOT_TRANSACTED:
+        answers = decode_transacted(value).answers
+        return NotTransacted(len(answers) - 1, answers[-1].status if answers else "unknown")
+    return None
 
 
 class Connect(NamedTuple):
@@ -92,9 +129,9 @@ Effect = Connect | Send | Close | Done
 class Session:
     """One session: at most one write of it is under way."""
 
-    client: int
+    nonce: int                  # names it until the cluster gave it an id
+    client: int = 0             # its id; 0: not opened yet
     sequence: int = 0           # of the newest write
-    opened: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -329,12 +366,12 @@ class ClientMachine:
         operation.asked = connection.node
         self._attempts[operation.attempt] = operation
         session = operation.session
-        operation.opening = session is not None and not session.opened
+        operation.opening = session is not None and not session.client
         if session is None:
             frame = encode_request(
-                operation.attempt, 0, 0, OPS[operation.kind], operation.key)
+                operation.attempt, 0, 0, OPS[operation.kind], operation.key, operation.value)
         elif operation.opening:
-            frame = encode_request(operation.attempt, session.client, 0, OPS["open-session"])
+            frame = encode_request(operation.attempt, session.nonce, 0, OPS["open-session"])
         else:
             frame = encode_request(
                 operation.attempt, session.client, session.sequence, OPS[operation.kind],
@@ -350,23 +387,26 @@ class ClientMachine:
     def _answered(self, connection: Connection, frame: bytes) -> None:
         request, status, value, node, rindex, epoch, term = decode_response(frame)
         connection.owed.discard(request)
-        operation = self._attempts.pop(request, None)
+        operation = self._attempts.get(request)
         if operation is None:
             return                  # a pong, or the answer to an operation that has ended
+        opened = decode_u64(value) if operation.opening and status == OK else 0
+        refusal = None if operation.opening else declined(status, value)
+        del self._attempts[request]
         operation.attempt = 0
         if status == OK:
             self.target = self.target if operation.node else connection.node
-            self._succeeded(operation, Answer(value, node, rindex, epoch, term))
-        elif status == CAS_MISMATCH and not operation.opening:
-            self._finish(operation, CasMismatch(value))
+            self._succeeded(operation, Answer(value, node, rindex, epoch, term), opened)
+        elif refusal is not None:
+            self._finish(operation, refusal)
         elif status in REFUSALS:
             self._refuse(operation, Refused(REFUSALS[status]))
         else:
             self._refused_for_now(operation, connection.node, status, value)
 
-    def _succeeded(self, operation: Operation, answer: Answer) -> None:
+    def _succeeded(self, operation: Operation, answer: Answer, opened: int) -> None:
         if operation.opening and operation.session is not None:
-            operation.session.opened = True
+            operation.session.client = opened
             self._advance(operation)
         else:
             self._finish(operation, answer)

@@ -31,6 +31,21 @@ cdef packed struct Command:     # 16 bytes, then key, value, expected
     uint32_t expected_length
     uint32_t reserved
 
+cdef packed struct Transaction:  # 8 bytes: a command's value; then the compares, then both branches
+    uint16_t compares           # commands with OP_IS_...
+    uint16_t then_count         # executed if all of them hold
+    uint16_t else_count         # executed if one does not
+    uint16_t reserved
+
+cdef packed struct SessionTerms:  # 16 bytes: the payload of KIND_OPEN_SESSION
+    uint64_t max_sessions       # over that number the one unused for the longest is forgotten
+    uint64_t ttl_ns             # of log time that it lives unused; 0: for ever
+
+cdef packed struct ClockTime:   # 24 bytes: the payload of KIND_CLOCK
+    uint64_t log_time_ns
+    uint64_t hashed_index       # a CLOCK that the leader had applied; 0: none
+    uint64_t state_hash         # what its state hashed to then
+
 cdef packed struct FrameHeader:  # 16 bytes
     uint32_t length             # of the whole frame
     uint32_t crc                # CRC32C of bytes 8..end (APPEND: see append_crc)
@@ -82,6 +97,9 @@ cdef enum:                      # Record.kind
     KIND_NOOP = 0
     KIND_COMMAND = 1
     KIND_OPEN_SESSION = 2
+    KIND_CONFIG = 3
+    KIND_CLOCK = 4
+    KIND_SNAPSHOT = 5
 
 cdef enum:                      # frame types
     VOTE = 1
@@ -99,9 +117,20 @@ cdef enum:                      # Command.op
     OP_CAS = 3
     OP_APPEND = 4
     OP_DELETE = 5
+    OP_ADD = 6
+    OP_WRITE_IF_TOKEN = 7
+    OP_TRANSACT = 8
+    OP_ACQUIRE = 9
+    OP_KEEP_ALIVE = 10
+    OP_RELEASE = 11             # the last that writes
+    OP_SCAN = 12
+    OP_HOLDER = 13              # the last that reads
     OP_OPEN_SESSION = 16
     OP_PING = 32
     OP_STATUS = 33
+    OP_IS_VALUE = 64            # compares, in a transaction only
+    OP_IS_ABSENT = 65
+    OP_IS_PRESENT = 66
 
 cdef enum:                      # Response.status
     STATUS_OK = 0
@@ -112,12 +141,26 @@ cdef enum:                      # Response.status
     STATUS_TOO_LARGE = 5
     STATUS_BUSY = 6
     STATUS_UNKNOWN = 7
+    STATUS_NOT_A_COUNTER = 8
+    STATUS_OVERFLOW = 9
+    STATUS_STALE_TOKEN = 10
+    STATUS_LOCK_HELD = 11
+    STATUS_LOCK_LOST = 12
+    STATUS_NOT_TRANSACTED = 13
 
 cdef enum:
     HAS_VALUE = 1               # Response.flags
     HAS_EXPECTED = 1            # Command.flags
     REJECTED = 1                # Message.flags of an APPEND_REPLY
     GRANTED = 1                 # Message.flags of a VOTE_REPLY
+
+cdef inline bint op_writes(uint8_t op) noexcept nogil:
+    """Whether an entry of the log executes it, under a session and once."""
+    return OP_WRITE <= op <= OP_RELEASE
+
+cdef inline bint op_reads(uint8_t op) noexcept nogil:
+    """Whether any member can answer it from its state, once a leader confirmed it."""
+    return op == OP_READ or op == OP_SCAN or op == OP_HOLDER
 
 cdef inline uint16_t folded(uint32_t length) noexcept nogil:
     return <uint16_t>~(length ^ length >> 16)

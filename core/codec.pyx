@@ -26,19 +26,25 @@ from seatrial.core.errors import ProtocolError
 
 OPS = {
     "read": OP_READ, "write": OP_WRITE, "cas": OP_CAS, "append": OP_APPEND,
-    "delete": OP_DELETE, "open-session": OP_OPEN_SESSION, "ping": OP_PING, "status": OP_STATUS,
+    "delete": OP_DELETE, "add": OP_ADD, "write-if-token": OP_WRITE_IF_TOKEN,
+    "transact": OP_TRANSACT, "acquire": OP_ACQUIRE, "keep-alive": OP_KEEP_ALIVE,
+    "release": OP_RELEASE, "scan": OP_SCAN, "holder": OP_HOLDER,
+    "open-session": OP_OPEN_SESSION, "ping": OP_PING, "status": OP_STATUS,
+    "is-value": OP_IS_VALUE, "is-absent": OP_IS_ABSENT, "is-present": OP_IS_PRESENT,
 }
 STATUSES = (
     "ok", "cas-mismatch", "not-leader", "session-lost", "bad-request", "too-large", "busy",
-    "unknown",
+    "unknown", "not-a-counter", "overflow", "stale-token", "lock-held", "lock-lost",
+    "not-transacted",
 )
 MESSAGE_TYPES = {
     VOTE: "vote", VOTE_REPLY: "vote-reply", APPEND: "append", APPEND_REPLY: "append-reply",
     HEARTBEAT: "heartbeat", HEARTBEAT_REPLY: "heartbeat-reply",
 }
-KINDS = ("no-op", "command", "open-session")
+KINDS = ("no-op", "command", "open-session", "config", "clock", "snapshot")
 
 assert sizeof(Record) == RECORD_SIZE and sizeof(Command) == COMMAND_SIZE
+assert sizeof(Transaction) == 8 and sizeof(SessionTerms) == 16 and sizeof(ClockTime) == 24
 assert sizeof(FrameHeader) == HEADER_SIZE and sizeof(Message) == MESSAGE_SIZE
 assert sizeof(Request) == REQUEST_SIZE and sizeof(Response) == RESPONSE_SIZE
 
@@ -297,6 +303,7 @@ def describe_record(bytes record) -> dict:
     """Return a record's fields for people: names for kinds and ops, sizes, key and value."""
     cdef const Record* r = <const Record*>PyBytes_AS_STRING(record)
     cdef const Command* c
+    cdef const ClockTime* clock
     if len(record) < RECORD_SIZE or r.length != <size_t>len(record):
         raise ProtocolError(f"record of {len(record)} bytes is not whole")
     out = {
@@ -313,4 +320,8 @@ def describe_record(bytes record) -> dict:
         out["value"] = body[c.key_length:c.key_length + c.value_length]
         if c.flags & HAS_EXPECTED:
             out["expected"] = body[c.key_length + c.value_length:]
+    elif r.kind == KIND_CLOCK and r.length == RECORD_SIZE + sizeof(ClockTime):
+        clock = <const ClockTime*>(<const char*>r + RECORD_SIZE)
+        out["log_time_ns"], out["hashed_index"] = clock.log_time_ns, clock.hashed_index
+        out["state_hash"] = f"{clock.state_hash:016x}"
     return out

@@ -72,6 +72,7 @@ class Limits(Strict, frozen=True):
     max_key_bytes: Positive = 4096
     max_value_bytes: Annotated[int, Meta(gt=0, le=16 << 20)] = 1 << 20
     max_sessions: Positive = 100_000
+    session_ttl_s: Annotated[int, Meta(ge=0, le=1 << 30)] = 3600    # of log time; 0: for ever
     max_batch_bytes: Annotated[int, Meta(gt=0, le=16 << 20)] = 256 * 1024
     max_inflight_bytes: Positive = 4 << 20
     max_uncommitted_bytes: Positive = 64 << 20

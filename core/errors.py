@@ -21,6 +21,10 @@ class ProtocolError(Exception):
     """The other end of a connection broke the protocol: close that connection."""
 
 
+class CorruptSnapshot(ProtocolError):
+    """A snapshot's stream is not what a member wrote; nothing of it was taken."""
+
+
 class NodeError(Exception):
     """Base of all errors that end a command with one clear line."""
 
@@ -84,6 +88,44 @@ class NotLeader(Refused):
 
 class SessionLost(Refused):
     """The cluster does not know this session (any more)."""
+
+
+class NotACounter(Refused):
+    """The key holds something else than a counter: a value that is not of 8 bytes."""
+
+
+class CounterOverflow(Refused):
+    """The sum does not fit 64 bits; the counter is what it was."""
+
+
+class LockHeld(Refused):
+    """Somebody else holds the lock: ``holder``, under ``token``."""
+
+    def __init__(self, holder: bytes, token: int) -> None:
+        super().__init__(f"held by {holder!r} under token {token}")
+        self.holder = holder
+        self.token = token
+
+
+class LockLost(Refused):
+    """The lock is not held under this token (any more)."""
+
+
+class StaleToken(Refused):
+    """A newer token, ``newest``, has written this key."""
+
+    def __init__(self, newest: int) -> None:
+        super().__init__(f"the newest token is {newest}")
+        self.newest = newest
+
+
+class NotTransacted(Refused):
+    """A command of the transaction did not succeed, so none took effect; ``status``: its answer."""
+
+    def __init__(self, place: int, status: str) -> None:
+        super().__init__(f"command {place}: {status}")
+        self.place = place
+        self.status = status
 
 
 class Unknown(OperationError):

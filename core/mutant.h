@@ -49,7 +49,12 @@ static inline void seatrial_arm(int id) { seatrial_mutant = id; }
     "torn-frame-accepted," \
     "truncation-forgotten," \
     "corruption-cut," \
-    "recovered-not-synced"
+    "recovered-not-synced," \
+    "session-named-by-client," \
+    "expiry-by-own-clock," \
+    "token-repeats," \
+    "snapshot-without-sessions," \
+    "snapshot-reads-new-value"
 #else
 #define MUTANT(id) 0
 static inline void seatrial_arm(int id) { (void)id; }

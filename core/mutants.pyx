@@ -4,7 +4,18 @@ A normal build has ``NAMES == ()`` and can activate nothing. Only modules that c
 are armed, each through its own ``arm`` function (mutant.h keeps one variable a module).
 """
 from seatrial.core.mutant cimport SEATRIAL_MUTANT_NAMES
-from seatrial.core import group_write, kv, log, raft, recovery, replica
+from seatrial.core import (
+    group_write,
+    keys,
+    kv,
+    locks,
+    log,
+    raft,
+    recovery,
+    replica,
+    sessions,
+    snapshot,
+)
 
 NAMES = tuple(SEATRIAL_MUTANT_NAMES.decode().split(",")) if SEATRIAL_MUTANT_NAMES[0] else ()
 
@@ -18,5 +29,5 @@ def activate(name: str | None) -> None:
         known = ", ".join(NAMES) or "this build has none"
         raise ValueError(f"unknown mutant {name!r}: expected one of: {known}")
     number = 0 if name is None else NAMES.index(name) + 1
-    for module in (group_write, kv, log, raft, recovery, replica):
+    for module in (group_write, keys, kv, locks, log, raft, recovery, replica, sessions, snapshot):
         module._arm(number)

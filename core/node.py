@@ -76,7 +76,7 @@ class Node:
             election_ns=config.election_ms * MS, max_batch_bytes=limits.max_batch_bytes,
             max_inflight_bytes=limits.max_inflight_bytes,
             max_value_bytes=limits.max_value_bytes, max_key_bytes=limits.max_key_bytes,
-            max_sessions=limits.max_sessions,
+            max_sessions=limits.max_sessions, session_ttl_ns=limits.session_ttl_s * 1000 * MS,
             max_uncommitted_bytes=limits.max_uncommitted_bytes)
         found = self.wal.recovered
         self.replica.restore(found.term, found.vote, found.records)

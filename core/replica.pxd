@@ -6,8 +6,9 @@ from libcpp.unordered_map cimport unordered_map
 from libcpp.vector cimport vector
 
 from seatrial.core.buffer cimport Buffer
-from seatrial.core.codec cimport Request
-from seatrial.core.kv cimport KeyValue, Outcome
+from seatrial.core.codec cimport Request, SessionTerms
+from seatrial.core.kv cimport KeyValue
+from seatrial.core.log_clock cimport LogClock
 from seatrial.core.raft cimport Raft
 
 cdef struct Connection:
@@ -22,7 +23,9 @@ cdef cppclass Read:         # a linearizable read on its way
     uint64_t term           # the leader's when it came
     uint64_t round          # leadership must be confirmed in this round or a later one
     uint64_t index          # and this must be applied
+    uint8_t op              # read, scan, holder
     string key
+    string argument
 
 cdef struct GroupWrite:     # what a node writes and syncs at once
     uint64_t seq
@@ -35,6 +38,7 @@ cdef struct GroupWrite:     # what a node writes and syncs at once
 cdef class Replica:
     cdef readonly Raft raft
     cdef readonly KeyValue kv
+    cdef LogClock clock
     cdef Buffer[64] inputs  # bytes of incomplete frames, by member
     cdef unordered_map[uint32_t, Connection*] connections
     cdef vector[uint32_t] dirty
@@ -42,7 +46,7 @@ cdef class Replica:
     cdef list admin
     cdef size_t max_value_bytes
     cdef size_t max_key_bytes
-    cdef uint64_t max_sessions
+    cdef SessionTerms session_terms
     cdef uint64_t max_uncommitted_bytes
     cdef size_t max_write_bytes     # of records written and synced at once, unless one is larger
     cdef readonly uint64_t served_reads

@@ -14,6 +14,7 @@ class Replica:
         self, node: int, members: Iterable[int], *, seed: int, now_ns: int, heartbeat_ns: int,
         election_ns: int, max_batch_bytes: int = ..., max_inflight_bytes: int = ...,
         max_value_bytes: int = ..., max_key_bytes: int = ..., max_sessions: int = ...,
+        session_ttl_ns: int = ...,
         max_uncommitted_bytes: int = ..., max_write_bytes: int = ...,
     ) -> None: ...
     def restore(self, term: int, vote: int, records: bytes) -> None: ...

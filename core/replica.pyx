@@ -31,14 +31,12 @@ from seatrial.core.codec cimport (
     KIND_OPEN_SESSION,
     MAX_FRAME_BYTES,
     MESSAGE_SIZE,
-    OP_APPEND,
     OP_CAS,
-    OP_DELETE,
     OP_OPEN_SESSION,
     OP_PING,
     OP_READ,
     OP_STATUS,
-    OP_WRITE,
+    OP_TRANSACT,
     RECORD_SIZE,
     REQUEST,
     REQUEST_SIZE,
@@ -52,8 +50,11 @@ from seatrial.core.codec cimport (
     STATUS_OK,
     STATUS_TOO_LARGE,
     STATUS_UNKNOWN,
+    SessionTerms,
     command_size,
     next_frame,
+    op_reads,
+    op_writes,
     plain_crc,
     set_length,
 )
@@ -70,7 +71,9 @@ from seatrial.core.mutant cimport (
     seatrial_arm,
 )
 from seatrial.core.progress cimport STREAM
+from seatrial.core.outcome cimport Outcome
 from seatrial.core.raft cimport LEADER, MAX_MEMBERS, Orphan
+from seatrial.core.transaction cimport largest_key, sound
 
 from seatrial.core.errors import ProtocolError
 from seatrial.core.raft import ROLES
@@ -92,7 +95,8 @@ cdef class Replica:
                   uint64_t heartbeat_ns, uint64_t election_ns,
                   size_t max_batch_bytes=256 * 1024, size_t max_inflight_bytes=4 << 20,
                   size_t max_value_bytes=1 << 20, size_t max_key_bytes=4096,
-                  uint64_t max_sessions=100_000, uint64_t max_uncommitted_bytes=64 << 20,
+                  uint64_t max_sessions=100_000, uint64_t session_ttl_ns=3_600_000_000_000,
+                  uint64_t max_uncommitted_bytes=64 << 20,
                   size_t max_write_bytes=1 << 20):
         cdef int i
         for i in range(MAX_MEMBERS):
@@ -100,10 +104,12 @@ cdef class Replica:
         self.raft = Raft(node, members, seed, now_ns, heartbeat_ns, election_ns,
                          max_batch_bytes, max_inflight_bytes)
         self.kv = KeyValue()
+        self.clock = LogClock()
         self.admin = []
         self.max_value_bytes = max_value_bytes
         self.max_key_bytes = max_key_bytes
-        self.max_sessions = max_sessions
+        self.session_terms.max_sessions = max_sessions
+        self.session_terms.ttl_ns = session_ttl_ns
         self.max_uncommitted_bytes = max_uncommitted_bytes
         self.max_write_bytes = max_write_bytes
 
@@ -244,16 +250,21 @@ cdef class Replica:
             return 0
         if self.raft.role != LEADER and not (MUTANT(READ_FROM_FOLLOWER) and op == OP_READ):
             return self._not_leader(c, r.request)
+        if op == OP_TRANSACT and not sound(command):
+            self.refused += 1
+            return self._respond(c, r.request, STATUS_BAD_REQUEST, False, NULL, 0, 0)
         if (command.key_length > self.max_key_bytes
+                or (op == OP_TRANSACT and largest_key(command) > self.max_key_bytes)
                 or command.value_length > self.max_value_bytes
                 or command.expected_length > self.max_value_bytes
                 or MESSAGE_SIZE + RECORD_SIZE + size - REQUEST_SIZE > MAX_FRAME_BYTES):
             self.refused += 1
             return self._respond(c, r.request, STATUS_TOO_LARGE, False, NULL, 0, 0)
-        if op == OP_READ:
+        if op_reads(op):
             if MUTANT(READ_UNCONFIRMED) or (MUTANT(READ_FROM_FOLLOWER)
                                             and self.raft.role != LEADER):
-                self.kv.read(body, command.key_length, &out)
+                self.kv.query(op, body, command.key_length, body + command.key_length,
+                              command.value_length, &out)
                 return self._respond(c, r.request, out.status, out.has_value, out.value,
                                      out.value_length, self.kv.applied)
             if self.reads.size() >= MAX_WAITING_READS:
@@ -264,7 +275,9 @@ cdef class Replica:
             read.term = self.raft.term
             read.round = self.raft.want_round()
             read.index = self.raft.read_floor()
+            read.op = op
             read.key.assign(body, command.key_length)
+            read.argument.assign(body + command.key_length, command.value_length)
             self.reads.push_back(read)
             return 0
         if self.raft.log.offset_of(self.raft.log.last() + 1) - self.raft.log.offset_of(
@@ -273,9 +286,9 @@ cdef class Replica:
             return self._respond(c, r.request, STATUS_BUSY, False, NULL, 0, 0)
         if op == OP_OPEN_SESSION:
             return self.raft.propose(KIND_OPEN_SESSION, r.client, 0,
-                                     <const char*>&self.max_sessions, sizeof(uint64_t), c.id,
+                                     <const char*>&self.session_terms, sizeof(SessionTerms), c.id,
                                      r.request)
-        if r.sequence and (op == OP_WRITE or op == OP_CAS or op == OP_APPEND or op == OP_DELETE):
+        if r.sequence and op_writes(op):
             if MUTANT(ANSWER_BEFORE_COMMIT) and op != OP_CAS:
                 self.raft.propose(KIND_COMMAND, r.client, r.sequence, <const char*>command,
                                   size - REQUEST_SIZE, 0, 0)
@@ -324,6 +337,7 @@ cdef class Replica:
 
     cdef int settle(self, uint64_t now_ns) except -1 nogil:
         """``poll`` for C callers."""
+        self.clock.settle(self.raft, self.kv, now_ns)
         self.raft.pump(now_ns)
         self._tell_orphans()
         self._apply()
@@ -383,7 +397,8 @@ cdef class Replica:
                     self.refused += 1
                     self._respond(c, r.request, STATUS_BUSY, False, NULL, 0, 0)
                 else:
-                    self.kv.read(r.key.data(), r.key.size(), &out)
+                    self.kv.query(r.op, r.key.data(), r.key.size(), r.argument.data(),
+                                  r.argument.size(), &out)
                     self._respond(c, r.request, out.status, out.has_value, out.value,
                                   out.value_length, self.kv.applied)
                     self.served_reads += 1

@@ -190,10 +190,35 @@ MUTANTS = (
            "a leader that is deposed tells its clients that their writes did not happen",
            "vesoft-inc/nebula#3880",
            ("linearizable",)),
+    Mutant("expiry-by-own-clock", "sessions",
+           "each member forgets unused sessions when its own clock says so",
+           "thesis, 6.3 (servers must agree on when to expire a session)",
+           ("assertion", "linearizable")),
     # codec
     Mutant("checksum-skipped", "codec",
            "what members send each other is taken as it arrives",
            "Amazon S3's outage of 2008-07-20",
            ("assertion", "log matching", "state machine safety", "linearizable", "liveness",
             "durability", "election safety")),
+)
+
+# What the swarm's workload can't show: tests/core/test_kv_planted.py plants them, and finds them.
+ELSEWHERE = (
+    Mutant("session-named-by-client", "sessions",
+           "a session's id is its client's choice, so a late copy of the opening brings it back",
+           "thesis, 6.3 (a session's id is the index of the entry that opened it)",
+           ("linearizable",)),
+    Mutant("token-repeats", "sessions",
+           "a lock that was released is acquired under the same token again",
+           "Burrows, The Chubby lock service (2006), 2.4: sequencers; hazelcast/hazelcast (Jepsen, "
+           "2017): locks without fencing tokens",
+           ("linearizable",)),
+    Mutant("snapshot-without-sessions", "sessions",
+           "a snapshot leaves the sessions out, so a retry is executed again where it is loaded",
+           "thesis, 6.3 (the session's state is part of the snapshot)",
+           ("assertion", "linearizable")),
+    Mutant("snapshot-reads-new-value", "sessions",
+           "a snapshot has keys as they are when it comes to them, not as they were at its index",
+           "thesis, 5.1 (a snapshot is of one point of the log; copy on write)",
+           ("assertion", "linearizable")),
 )

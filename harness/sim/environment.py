@@ -40,8 +40,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     Nodes: each clock runs fast or slow by up to ``drift_ppm``; one turn of a node's event loop
     takes ``iteration_ns``. ``max_batch_bytes`` and ``max_inflight_bytes``: what a leader sends a
     follower at a time, and without an answer. ``max_sessions``: of clients; over that number the
-    one unused for the longest is forgotten. ``op_timeout_ns``: how long a client waits for an
-    answer, 0: as long as the test file says.
+    one unused for the longest is forgotten, and each that was not used for ``session_ttl_ns``.
+    ``op_timeout_ns``: how long a client waits for an answer, 0: as long as the test file says.
 
     ``crash_points``: at these moments (vote: one was given; write: a group write begins; answer:
     before a client gets one; lead: an election was won; append: entries arrived) a node loses
@@ -69,6 +69,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_inflight_bytes: Annotated[int, Meta(ge=1, le=1 << 30)] = 4 << 20
     op_timeout_ns: Ns = 0
     max_sessions: Annotated[int, Meta(ge=1, le=1 << 30)] = 100_000
+    session_ttl_ns: Ns = 3_600_000 * MS
     crash_points: tuple[PointPpm, ...] = ()
     crash_down_ns: Ns = 500 * MS
 

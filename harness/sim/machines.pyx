@@ -187,7 +187,8 @@ cdef class Machines(Timeline):
             max_batch_bytes=self.environment.max_batch_bytes,
             max_inflight_bytes=self.environment.max_inflight_bytes,
             max_write_bytes=self.environment.segment_bytes // 2,
-            max_sessions=self.environment.max_sessions)
+            max_sessions=self.environment.max_sessions,
+            session_ttl_ns=self.environment.session_ttl_ns)
         try:
             m.replica.restore(term, vote, records)
             self._note("start", host, -1, None)
@@ -549,7 +550,6 @@ cdef class Machines(Timeline):
             if r.raft.log.last() != first.raft.log.last():
                 return (f"{pair}n{m.host + 1} have {first.raft.log.last()} and "
                         f"{r.raft.log.last()} entries")
-            if (r.kv.items() != first.kv.items()
-                    or r.kv.session_count() != first.kv.session_count()):
+            if r.kv.items() != first.kv.items() or r.kv.hash() != first.kv.hash():
                 return f"{pair}n{m.host + 1} hold different states at index {r.kv.applied}"
         return None

@@ -192,6 +192,8 @@ def _sizes(rng: Rng, names: Sequence[str], clients: int) -> dict[str, Any]:
     if chance(rng, 50 if "lost-answers" in names else 20):
         # Some clients lose theirs now and then; with far fewer, hardly anything would be done.
         found["max_sessions"] = wide(rng, max(1, clients // 2), 2 * clients)
+    if chance(rng, 25):
+        found["session_ttl_ns"] = wide(rng, 500, 20_000) * MS
     return found
 
 

@@ -392,6 +392,7 @@ class ChaosClient:
                 self.again()
             elif not self.opened:
                 assert name == "ok", name
+                self.session = int.from_bytes(value or b"", "little")
                 self.opened = True
                 self.send()
             elif name == "cas-mismatch":

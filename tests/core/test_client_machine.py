@@ -86,6 +86,8 @@ class Script:
         self.machine.connected(node, self.now)
 
     def answer(self, asked: Asked, status: int, value: bytes | None = None) -> None:
+        if asked.op == "open-session" and status == OK and value is None:
+            value = (asked.client + 4000).to_bytes(8, "little")
         self.machine.received(
             asked.node, encode_response(asked.request, status, value, asked.node, 7, 1 << 16, 3),
             self.now)
@@ -135,11 +137,11 @@ def test_a_read_goes_to_the_preferred_node_and_brings_its_answer() -> None:
 def test_a_write_opens_a_session_first_and_the_next_one_uses_it() -> None:
     script = Script()
     first, asked = script.writing()
-    assert (asked.op, asked.client, asked.sequence, asked.value) == ("write", 1001, 1, b"v")
+    assert (asked.op, asked.client, asked.sequence, asked.value) == ("write", 5001, 1, b"v")
     script.answer(asked, OK)
     second = script.start("cas")
     asked = script.only()
-    assert (asked.op, asked.client, asked.sequence, asked.expected) == ("cas", 1001, 2, b"old")
+    assert (asked.op, asked.client, asked.sequence, asked.expected) == ("cas", 5001, 2, b"old")
     script.answer(asked, CAS_MISMATCH, b"other")
     script.effects()
     assert isinstance(script.ended[first], Answer)
@@ -382,7 +384,7 @@ def test_a_lost_session_is_replaced_when_nothing_is_in_doubt() -> None:
     assert opening.client != asked.client
     script.answer(opening, OK)
     again = script.only()
-    assert (again.client, again.sequence) == (opening.client, 1)
+    assert (again.client, again.sequence) == (opening.client + 4000, 1)
     script.answer(again, SESSION_LOST)
     script.machine.abandon(handle)
     script.effects()
@@ -526,15 +528,26 @@ class Cluster:
     def __init__(self, rng: Rng) -> None:
         self.rng = rng
         self.leader = 1
-        self.sessions: dict[int, int] = {}
+        self.sessions: dict[int, int] = {}      # id -> sequence of its newest write
+        self.ids: dict[int, int] = {}           # nonce -> id, while the session lives
+        self.opened = 0
         self.executed: dict[tuple[int, int], bytes] = {}
         self.effects: list[bytes] = []
         self.late: list[Asked] = []
 
+    def open(self, nonce: int) -> int:
+        """Apply a committed opening; return the session's id."""
+        known = self.ids.get(nonce, 0)
+        if known not in self.sessions:
+            self.opened += 1
+            known = self.ids[nonce] = self.opened
+            self.sessions[known] = 0
+        return known
+
     def execute(self, asked: Asked) -> int:
         """Apply a committed request; return the status of the answer."""
         if asked.op == "open-session":
-            self.sessions.setdefault(asked.client, 0)
+            self.open(asked.client)
             return OK
         if asked.op in ("read", "ping"):
             return OK
@@ -629,8 +642,11 @@ def deliver(script: Script, cluster: Cluster, asked: Asked) -> None:
         script.answer(asked, UNKNOWN)
     else:
         status = cluster.execute(asked)
+        value = None
+        if asked.op == "open-session":
+            value = cluster.ids[asked.client].to_bytes(8, "little")
         if rng.below(8):
-            script.answer(asked, status)
+            script.answer(asked, status, value)
 
 
 @pytest.mark.parametrize("kind", ["read", "write"])

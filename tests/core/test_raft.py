@@ -32,6 +32,8 @@ class Node:
         self.answers: list[tuple[int, str, bytes | None]] = []
         self.written: list[tuple[int, int, int, bytes]] = []
         self.unsynced = 0
+        self.opening: dict[int, int] = {}               # request -> nonce
+        self.sessions: dict[int, int] = {}              # nonce -> the id that the log gave
         for peer in range(2, members + 1):
             self.replica.peer_up(peer, 0)
         self.replica.client_up(1)
@@ -57,6 +59,10 @@ class Node:
                         self.sent.append((target, codec.decode_message(frame)))
                     else:
                         request, status, value, *_ = codec.decode_response(frame)
+                        if request in self.opening and value is not None and status == 0:
+                            self.sessions[self.opening.pop(request)] = int.from_bytes(
+                                value, "little")
+                            value = None
                         self.answers.append((request, codec.STATUSES[status], value))
             if not out:
                 return
@@ -70,6 +76,10 @@ class Node:
     def request(self, request: int, op: str, key: bytes = b"k", value: bytes = b"", *,
                 sequence: int = 0, client: int = 9, sync: bool = True,
                 expected: bytes | None = None) -> None:
+        if op == "open-session":
+            self.opening[request] = client
+        else:
+            client = self.sessions.get(client, client)
         self.replica.receive_client(1, codec.encode_request(
             request, client, sequence, OPS[op], key, value, expected), self.now)
         self.poll(sync=sync)

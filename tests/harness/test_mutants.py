@@ -9,14 +9,14 @@ import pytest
 
 from seatrial.harness.cli import main
 from seatrial.harness.detection import Matrix, Row
-from seatrial.harness.mutants import MUTANTS, PARTS, PROPERTIES
+from seatrial.harness.mutants import ELSEWHERE, MUTANTS, PARTS, PROPERTIES
 from seatrial.harness.report.matrix import found
 from seatrial.harness.sim.answer import Answer
 from seatrial.workloads.systems.wheels import mutant_names
 
 
 def test_the_catalogue_holds_the_planted_bugs_of_the_sources() -> None:
-    assert sorted(mutant.name for mutant in MUTANTS) == sorted(mutant_names())
+    assert sorted(mutant.name for mutant in (*MUTANTS, *ELSEWHERE)) == sorted(mutant_names())
 
 
 def test_each_part_of_the_node_has_planted_bugs() -> None:
@@ -26,7 +26,7 @@ def test_each_part_of_the_node_has_planted_bugs() -> None:
 
 
 def test_each_planted_bug_has_a_source_and_a_property_that_it_breaks() -> None:
-    for mutant in MUTANTS:
+    for mutant in (*MUTANTS, *ELSEWHERE):
         assert mutant.breaks
         assert set(mutant.breaks) <= set(PROPERTIES), mutant.name
         assert re.search(r"paper|thesis|#\d|20\d\d", mutant.source), mutant.name

@@ -34,7 +34,8 @@ class Client:
         self.world, self.number, self.rng = world, number, rng
         self.host = rng.below(world.hosts)
         self.request = self.answered = self.connection = 0
-        self.stopped = self.has_session = False
+        self.stopped = False
+        self.session = 0
         self.dial()
 
     def dial(self) -> None:
@@ -68,10 +69,10 @@ class Client:
             return
         self.request += 1
         op = "open-session"
-        if self.has_session:
+        if self.session:
             op = self.rng.choice(("read", "write", "append", "delete"))
         self.world.send(connection, codec.encode_request(
-            self.request, self.number, self.request, codec.OPS[op],
+            self.request, self.session or self.number, self.request, codec.OPS[op],
             b"%d" % self.rng.below(5), bytes(self.rng.below(300))))
         self.look_later(S)
 
@@ -85,7 +86,8 @@ class Client:
                 self.turn_to(leader - 1 if leader else self.rng.below(self.world.hosts))
                 return
             self.answered += codec.STATUSES[status] == "ok"
-            self.has_session = codec.STATUSES[status] == "ok" or self.has_session
+            if not self.session and codec.STATUSES[status] == "ok":
+                self.session = int.from_bytes(value or b"", "little")
             self.world.call_at(self.world.now_ns + 10 * MS, self.ask, connection)
 
     def closed(self, connection: int) -> None:

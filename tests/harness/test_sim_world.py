@@ -51,7 +51,7 @@ class Writer:
         self.world, self.number = w, number
         self.heard: list[str] = []
         self.statuses: list[str] = []
-        self.sequence = 0
+        self.sequence = self.session = 0
         self.connection = w.connect(0, host, self)
 
     def connected(self, connection: int) -> None:
@@ -63,12 +63,14 @@ class Writer:
     def write(self) -> None:
         self.sequence += 1
         self.world.send(self.connection, codec.encode_request(
-            self.sequence, self.number, self.sequence, codec.OPS["write"], b"k",
+            self.sequence, self.session, self.sequence, codec.OPS["write"], b"k",
             b"%d" % self.sequence))
 
     def received(self, connection: int, data: bytes) -> None:
         for frame in codec.split_frames(bytearray(data)):
-            self.statuses.append(codec.STATUSES[codec.decode_response(frame)[1]])
+            _, status, value, *_ = codec.decode_response(frame)
+            self.session = self.session or int.from_bytes(value or b"", "little")
+            self.statuses.append(codec.STATUSES[status])
 
     def closed(self, connection: int) -> None:
         self.heard.append("closed")

@@ -137,7 +137,7 @@ def as_written(default: Any) -> str:
         return "none"
     if isinstance(default, int) and default >= 10_000:
         for size, unit in ((1 << 20, "MiB"), (1 << 10, "KiB")):
-            if default % size == 0:
+            if default % size == 0 and default < 1 << 40:   # what is larger is a time in ns
                 return f"{default // size} {unit}"
         return f"{default:,}"
     return str(default)

@@ -1,0 +1,109 @@
+"""Bugs planted in the state machine that the swarm's workload can't show, each told by a story.
+
+With the bug the story ends wrong; with none it ends well. The bugs are compiled into a build of
+their own, so each story runs in a process that imports that build.
+"""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seatrial.core import commands, mutants
+from seatrial.core.errors import CorruptSnapshot
+from seatrial.core.kv import KeyValue
+from seatrial.harness.mutants import ELSEWHERE
+from seatrial.workloads.systems.planted import mutants_folder
+from tests.core.kv_tools import Log, S, chunks_of
+
+
+def late_copies() -> bool:
+    """A session is forgotten; copies of its opening and of its write arrive late."""
+    log = Log()
+    me = log.open(77)
+    log.do(me, "append", b"k", b"x", sequence=1)
+    log.open(78, limit=1)
+    log.open(77)
+    log.do(me, "append", b"k", b"x", sequence=1)
+    return log.kv.get(b"k") == b"x"
+
+
+def old_holder() -> bool:
+    """A holder's time is over while it sleeps; another writes, then it wakes up and writes."""
+    log = Log()
+    me = log.open()
+    _, old = log.do(me, "acquire", b"l", commands.encode_acquire(b"old", 1))
+    log.clock(1 * S)
+    log.clock(2 * S)
+    _, new = log.do(me, "acquire", b"l", commands.encode_acquire(b"new", 1))
+    log.do(me, "write-if-token", b"k", b"new", new)
+    log.do(me, "write-if-token", b"k", b"old", old)
+    return log.kv.get(b"k") == b"new"
+
+
+def retry_after_loading() -> bool:
+    """A write is repeated where a snapshot was loaded meanwhile."""
+    log = Log()
+    me = log.open()
+    log.do(me, "append", b"k", b"x")
+    log.kv.begin_snapshot()
+    loaded = KeyValue()
+    try:
+        loaded.load(chunks_of(log.kv))
+    except CorruptSnapshot:
+        return False
+    log.machines = [loaded]
+    log.do(me, "append", b"k", b"x", sequence=1)
+    return loaded.get(b"k") == b"x"
+
+
+def write_during_a_snapshot() -> bool:
+    """A key that the snapshot has not come to is written."""
+    log = Log()
+    me = log.open()
+    for key in (b"a", b"b"):
+        log.do(me, "write", key, b"then")
+    log.kv.begin_snapshot()
+    log.do(me, "write", b"b", b"later")
+    loaded = KeyValue()
+    try:
+        loaded.load(chunks_of(log.kv))
+    except CorruptSnapshot:
+        return False
+    return loaded.get(b"b") == b"then"
+
+
+STORIES = {
+    "session-named-by-client": late_copies,
+    "token-repeats": old_holder,
+    "snapshot-without-sessions": retry_after_loading,
+    "snapshot-reads-new-value": write_during_a_snapshot,
+}
+
+
+def test_each_bug_that_the_swarm_lacks_has_a_story() -> None:
+    assert sorted(STORIES) == sorted(mutant.name for mutant in ELSEWHERE)
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_story_ends_well_with_no_bug_planted(name: str) -> None:
+    assert STORIES[name]()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STORIES)
+def test_a_story_ends_wrong_with_its_bug_planted(name: str) -> None:
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join([str(mutants_folder()), *(entry or str(root) for entry in sys.path)])
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.core.test_kv_planted", name], cwd=root, check=False,
+        env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    assert ended.stdout == "wrong\n", ended.stdout + ended.stderr
+
+
+if __name__ == "__main__":
+    mutants.activate(sys.argv[1])
+    print("well" if STORIES[sys.argv[1]]() else "wrong")
