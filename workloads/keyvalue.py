@@ -59,6 +59,28 @@ class Connection(Protocol):
 
 
 @runtime_checkable
+class Counting(Protocol):
+    """What a connection may be able to do besides: counters."""
+
+    async def add(self, key: bytes, delta: int) -> Answer:
+        """Add to a counter, absent being 0; answer its new value as decimal text."""
+
+
+@runtime_checkable
+class Locking(Protocol):
+    """What a connection may be able to do besides: locks with leases, and writes under them."""
+
+    async def acquire(self, lock: bytes, holder: bytes, ttl_s: float) -> Answer:
+        """Take a lock, or raise DidNotHappen; answer its fencing token as decimal text."""
+
+    async def release(self, lock: bytes, token: int) -> Answer:
+        """Give a lock back, or raise DidNotHappen."""
+
+    async def write_if_token(self, key: bytes, value: bytes, token: int) -> Answer:
+        """Write a key, or raise DidNotHappen when a newer token has."""
+
+
+@runtime_checkable
 class KeyValueSystem(Protocol):
     """A system that single-key workloads can test."""
 

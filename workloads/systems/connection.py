@@ -34,9 +34,31 @@ class NodeConnection:
         """Compare and set."""
         return await translated(self._client.cas(key, expected, value))
 
+    async def add(self, key: bytes, delta: int) -> Answer:
+        """Add to a counter."""
+        return await translated(numbered(self._client.add(key, delta)))
+
+    async def acquire(self, lock: bytes, holder: bytes, ttl_s: float) -> Answer:
+        """Take a lock."""
+        return await translated(numbered(self._client.acquire(lock, holder, ttl_s)))
+
+    async def release(self, lock: bytes, token: int) -> Answer:
+        """Give a lock back."""
+        return await translated(numbered(self._client.release(lock, token)))
+
+    async def write_if_token(self, key: bytes, value: bytes, token: int) -> Answer:
+        """Write, unless a newer token has."""
+        return await translated(self._client.write_if_token(key, value, token))
+
     async def close(self) -> None:
         """Close the connection."""
         await self._client.close()
+
+
+async def numbered(call: Awaitable[int | None]) -> core_client.Answer:
+    """Await an operation whose answer is a number, or nothing: it doesn't say where it stands."""
+    number = await call
+    return core_client.Answer(None if number is None else b"%d" % number, 0, 0, 0, 0)
 
 
 async def translated(call: Awaitable[core_client.Answer]) -> Answer:
@@ -49,4 +71,6 @@ async def translated(call: Awaitable[core_client.Answer]) -> Answer:
         raise DidNotHappen(str(refused)) from refused
     except (OperationError, NodeError, OSError) as error:
         raise MayHaveHappened(str(error)) from error
+    if not got.node:
+        return Answer(got.value)
     return Answer(got.value, got.node - 1, got.rindex, got.epoch, got.term)
