@@ -31,7 +31,8 @@ MADE = {".so", ".c", ".cpp", ".pyc"}
 # started with a library that is not theirs.
 TESTS = (
     "tests/core/test_crc.py", "tests/core/test_hostile_frames.py",
-    "tests/core/test_invariants.py",
+    "tests/core/test_invariants.py", "tests/core/test_kv_commands.py",
+    "tests/core/test_kv_sessions.py", "tests/core/test_kv_snapshot.py",
     "tests/core/test_quorum.py", "tests/core/test_raft.py", "tests/core/test_raft_chaos.py",
     "tests/core/test_wal.py", "tests/core/test_wal_damage.py", "tests/core/test_wal_failures.py",
     "tests/checker",
