@@ -1,0 +1,332 @@
+"""The judged side of the differential test: the commands of etcd/cluster.go, on our replicas.
+
+Each node has a clock of its own, which moves only where a command says so: by a heartbeat
+interval when a leader speaks, by an election timeout when a node campaigns or may vote again. A
+node that knows no leader may vote at once, as in etcd. Disks are synced after every input.
+"""
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from seatrial.core import codec
+from seatrial.core.replica import Replica
+
+HEARTBEAT = 1
+ELECTION = 100_000
+KINDS = {name: number for number, name in enumerate(codec.KINDS)}
+NOOP, DATA, CONFIG = 0, 1, 3        # as both sides name them
+OPEN_SESSION = codec.OPS["open-session"]
+RECORD = struct.Struct("<I4xQQ24xQ8xB")         # length, index, term, client, kind
+FRAME = struct.Struct("<8xB15xQ")               # type, term
+TYPES = {name: number for number, name in codec.MESSAGE_TYPES.items()}
+APPEND, HEARTBEAT_FRAME = TYPES["append"], TYPES["heartbeat"]
+SUMMED = struct.Struct("<QQB")
+
+TRACING = bool(os.environ.get("JUDGE_TRACE"))
+
+State = dict[str, Any]
+
+
+class Disk:
+    """What survives a crash, and a sum of entries 1..i for every i."""
+
+    def __init__(self) -> None:
+        self.term = self.vote = 0
+        self.records: list[bytes] = []
+        self.entries: list[tuple[int, int, int, int]] = []      # index, term, kind, id
+        self.sums = [0]
+
+    def write(self, term: int, vote: int, records: bytes) -> None:
+        self.term, self.vote = term, vote
+        at = 0
+        while at < len(records):
+            length, index, entry_term, client, kind = RECORD.unpack_from(records, at)
+            kind = NOOP if kind == NOOP else CONFIG if kind == CONFIG else DATA
+            client = client if kind == DATA else 0
+            if index <= len(self.records):
+                del self.records[index - 1:], self.entries[index - 1:], self.sums[index:]
+            assert len(self.records) == index - 1, "a write left a gap"
+            self.records.append(records[at:at + length])
+            self.entries.append((index, entry_term, kind, client))
+            self.sums.append(zlib.crc32(SUMMED.pack(entry_term, client, kind), self.sums[-1]))
+            at += length
+
+
+class Node:
+    """One member: a replica (None: crashed), its disk and its clock."""
+
+    def __init__(self, node: int, members: list[int]) -> None:
+        self.id = node
+        self.members = members
+        self.now = 0
+        self.disk = Disk()
+        self.replica: Replica | None = None
+        self.commit = 0
+        self.heard = 0          # when it last heard a leader, or started
+
+    def forget(self) -> None:
+        """An election timeout passes since it heard a leader; no more than that, so that it
+        isn't the leader's disk that seems to stand still."""
+        self.now = max(self.now, self.heard + ELECTION)
+
+    def start(self) -> None:
+        self.replica = Replica(self.id, self.members, seed=self.id, now_ns=self.now,
+                               heartbeat_ns=HEARTBEAT, election_ns=ELECTION)
+        self.replica.restore(self.disk.term, self.disk.vote, b"".join(self.disk.records))
+        self.heard = self.now
+        self.forget()
+        self.commit = 0
+
+    def leads(self) -> bool:
+        return self.replica is not None and self.replica.raft.role == 2
+
+
+class Cluster:
+    """All nodes, and the links between them."""
+
+    def __init__(self, nodes: int, voters: int) -> None:
+        ids = list(range(1, nodes + 1))
+        self.nodes = {i: Node(i, ids[:voters]) for i in ids}
+        self.links = {(a, b): True for a in ids for b in ids if a != b}
+        self.queues: dict[tuple[int, int], list[bytes]] = {link: [] for link in self.links}
+        self.proposed = 0
+        self.connections = 0
+        self.quiescent = False
+        self.counters: dict[str, int] = {}
+        for node in self.nodes.values():
+            node.start()
+        for (a, b) in self.links:
+            self.replica(a).peer_up(b, self.nodes[a].now)
+
+    def replica(self, node: int) -> Replica:
+        replica = self.nodes[node].replica
+        assert replica is not None
+        return replica
+
+    def count(self, what: str, n: int = 1) -> None:
+        self.counters[what] = self.counters.get(what, 0) + n
+
+    def linked(self, a: int, b: int) -> bool:
+        return (self.links[a, b] and self.nodes[a].replica is not None
+                and self.nodes[b].replica is not None)
+
+    # ---- the shell's duties ------------------------------------------------------------
+
+    def flush(self, node: Node) -> None:
+        """Write, sync and send what a node wants; a leader tells a new commit index at once."""
+        replica = node.replica
+        assert replica is not None
+        raft = replica.raft
+        replica.poll(node.now)
+        while True:
+            write = replica.take_persist()
+            if write is not None:
+                node.disk.write(write[1], write[2], write[4])
+                replica.persisted(write[0], node.now)
+            elif raft.role == 2 and raft.commit != node.commit:
+                node.commit = raft.commit
+                node.now += HEARTBEAT
+                replica.tick(node.now)
+            else:
+                break
+            replica.poll(node.now)
+        node.commit = raft.commit
+        for kind, to, data in replica.take_output():
+            if kind == 0:
+                assert self.linked(node.id, to), "sends to who isn't connected"
+                self.queues[node.id, to].append(data)
+        if raft.leader == 0:
+            node.forget()
+
+    def deliver(self, a: int, b: int) -> bool:
+        """Hand over everything on its way from a to b."""
+        data = self.queues[a, b]
+        if not data:
+            return False
+        self.queues[a, b] = []
+        node = self.nodes[b]
+        if TRACING:
+            for frame in codec.split_frames(bytearray(b"".join(data))):
+                m = codec.decode_message(frame)
+                name = codec.MESSAGE_TYPES.get(codec.frame_type(frame), codec.frame_type(frame))
+                print(f"  {a}->{b} {name} term {m['term']} flags {m['flags']} index {m['index']} "
+                      f"+{m['count']} commit {m['commit']}", file=sys.stderr)
+        assert node.replica is not None, "on its way to who is gone"
+        for part in data:
+            kind, term = FRAME.unpack_from(part)
+            if kind == APPEND and node.now >= node.heard + 2 * ELECTION:
+                # After so long a silence ours waits for a heartbeat before it believes that
+                # the leader's disk works; in life a heartbeat comes at once.
+                node.replica.receive_peer(a, codec.encode_message(
+                    HEARTBEAT_FRAME, a, b, term, log_term=node.now), node.now)
+            node.replica.receive_peer(a, part, node.now)
+            if node.replica.raft.leader == a:
+                node.heard = node.now
+            self.flush(node)
+        return True
+
+    def lose(self, a: int, b: int) -> None:
+        """The connection breaks; both are told."""
+        for one, other in ((a, b), (b, a)):
+            self.queues[one, other] = []
+            node = self.nodes[one]
+            if node.replica is not None:
+                node.replica.peer_down(other, node.now)
+                self.flush(node)
+
+    def meet(self, a: int, b: int) -> None:
+        """A connection comes up."""
+        if self.linked(a, b):
+            for one, other in ((a, b), (b, a)):
+                node = self.nodes[one]
+                self.replica(one).peer_reset(other)
+                self.replica(one).peer_up(other, node.now)
+                self.flush(node)
+
+    def beat(self, node: Node) -> None:
+        node.now += HEARTBEAT
+        assert node.replica is not None
+        node.replica.tick(node.now)
+        self.flush(node)
+
+    def drain(self) -> None:
+        moved = True
+        while moved:
+            moved = False
+            for (a, b), queue in self.queues.items():
+                if queue:
+                    moved = True
+                    self.deliver(a, b)
+
+    def settle(self) -> None:
+        """Deliver everything and let leaders speak until nothing changes any more."""
+        self.drain()
+        before = None
+        while True:
+            for node in self.nodes.values():
+                if node.leads():
+                    self.beat(node)
+            self.drain()
+            after = [(r.raft.term, r.raft.vote, r.raft.leader, r.raft.commit, r.raft.role,
+                      len(node.disk.sums))
+                     for node in self.nodes.values() if (r := node.replica) is not None]
+            if after == before:
+                break
+            before = after
+        self.quiescent = True
+
+    # ---- commands ----------------------------------------------------------------------
+
+    def do(self, step: str) -> None:
+        self.quiescent = False
+        if TRACING:
+            print(step, file=sys.stderr)
+        name, *words = step.split()
+        command: Callable[..., None] = getattr(self, f"do_{name}")
+        command(*[int(word) if word.isdigit() else word for word in words])
+
+    def do_settle(self) -> None:
+        self.settle()
+
+    def do_campaign(self, i: int) -> None:
+        node = self.nodes[i]
+        if node.replica is not None and not node.leads():
+            node.now = max(node.now, node.replica.deadline_ns())
+            node.replica.tick(node.now)
+            self.flush(node)
+
+    def do_lapse(self, i: int) -> None:
+        node = self.nodes[i]
+        if node.replica is not None and not node.leads():
+            node.forget()
+
+    def do_propose(self) -> None:
+        for node in self.nodes.values():
+            if node.leads() and node.replica is not None:
+                self.proposed += 1
+                self.connections += 1
+                node.replica.client_up(self.connections)
+                node.replica.receive_client(
+                    self.connections,
+                    codec.encode_request(1, self.proposed, 0, OPEN_SESSION), node.now)
+                node.replica.client_down(self.connections)
+                self.flush(node)
+
+    def do_deliver(self, a: int, b: int) -> None:
+        self.deliver(a, b)
+
+    def do_drop(self, a: int, b: int) -> None:
+        if self.linked(a, b):
+            self.lose(a, b)
+            self.meet(a, b)
+
+    def do_cut(self, a: int, b: int) -> None:
+        if self.links[a, b]:
+            self.links[a, b] = self.links[b, a] = False
+            self.lose(a, b)
+
+    def do_heal(self, a: int, b: int) -> None:
+        if not self.links[a, b]:
+            self.links[a, b] = self.links[b, a] = True
+            self.meet(a, b)
+
+    def do_crash(self, i: int) -> None:
+        node = self.nodes[i]
+        if node.replica is not None:
+            self.count("conflicts", node.replica.raft.conflicts)
+            node.replica = None
+            for other in self.nodes:
+                if other != i:
+                    self.lose(i, other)
+
+    def do_restart(self, i: int) -> None:
+        node = self.nodes[i]
+        if node.replica is None:
+            node.start()
+            for other in self.nodes:
+                if other != i:
+                    self.meet(i, other)
+
+    def do_check(self, i: int) -> None:
+        node = self.nodes[i]
+        if not node.leads():
+            return
+        for _ in range(2):
+            self.settle()
+            if not node.leads():
+                break
+            node.now += ELECTION + 1
+            self.beat(node)
+        self.settle()
+
+    # ---- what is compared --------------------------------------------------------------
+
+    def state(self, node: Node, verbose: bool) -> State:
+        disk, replica = node.disk, node.replica
+        out: State = {"up": replica is not None, "term": disk.term, "vote": disk.vote,
+                      "linked": [node.id] + [other for other in self.nodes if other != node.id
+                                             and self.linked(node.id, other)],
+                      "first": 1, "last": len(disk.records), "sum": disk.sums[-1]}
+        if replica is not None:
+            status = replica.status()
+            assert (status["term"], status["vote"]) == (disk.term, disk.vote), "not written"
+            assert status["last_index"] == len(disk.records), "not written"
+            out |= {"role": status["role"], "leader": status["leader"],
+                    "commit": status["commit"]}
+        if verbose:
+            out["log"] = [list(entry) for entry in disk.entries]
+        return out
+
+    def states(self, verbose: bool = False) -> list[State]:
+        return [self.state(node, verbose) for node in self.nodes.values()]
+
+    def finish(self) -> None:
+        """Count what only living replicas know."""
+        for node in self.nodes.values():
+            if node.replica is not None:
+                self.count("conflicts", node.replica.raft.conflicts)

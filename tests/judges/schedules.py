@@ -1,0 +1,160 @@
+"""Random schedules for both sides, and making a failing one small."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from seatrial.harness.rng import Rng
+
+
+@dataclass
+class Schedule:
+    """Commands for a cluster of ``nodes``, of which the first ``voters`` vote at first."""
+
+    nodes: int
+    voters: int
+    steps: list[str] = field(default_factory=list)
+
+
+class Writer:
+    """Draws steps; knows which links and nodes it left broken, and nothing of what follows."""
+
+    def __init__(self, seed: int, length: int, features: frozenset[str]) -> None:
+        self.rng = Rng(seed)
+        voters = self.rng.choice([1, 2, 3, 3, 3, 4, 5, 5])
+        self.schedule = Schedule(voters, voters)
+        self.ids = list(range(1, voters + 1))
+        self.length = length
+        self.features = features
+        self.cut: set[tuple[int, int]] = set()
+        self.down: set[int] = set()
+
+    def add(self, *words: object) -> None:
+        self.schedule.steps.append(" ".join(map(str, words)))
+
+    def node(self) -> int:
+        return self.rng.choice(self.ids)
+
+    def pair(self) -> tuple[int, int]:
+        a, b = self.rng.shuffled(self.ids)[:2]
+        return a, b
+
+    # ---- moves -------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        self.add("settle")
+
+    def propose(self) -> None:
+        for _ in range(1 + self.rng.below(3)):
+            self.add("propose")
+
+    def campaign(self) -> None:
+        """One that may or may not be heard."""
+        self.add("campaign", self.node())
+
+    def election(self) -> None:
+        """One that most will vote in, if their logs let them."""
+        for node in self.rng.shuffled(self.ids):
+            if self.rng.below(8):
+                self.add("lapse", node)
+        self.add("campaign", self.node())
+        if self.rng.below(3) == 0:
+            self.add("campaign", self.node())
+        self.exchange()
+
+    def exchange(self) -> None:
+        """Some messages, in some order; or all."""
+        if len(self.ids) < 2 or self.rng.below(3) == 0:
+            return self.settle()
+        for _ in range(self.rng.below(12)):
+            self.add("deliver", *self.pair())
+
+    def drop(self) -> None:
+        if len(self.ids) > 1:
+            self.add("drop", *self.pair())
+
+    def cut_one(self) -> None:
+        if len(self.ids) > 1:
+            a, b = sorted(self.pair())
+            self.cut.add((a, b))
+            self.add("cut", a, b)
+
+    def isolate(self) -> None:
+        """One node alone, or two."""
+        side = set(self.rng.shuffled(self.ids)[:1 + self.rng.below(2)])
+        for a in self.ids:
+            for b in self.ids:
+                if a < b and (a in side) != (b in side):
+                    self.cut.add((a, b))
+                    self.add("cut", a, b)
+
+    def heal_one(self) -> None:
+        if self.cut:
+            pair = self.rng.choice(sorted(self.cut))
+            self.cut.remove(pair)
+            self.add("heal", *pair)
+
+    def heal_all(self) -> None:
+        for pair in self.rng.shuffled(sorted(self.cut)):
+            self.add("heal", *pair)
+        self.cut.clear()
+
+    def crash(self) -> None:
+        node = self.node()
+        self.down.add(node)
+        self.add("crash", node)
+
+    def restart(self) -> None:
+        if self.down:
+            node = self.rng.choice(sorted(self.down))
+            self.down.remove(node)
+            self.add("restart", node)
+
+    def check(self) -> None:
+        self.add("check", self.node())
+
+    def write(self) -> Schedule:
+        moves: list[tuple[int, Callable[[], None]]] = [
+            (10, self.settle), (12, self.propose), (4, self.campaign), (10, self.election),
+            (12, self.exchange), (5, self.drop), (4, self.cut_one), (3, self.isolate),
+            (6, self.heal_one), (3, self.heal_all), (4, self.crash), (7, self.restart),
+            (2, self.check),
+        ]
+        total = sum(weight for weight, _ in moves)
+        while len(self.schedule.steps) < self.length:
+            draw = self.rng.below(total)
+            for weight, move in moves:
+                if draw < weight:
+                    move()
+                    break
+                draw -= weight
+        for node in sorted(self.down):
+            self.add("restart", node)
+        self.heal_all()
+        self.settle()
+        for node in self.ids:
+            self.add("lapse", node)
+        self.add("campaign", self.node())
+        self.settle()
+        return self.schedule
+
+
+def draw(seed: int, *, length: int = 200, features: frozenset[str] = frozenset()) -> Schedule:
+    """Return the schedule of a seed: at least ``length`` steps, healed and settled at the end."""
+    return Writer(seed, length, features).write()
+
+
+def shrink(schedule: Schedule, fails: Callable[[Schedule], bool]) -> Schedule:
+    """Remove steps, ever fewer at a time, as long as it still fails."""
+    steps = schedule.steps
+    size = len(steps) // 2
+    while size:
+        at = 0
+        while at < len(steps):
+            fewer = steps[:at] + steps[at + size:]
+            if fails(Schedule(schedule.nodes, schedule.voters, fewer)):
+                steps = fewer
+            else:
+                at += size
+        size = size // 2 if size > 1 or len(steps) == len(schedule.steps) else 0
+    return Schedule(schedule.nodes, schedule.voters, steps)
