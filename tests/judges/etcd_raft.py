@@ -18,13 +18,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from .ours import Cluster, State
+from .ours import FEATURES, Cluster, State
 from .schedules import Schedule, draw, shrink
 
 SOURCES = Path(__file__).parent / "etcd"
 BUILD = Path(__file__).parents[2] / "build" / "judges"
 NEEDED_GO = (1, 23)
-COMPARED = ("up", "term", "vote", "first", "last", "sum")
+COMPARED = ("gone", "up", "term", "vote", "first", "last", "sum")
 COMPARED_ALIVE = ("role", "leader")
 
 
@@ -103,12 +103,17 @@ def differences(ours: State, theirs: State, heard: bool) -> list[str]:
     The commit index of a node that no leader could reach is what it happened to hear last; with
     equal logs any two such indexes stand for a prefix of one another.
     """
+    if ours["gone"] and theirs["gone"]:
+        return []       # ours isn't told any more, etcd's may still be: it was removed
     found = [key for key in COMPARED if ours[key] != theirs[key]]
     if ours["up"] and theirs["up"]:
         found += [key for key in COMPARED_ALIVE if ours[key] != theirs[key]]
         if heard and ours["commit"] != theirs["commit"] \
                 and not ours["commit"] < theirs["commit"] == theirs["floor"]:
             found.append("commit")      # (a restarted node: etcd's remembers it, ours learns it)
+        # Ours goes by a configuration from its append on, etcd's from its commit on.
+        if ours["conf_index"] <= theirs["commit"] and ours["conf"] != theirs["conf"]:
+            found.append("conf")
     return found
 
 
@@ -142,6 +147,8 @@ class Comparison:
                 heard = led(one, ours)
                 self.counts["states"] += 1
                 self.counts["commit indexes"] += heard
+                self.counts["configurations"] += one.get("conf_index", 1 << 63) \
+                    <= other["commit"] if other["up"] else 0
                 keys = differences(one, other, heard)
                 if keys:
                     return (f"step {at + 1}, {schedule.steps[at]!r}: node {node}: "
@@ -161,6 +168,16 @@ class Comparison:
         for name in ("snapshots", "changes", "transfers"):
             self.counts[name] += answer["counters"].get(name, 0)
         return ""
+
+    def summary(self) -> str:
+        return ", ".join(f"{count} {what}" for what, count in self.counts.items())
+
+    def never(self, features: frozenset[str]) -> list[str]:
+        """Name what was not compared at all, of what our core can do."""
+        wanted = ["quiescent points", "elections", "conflicts"]
+        wanted += [name for feature, name in (("transfer", "transfers"), ("conf", "changes"),
+                                              ("snapshot", "snapshots")) if feature in features]
+        return [name for name in wanted if not self.counts[name]]
 
     def smallest(self, schedule: Schedule) -> Schedule:
         return shrink(schedule, lambda fewer: bool(self.run(fewer)))
@@ -200,7 +217,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 1 if problem else 0
         began = time.monotonic()
         for seed in range(options.seed, options.seed + options.schedules):
-            schedule = draw(seed, length=options.steps)
+            schedule = draw(seed, length=options.steps, features=FEATURES)
             problem = comparison.run(schedule)
             if problem:
                 print(f"seed {seed}: {problem}", file=sys.stderr)
@@ -208,8 +225,10 @@ def main(arguments: list[str] | None = None) -> int:
                 print(report(small, comparison.run(small)))
                 return 1
         rate = options.schedules / (time.monotonic() - began)
-        print(", ".join(f"{count} {what}" for what, count in comparison.counts.items())
-              + f"; {rate:.0f} schedules a second")
+        print(f"{comparison.summary()}; {rate:.0f} schedules a second")
+        if comparison.never(FEATURES):
+            print(f"never compared: {', '.join(comparison.never(FEATURES))}", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from seatrial.core import codec
+from seatrial.core.membership import BadConfiguration, Change
 from seatrial.core.replica import Replica
 
 HEARTBEAT = 1
@@ -21,6 +22,7 @@ ELECTION = 100_000
 KINDS = {name: number for number, name in enumerate(codec.KINDS)}
 NOOP, DATA, CONFIG = 0, 1, 3        # as both sides name them
 OPEN_SESSION = codec.OPS["open-session"]
+CHANGES = {"v": "voter", "l": "learner", "r": "remove"}
 RECORD = struct.Struct("<I4xQQ24xQ8xB")         # length, index, term, client, kind
 FRAME = struct.Struct("<8xB15xQ")               # type, term
 TYPES = {name: number for number, name in codec.MESSAGE_TYPES.items()}
@@ -28,6 +30,10 @@ APPEND, HEARTBEAT_FRAME = TYPES["append"], TYPES["heartbeat"]
 SUMMED = struct.Struct("<QQB")
 
 TRACING = bool(os.environ.get("JUDGE_TRACE"))
+
+# What our core can do; the others of etcd's abilities are left out of the schedules.
+FEATURES = frozenset(name for name, method in (("transfer", "transfer"), ("conf", "change"))
+                     if hasattr(Replica, method))
 
 State = dict[str, Any]
 
@@ -67,6 +73,7 @@ class Node:
         self.disk = Disk()
         self.replica: Replica | None = None
         self.commit = 0
+        self.retired = False    # removed from the configuration
         self.heard = 0          # when it last heard a leader, or started
 
     def forget(self) -> None:
@@ -286,7 +293,7 @@ class Cluster:
 
     def do_restart(self, i: int) -> None:
         node = self.nodes[i]
-        if node.replica is None:
+        if node.replica is None and not node.retired:
             node.start()
             for other in self.nodes:
                 if other != i:
@@ -304,11 +311,54 @@ class Cluster:
             self.beat(node)
         self.settle()
 
+    def leader(self) -> Node | None:
+        """The live leader of the latest term."""
+        leading = [node for node in self.nodes.values() if node.leads()]
+        return max(leading, key=lambda node: self.replica(node.id).raft.term, default=None)
+
+    def do_transfer(self, i: int) -> None:
+        self.settle()
+        leader = self.leader()
+        if leader is None or leader.id == i or not self.linked(leader.id, i):
+            return
+        replica = self.replica(leader.id)
+        if i in replica.raft.configuration().voters:
+            replica.transfer(i, leader.now)
+            self.flush(leader)
+            self.settle()
+            if leader.leads() and replica.raft.transfer_to:
+                leader.now += ELECTION          # nobody waits for it any more
+                self.beat(leader)
+
+    def do_conf(self, *words: str) -> None:
+        self.settle()
+        leader = self.leader()
+        if leader is None:
+            return
+        replica = self.replica(leader.id)
+        before = replica.raft.configuration()
+        changes = [Change(CHANGES[word[0]], int(word[1:])) for word in words]
+        try:
+            after = before.enter_joint(changes)
+        except BadConfiguration:
+            return
+        if len(changes) > 1 and len(before.voters ^ after.voters) <= 1:
+            return
+        if all(leader.id == voter or self.linked(leader.id, voter)
+               for voter in before.voters | after.voters):
+            replica.change(changes)
+            self.flush(leader)
+            self.settle()
+            for node in sorted(before.nodes - after.leave_joint().nodes):
+                self.do_crash(node)
+                self.nodes[node].retired = True
+            self.settle()
+
     # ---- what is compared --------------------------------------------------------------
 
     def state(self, node: Node, verbose: bool) -> State:
         disk, replica = node.disk, node.replica
-        out: State = {"up": replica is not None, "term": disk.term, "vote": disk.vote,
+        out: State = {"gone": node.retired, "up": replica is not None, "term": disk.term, "vote": disk.vote,
                       "linked": [node.id] + [other for other in self.nodes if other != node.id
                                              and self.linked(node.id, other)],
                       "first": 1, "last": len(disk.records), "sum": disk.sums[-1]}
@@ -316,6 +366,8 @@ class Cluster:
             status = replica.status()
             assert (status["term"], status["vote"]) == (disk.term, disk.vote), "not written"
             assert status["last_index"] == len(disk.records), "not written"
+            out["conf"] = status.get("configuration", "")
+            out["conf_index"] = replica.raft.config_index if "conf" in FEATURES else 1 << 63
             out |= {"role": status["role"], "leader": status["leader"],
                     "commit": status["commit"]}
         if verbose:

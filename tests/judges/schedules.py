@@ -22,8 +22,10 @@ class Writer:
     def __init__(self, seed: int, length: int, features: frozenset[str]) -> None:
         self.rng = Rng(seed)
         voters = self.rng.choice([1, 2, 3, 3, 3, 4, 5, 5])
-        self.schedule = Schedule(voters, voters)
+        spare = 4 if features & {"conf"} else 0
+        self.schedule = Schedule(voters + spare, voters)
         self.ids = list(range(1, voters + 1))
+        self.fresh = list(range(voters + 1, voters + spare + 1))    # never were members
         self.length = length
         self.features = features
         self.cut: set[tuple[int, int]] = set()
@@ -113,6 +115,28 @@ class Writer:
     def check(self) -> None:
         self.add("check", self.node())
 
+    def transfer(self) -> None:
+        self.add("transfer", self.node())
+
+    def change(self) -> None:
+        """Members come, go, vote or stop voting; some changes will be refused."""
+        words = []
+        for _ in range(self.rng.choice([1, 1, 1, 2, 3])):
+            if self.fresh and self.rng.below(2):
+                node = self.fresh.pop(0)
+                self.ids.append(node)
+                words.append(f"{self.rng.choice('vvl')}{node}")
+            else:
+                words.append(f"{self.rng.choice('vvlr' if len(self.ids) > 2 else 'vl')}"
+                             f"{self.node()}")
+        if self.rng.below(3):           # all within reach, so that it can be made
+            for node in sorted(self.down):
+                self.add("restart", node)
+            self.down.clear()
+            self.heal_all()
+        self.settle()
+        self.add("conf", *words)
+
     def write(self) -> Schedule:
         moves: list[tuple[int, Callable[[], None]]] = [
             (10, self.settle), (12, self.propose), (4, self.campaign), (10, self.election),
@@ -120,6 +144,10 @@ class Writer:
             (6, self.heal_one), (3, self.heal_all), (4, self.crash), (7, self.restart),
             (2, self.check),
         ]
+        if "transfer" in self.features:
+            moves.append((4, self.transfer))
+        if "conf" in self.features:
+            moves.append((5, self.change))
         total = sum(weight for weight, _ in moves)
         while len(self.schedule.steps) < self.length:
             draw = self.rng.below(total)

@@ -28,6 +28,8 @@ type node struct {
 	answered      bool            // the pre-vote that was just delivered
 	void          bool            // that pre-campaign ended when it voted for another
 	floor         uint64          // its commit index when it started
+	changing      bool            // it is about to apply a configuration, maybe without itself
+	retired       bool            // it was removed from the configuration
 	muted         bool            // a heartbeat was answered: nothing needs to be sent again
 	greeting      bool            // a connection came up
 	told          uint64          // the commit index that it told as a leader
@@ -126,9 +128,14 @@ func (c *cluster) flush(n *node, round int) {
 		if !raft.IsEmptyHardState(rd.HardState) {
 			must(n.disk.SetHardState(rd.HardState))
 		}
+		n.changing = false
+		for i := range rd.CommittedEntries {
+			n.changing = n.changing || rd.CommittedEntries[i].Type != pb.EntryNormal
+		}
 		for _, m := range rd.Messages {
 			c.send(n, m, round)
 		}
+		n.changing = false
 		for i := range rd.CommittedEntries {
 			c.apply(n, &rd.CommittedEntries[i])
 		}
@@ -153,7 +160,8 @@ func (c *cluster) send(n *node, m pb.Message, round int) {
 	case pb.MsgPreVoteResp:
 		n.answered = true
 	}
-	if m.Type == pb.MsgApp && (n.muted || len(m.Entries) == 0 && !n.greeting) {
+	if m.Type == pb.MsgApp && !n.greeting && !n.changing &&
+		(n.muted || len(m.Entries) == 0) {
 		return // tells a commit index, as the heartbeat does that is sent besides, or probes again
 	}
 	if m.Type == pb.MsgApp && n.probing[m.To] {
@@ -442,7 +450,7 @@ func (c *cluster) do(step string) error {
 			}
 		}
 	case "restart":
-		if n.RawNode == nil {
+		if n.RawNode == nil && !n.retired {
 			n.start()
 			for other := range c.nodes {
 				if other != 0 && uint64(other) != n.id {
@@ -465,13 +473,15 @@ func (c *cluster) do(step string) error {
 	case "transfer":
 		c.settle()
 		if l := c.leader(); l != nil && l.id != n.id && c.linked(l.id, n.id) {
-			l.TransferLeader(n.id)
-			c.flush(l, 0)
-			c.settle()
-			if l.leads() { // still: nobody waits for it any more
-				l.TransferLeader(l.id)
-			} else {
-				c.counters["transfers"]++
+			if _, votes := l.Status().Config.Voters[0][n.id]; votes {
+				l.TransferLeader(n.id)
+				c.flush(l, 0)
+				c.settle()
+				if l.leads() {
+					l.TransferLeader(l.id) // nobody waits for it any more
+				} else {
+					c.counters["transfers"]++
+				}
 			}
 		}
 	case "compact":
@@ -480,8 +490,7 @@ func (c *cluster) do(step string) error {
 		}
 	case "conf":
 		c.settle()
-		c.change(words[1], words[2:])
-		c.settle()
+		c.change(words[1:])
 	case "settle":
 		c.settle()
 	default:
@@ -500,64 +509,90 @@ func (c *cluster) leader() (best *node) {
 	return best
 }
 
-// change proposes a change of configuration, if it is valid and all its voters are in reach.
-func (c *cluster) change(how string, words []string) {
+// change makes a change of configuration, if it is valid and all voters before and after it are
+// in reach of the leader; who takes no part any more is switched off for good.
+func (c *cluster) change(words []string) {
 	l := c.leader()
 	if l == nil {
 		return
 	}
-	status := l.Status()
 	cc := pb.ConfChangeV2{}
-	switch how {
-	case "joint":
-		cc.Transition = pb.ConfChangeTransitionJointExplicit
-	case "auto":
-		cc.Transition = pb.ConfChangeTransitionJointImplicit
-	}
 	for _, w := range words {
 		id, err := strconv.ParseUint(w[1:], 10, 64)
 		must(err)
-		kind := map[byte]pb.ConfChangeType{'v': pb.ConfChangeAddNode, 'l': pb.ConfChangeAddLearnerNode,
-			'r': pb.ConfChangeRemoveNode}[w[0]]
+		kind := map[byte]pb.ConfChangeType{'v': pb.ConfChangeAddNode,
+			'l': pb.ConfChangeAddLearnerNode, 'r': pb.ConfChangeRemoveNode}[w[0]]
 		cc.Changes = append(cc.Changes, pb.ConfChangeSingle{Type: kind, NodeID: id})
 	}
-	progress := tracker.ProgressMap{}
-	for id, p := range status.Progress {
-		progress[id] = &p
-	}
-	changer := confchange.Changer{LastIndex: 1,
-		Tracker: tracker.ProgressTracker{Config: status.Config, Progress: progress}}
-	var after tracker.Config
-	var err error
-	switch how {
-	case "leave":
-		after, _, err = changer.LeaveJoint()
-	case "simple":
-		after, _, err = changer.Simple(cc.Changes...)
-	default:
-		after, _, err = changer.EnterJoint(how == "auto", cc.Changes...)
-	}
+	status := l.Status()
+	before := status.Config
+	after, progress, err := changer(status.Config, status.Progress).EnterJoint(true, cc.Changes...)
 	if err != nil {
-		c.counters["invalid changes"]++
+		c.counters["refused changes"]++
 		return
 	}
-	for _, config := range []tracker.Config{status.Config, after} {
-		for id := range config.Voters.IDs() {
-			if id != l.id && !c.linked(l.id, id) {
-				return
+	moved := 0
+	for id := range before.Voters.IDs() {
+		if _, stays := after.Voters[0][id]; !stays {
+			moved++
+		}
+	}
+	for id := range after.Voters.IDs() {
+		if _, was := before.Voters[0][id]; !was {
+			moved++
+		}
+		if id != l.id && !c.linked(l.id, id) {
+			return
+		}
+	}
+	if moved <= 1 && len(words) > 1 {
+		return // etcd's goes by way of a joint configuration, ours does it at once
+	}
+	var last tracker.ProgressMap
+	if _, last, err = (confchange.Changer{LastIndex: 1, Tracker: tracker.ProgressTracker{
+		Config: after, Progress: progress}}).LeaveJoint(); err != nil {
+		panic(err)
+	}
+	must(l.ProposeConfChange(cc))
+	c.counters["changes"]++
+	c.flush(l, 0)
+	c.settle()
+	// A leader that removed itself steps down before all know what is committed. Ours go by the
+	// new configuration anyhow; etcd's get these last words.
+	told := l.BasicStatus()
+	for _, n := range c.nodes[1:] {
+		if id := n.id; last[id] != nil && id != l.id && !l.leads() && c.linked(l.id, id) {
+			if b := n.BasicStatus(); b.Term == told.Term && b.Lead == l.id &&
+				uint64(len(n.disk.sums)) > told.Commit {
+				_ = n.Step(pb.Message{Type: pb.MsgHeartbeat, From: l.id, To: id, Term: b.Term,
+					Commit: told.Commit})
+				c.flush(n, 0)
 			}
 		}
 	}
-	if l.ProposeConfChange(cc) == nil {
-		c.counters["changes"]++
+	for _, n := range c.nodes[1:] {
+		if _, was := status.Progress[n.id]; was && last[n.id] == nil {
+			must(c.do(fmt.Sprintf("crash %d", n.id)))
+			n.retired = true
+		}
 	}
-	c.flush(l, 0)
+	c.settle()
+}
+
+func changer(config tracker.Config, progress map[uint64]tracker.Progress) confchange.Changer {
+	pointers := tracker.ProgressMap{}
+	for id, p := range progress {
+		pointers[id] = &p
+	}
+	return confchange.Changer{LastIndex: 1,
+		Tracker: tracker.ProgressTracker{Config: config, Progress: pointers}}
 }
 
 // ---- what is compared ----------------------------------------------------------------------
 
 type state struct {
 	Up     bool   `json:"up"`
+	Gone   bool   `json:"gone"` // removed from the configuration
 	Term   uint64 `json:"term"`
 	Vote   uint64 `json:"vote"`
 	Role   string `json:"role"`
@@ -577,7 +612,7 @@ var roles = map[raft.StateType]string{raft.StateFollower: "follower", raft.State
 func (c *cluster) states(verbose bool) (out []*state) {
 	for _, n := range c.nodes[1:] {
 		hs, _, _ := n.disk.InitialState()
-		s := &state{Term: hs.Term, Vote: hs.Vote, Commit: hs.Commit}
+		s := &state{Gone: n.retired, Term: hs.Term, Vote: hs.Vote, Commit: hs.Commit}
 		s.First, _ = n.disk.FirstIndex()
 		s.Last, _ = n.disk.LastIndex()
 		s.Sum = n.disk.sums[s.Last]

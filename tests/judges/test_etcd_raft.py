@@ -1,0 +1,118 @@
+"""Our Raft against etcd's: what is compared, and that a difference would be seen and made small.
+
+``python -m tests.judges.etcd_raft`` compares more (make nightly: 10,000 schedules).
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from .etcd_raft import Comparison, Judge, NoJudge, differences, read, report
+from .ours import FEATURES, Cluster
+from .schedules import Schedule, draw, shrink
+
+SCHEDULES = int(os.environ.get("SEATRIAL_ETCD_SCHEDULES", "300"))
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[Judge]:
+    try:
+        process = Judge()
+    except NoJudge as error:
+        pytest.skip(str(error))
+    with process:
+        yield process
+
+
+@pytest.mark.slow
+@pytest.mark.randomised
+@pytest.mark.timeout(3600)
+def test_ours_and_etcds_hold_the_same_at_every_quiescent_point(judge: Judge) -> None:
+    comparison = Comparison(judge)
+    for seed in range(1, SCHEDULES + 1):
+        schedule = draw(seed, features=FEATURES)
+        assert len(schedule.steps) >= 200
+        problem = comparison.run(schedule)
+        if problem:
+            small = comparison.smallest(schedule)
+            pytest.fail(f"seed {seed}: {problem}\nthe smallest that differs; python -m "
+                        f"tests.judges.etcd_raft --replay FILE runs it again:\n"
+                        + report(small, comparison.run(small)))
+    print(comparison.summary())
+    assert not comparison.never(FEATURES), "never compared"
+
+
+STORY = """
+nodes 3 voters 3
+campaign 1
+settle
+propose
+settle
+cut 1 2
+cut 1 3
+propose
+propose
+check 1
+lapse 2
+lapse 3
+campaign 2
+settle
+propose
+heal 1 2
+heal 1 3
+settle
+"""
+
+
+def test_a_leader_that_is_cut_off_loses_its_entries_in_both(judge: Judge) -> None:
+    comparison = Comparison(judge)
+    assert comparison.run(read(STORY)) == ""
+    assert comparison.counts["conflicts"] == 1
+    assert comparison.counts["elections"] == 2
+
+
+def test_a_difference_is_found_and_made_small(judge: Judge) -> None:
+    """The judged side of this test loses the votes of node 3."""
+    comparison = Comparison(judge)
+    before = Cluster.deliver
+
+    def deliver(self: Cluster, a: int, b: int) -> bool:
+        if a == 3 and self.queues[a, b]:
+            self.queues[a, b] = []
+            return True
+        return before(self, a, b)
+
+    schedule = Schedule(3, 3, ["propose", *read(STORY).steps])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Cluster, "deliver", deliver)
+        problem = comparison.run(schedule)
+        assert problem
+        small = comparison.smallest(schedule)
+        assert 2 <= len(small.steps) <= 6, small.steps
+        assert read(report(small, problem)) == small
+
+
+def test_only_what_is_documented_may_differ() -> None:
+    cluster = Cluster(1, 1)
+    for step in ("campaign 1", "settle"):
+        cluster.do(step)
+    ours = cluster.states()[0]
+    theirs = ours | {"floor": 0}
+    assert differences(ours, theirs, True) == []
+    for key in ("term", "vote", "role", "leader", "commit", "last", "sum", "up"):
+        assert differences(ours, theirs | {key: 7}, True) == [key]
+    assert differences(ours | {"commit": 0}, theirs | {"floor": 1}, True) == []
+    assert differences(ours, theirs | {"floor": 1, "commit": 0}, True) == ["commit"]
+
+
+def test_shrinking_keeps_what_fails() -> None:
+    schedule = Schedule(3, 3, [str(n) for n in range(64)])
+    small = shrink(schedule, lambda s: {"3", "40", "41"} <= set(s.steps))
+    assert small.steps == ["3", "40", "41"]
+
+
+def test_a_seed_means_one_schedule() -> None:
+    assert draw(5, features=FEATURES) == draw(5, features=FEATURES)
+    assert draw(5, features=FEATURES) != draw(6, features=FEATURES)
