@@ -344,6 +344,8 @@ class Cluster:
             return
         if len(changes) > 1 and len(before.voters ^ after.voters) <= 1:
             return
+        if leader.id not in after.voters and after.nodes - before.nodes:
+            return
         if all(leader.id == voter or self.linked(leader.id, voter)
                for voter in before.voters | after.voters):
             replica.change(changes)

@@ -238,6 +238,11 @@ func (c *cluster) hand(n *node, l letter) {
 		if l.Term == term && n.asked[l.From].Type == pb.MsgVote {
 			delete(n.asked, l.From)
 		}
+	case pb.MsgApp: // etcd's takes no entry of one that begins below its commit index
+		if known := n.BasicStatus().Commit; l.Index < known && l.Index+uint64(len(l.Entries)) > known {
+			skip := known - l.Index
+			l.Index, l.LogTerm, l.Entries = known, l.Entries[skip-1].Term, l.Entries[skip:]
+		}
 	case pb.MsgAppResp:
 		if n.probing[l.From] {
 			delete(n.probing, l.From)
@@ -249,7 +254,7 @@ func (c *cluster) hand(n *node, l letter) {
 			delete(n.held, l.From)
 		}
 	}
-	trace("  %d->%d %v term %d reject %v index %d", l.From, l.To, l.Type, l.Term, l.Reject, l.Index)
+	trace("  %d->%d %v term %d reject %v index %d +%d commit %d", l.From, l.To, l.Type, l.Term, l.Reject, l.Index, len(l.Entries), l.Commit)
 	_ = n.Step(l.Message) // ErrProposalDropped and the like: nothing happened
 	if l.Type == pb.MsgPreVote {
 		n.answered = false
@@ -295,7 +300,8 @@ func (c *cluster) greet(a, b uint64) {
 			n.probing[b] = n.probing[b] || l.Type == pb.MsgApp && len(l.Entries) == 0
 		}
 	case raft.StatePreCandidate, raft.StateCandidate:
-		if l, ok := n.asked[b]; ok && !n.void {
+		void := n.void && n.BasicStatus().RaftState == raft.StatePreCandidate
+		if l, ok := n.asked[b]; ok && !void {
 			c.queues[a][b] = append(c.queues[a][b], l)
 		}
 	}
@@ -547,6 +553,13 @@ func (c *cluster) change(words []string) {
 	}
 	if moved <= 1 && len(words) > 1 {
 		return // etcd's goes by way of a joint configuration, ours does it at once
+	}
+	if _, leads := after.Voters[0][l.id]; !leads {
+		for id := range progress {
+			if _, was := status.Progress[id]; !was {
+				return // etcd's may step down before it has told the new node anything
+			}
+		}
 	}
 	var last tracker.ProgressMap
 	if _, last, err = (confchange.Changer{LastIndex: 1, Tracker: tracker.ProgressTracker{
