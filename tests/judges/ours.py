@@ -360,7 +360,8 @@ class Cluster:
 
     def state(self, node: Node, verbose: bool) -> State:
         disk, replica = node.disk, node.replica
-        out: State = {"gone": node.retired, "up": replica is not None, "term": disk.term, "vote": disk.vote,
+        out: State = {"gone": node.retired, "up": replica is not None,
+                      "term": disk.term, "vote": disk.vote,
                       "linked": [node.id] + [other for other in self.nodes if other != node.id
                                              and self.linked(node.id, other)],
                       "first": 1, "last": len(disk.records), "sum": disk.sums[-1]}
