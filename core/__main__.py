@@ -59,11 +59,12 @@ def dump_wal(options: argparse.Namespace) -> None:
     inspection.dump(options.directory, print, as_json=options.json)
 
 
-def verify(options: argparse.Namespace) -> None:
+def verify(options: argparse.Namespace) -> int:
     """Check a log."""
     found = inspection.verify(options.directory)
     print(msgspec.json.encode(found).decode() if options.json
           else inspection.render_verified(found))
+    return BROKEN if found["damage"] or found["refused"] else 0
 
 
 def parser() -> Parser:
@@ -99,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit code."""
     options = parser().parse_args(arguments)
     try:
-        options.run(options)
+        code: int | None = options.run(options)
     except NodeError as error:
         print(f"seatrial: {error}", file=sys.stderr)
         return error.exit_code
@@ -109,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
         traceback.print_exc()
         print("seatrial: internal error, please report it", file=sys.stderr)
         return BROKEN
-    return 0
+    return code or 0
 
 
 if __name__ == "__main__":

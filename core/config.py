@@ -30,7 +30,7 @@ MAX_FILE_BYTES = 64 * 1024
 MAX_KEY_FILE_BYTES = 4096
 MIN_KEY_BYTES = 16
 MAX_MEMBERS = 64
-GROUP_WRITE_BYTES = 1 << 20     # the machine hands out about as much at a time
+GROUP_WRITE_BYTES = 1089 << 10  # what the machine hands out at a time: entries, a chunk
 
 Positive = Annotated[int, Meta(gt=0)]
 NodeId = Annotated[int, Meta(ge=1, le=65535)]

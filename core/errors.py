@@ -52,10 +52,15 @@ class CorruptSegment(WalError):
         super().__init__(f"corrupt segment {path} at offset {offset}: {what}")
         self.path = Path(path)
         self.offset = offset
+        self.what = what
 
 
 class MissingSegment(WalError):
     """A segment that must exist does not: somebody removed part of the log."""
+
+
+class UnknownFormat(WalError):
+    """A segment was written by another version of this software."""
 
 
 class DirectoryInUse(WalError):

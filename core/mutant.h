@@ -54,7 +54,11 @@ static inline void seatrial_arm(int id) { seatrial_mutant = id; }
     "expiry-by-own-clock," \
     "token-repeats," \
     "snapshot-without-sessions," \
-    "snapshot-reads-new-value"
+    "snapshot-reads-new-value," \
+    "segment-freed-early," \
+    "incomplete-snapshot-taken," \
+    "chunk-at-wrong-offset," \
+    "stale-frames-replayed"
 #else
 #define MUTANT(id) 0
 static inline void seatrial_arm(int id) { (void)id; }

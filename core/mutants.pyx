@@ -13,6 +13,8 @@ from seatrial.core import (
     raft,
     recovery,
     replica,
+    retention,
+    segment,
     sessions,
     snapshot,
 )
@@ -29,5 +31,6 @@ def activate(name: str | None) -> None:
         known = ", ".join(NAMES) or "this build has none"
         raise ValueError(f"unknown mutant {name!r}: expected one of: {known}")
     number = 0 if name is None else NAMES.index(name) + 1
-    for module in (group_write, keys, kv, locks, log, raft, recovery, replica, sessions, snapshot):
+    for module in (group_write, keys, kv, locks, log, raft, recovery, replica, retention, segment,
+                   sessions, snapshot):
         module._arm(number)

@@ -80,7 +80,7 @@ class Node:
             max_uncommitted_bytes=limits.max_uncommitted_bytes)
         found = self.wal.recovered
         self.replica.restore(found.term, found.vote, found.records)
-        self.wal.recovered = found._replace(records=b"")
+        self.wal.recovered = found._replace(records=b"", snapshot=None, partial=None)
         self.links = {
             peer: Link(self, peer, address, config.election_ms)
             for peer, address in self.members.items() if peer != self.node
@@ -267,16 +267,17 @@ class Node:
             replica.poll(now)
             group = None if wal.busy else replica.take_persist()
             self._send(replica.take_output())
-            if group is None or not wal.submit(*group, inline=self._light(group[4])):
+            if group is None or not wal.submit(
+                    *group, inline=self._light(len(group[4]) + len(group[7]))):
                 break
             now = boottime_ns()
             replica.persisted(group[0], now)
         self._notice_changes()
         self._arm_timer(now)
 
-    def _light(self, records: bytes) -> bool:
+    def _light(self, size: int) -> bool:
         """Return whether to sync a group write here, with the whole loop waiting for the disk."""
-        return len(records) <= self._inline_bytes and (
+        return size <= self._inline_bytes and (
             self.replica.raft.role != LEADER or len(self.members) == 1)
 
     def _send(self, output: list[tuple[int, int, bytes]]) -> None:

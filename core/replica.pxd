@@ -34,6 +34,11 @@ cdef struct GroupWrite:     # what a node writes and syncs at once
     uint32_t count
     const char* records
     size_t size
+    uint64_t base           # the entry after which the records go; without any: the last
+    uint64_t base_term
+    const char* chunk       # one SNAPSHOT record, or NULL
+    size_t chunk_size
+    uint64_t first          # entries below it are needless once a complete snapshot holds them
 
 cdef class Replica:
     cdef readonly Raft raft

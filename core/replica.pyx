@@ -408,14 +408,16 @@ cdef class Replica:
     # ---- outputs -----------------------------------------------------------------------
 
     def take_persist(self) -> tuple | None:
-        """Return the next group write (seq, term, vote, count, records), None for nothing.
+        """Return the next group write (seq, term, vote, count, records, base, base_term, chunk,
+        first), None for nothing.
 
         At most one is in flight: the next is handed out after ``persisted``.
         """
         cdef GroupWrite w
         if not self.next_write(&w):
             return None
-        return w.seq, w.term, w.vote, w.count, w.records[:w.size]
+        return (w.seq, w.term, w.vote, w.count, w.records[:w.size], w.base, w.base_term,
+                w.chunk[:w.chunk_size] if w.chunk_size else b"", w.first)
 
     cdef bint next_write(self, GroupWrite* w) except -1:
         """Fill in the next group write; False for nothing. Its records stay where they are until
@@ -427,6 +429,11 @@ cdef class Replica:
             return False
         w.records = b""
         w.size = 0
+        w.base = begin - 1
+        w.base_term = raft.log.term_at(w.base)
+        w.chunk = NULL
+        w.chunk_size = 0
+        w.first = 1
         if begin <= raft.log.last():
             end = raft.log.range_end(begin, self.max_write_bytes)
             w.records = raft.log.range_bytes(begin, end, &w.size)

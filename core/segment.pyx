@@ -1,18 +1,20 @@
 """The write-ahead log's format: segments, frames, and what makes one valid.
 
-A segment is a file of fixed size, zero-filled before its first use (or, once logs are
-compacted, a recycled one: the salt is for that):
+A segment is a file of fixed size, zero-filled before its first use, or one that an earlier
+part of the log no longer needs:
 
 ====== ============ ==================================================================
 offset field        of the 64-byte segment header (little-endian, as everything here)
 ====== ============ ==================================================================
 0      u32 magic    "STWL"
-4      u32 version  1
-8      u64 sequence the first segment of a log is 1; no number is ever left out
+4      u32 version  2
+8      u64 sequence the first segment of a log is 1; no number is ever left out. What lies
+                    behind a snapshot goes, oldest segments first
 16     u64 salt     random; every frame repeats it, so that what a recycled file still
                     holds of its earlier life can never be taken for this one's
 24     u64 size     of the file: a file cut short is noticed
-32     28 zeros
+32     u32 flags    1: recycled, so that what follows the newest frame need not be zeros
+36     24 zeros
 60     u32 crc      CRC32C of bytes 0..60
 ====== ============ ==================================================================
 
@@ -28,10 +30,15 @@ Frames follow, one for each group write, each at a multiple of 8:
 8      u64 salt     the segment's
 16     u64 term     the hard state: log and hard state share one sync
 24     u64 vote
-32     u32 count    records; 0 for a frame that only changes the hard state
-36     u32 crc      CRC32C of bytes 0..36, then of the first 24 bytes of every record
-40     records, then zeros up to a multiple of 8
+32     u64 base     index and term of the entry after which this frame's entries go (without
+40     u64 term     entries: of the log's last one): what Raft asks of an AppendEntries (5.3)
+48     u32 count    records; 0 for a frame that only changes the hard state
+52     u32 crc      CRC32C of bytes 0..52, then of the first 24 bytes of every record
+56     records, then zeros up to a multiple of 8: at most one chunk of a snapshot, then entries
 ====== ============ ==================================================================
+
+The base is what makes damage bearable: where a frame is lost, those behind it say after which
+entry they go, so that what they hold is never joined to a log that it was not written for.
 
 Of a record this module knows length, crc (of bytes 24 to its end), index and term; the rest
 is the codec's. Since the frame's checksum covers the first 24 bytes and the record's own
@@ -42,6 +49,15 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from seatrial.core.crc cimport crc32c
+from seatrial.core.mutant cimport MUTANT, STALE_FRAMES_REPLAYED, seatrial_arm
+
+
+def _arm(int mutant) -> None:
+    seatrial_arm(mutant)
+
+
+class WrongVersion(ValueError):
+    """The segment was written by another version of this software."""
 
 
 cdef size_t padded(size_t n) noexcept nogil:
@@ -49,24 +65,30 @@ cdef size_t padded(size_t n) noexcept nogil:
     return (n + 7) & ~<size_t>7
 
 
+cdef bint prefixes_crc(
+    const uint8_t* records, size_t size, uint32_t count, uint32_t* crc
+) noexcept nogil:
+    """Go on with a frame's checksum; False unless these are exactly ``count`` records."""
+    cdef size_t at = 0
+    cdef RecordPrefix record
+    while count:
+        if at + RECORD_HEADER > size:
+            return False
+        memcpy(&record, records + at, RECORD_PREFIX)
+        if record.length < RECORD_HEADER or record.length > size - at:
+            return False
+        crc[0] = crc32c(crc[0], &record, RECORD_PREFIX)
+        at += record.length
+        count -= 1
+    return at == size
+
+
 cdef bint frame_crc(
     const FrameHeader* header, const uint8_t* records, uint32_t* crc
 ) noexcept nogil:
     """Compute a frame's checksum; False unless size and count describe the records exactly."""
-    cdef size_t at = 0
-    cdef uint32_t left = header.count
-    cdef RecordPrefix record
     crc[0] = crc32c(0, header, FRAME_HEADER - 4)
-    while left:
-        if at + RECORD_HEADER > header.size:
-            return False
-        memcpy(&record, records + at, RECORD_PREFIX)
-        if record.length < RECORD_HEADER or record.length > header.size - at:
-            return False
-        crc[0] = crc32c(crc[0], &record, RECORD_PREFIX)
-        at += record.length
-        left -= 1
-    return at == header.size
+    return prefixes_crc(records, header.size, header.count, crc)
 
 
 cdef Verdict check_frame(
@@ -82,7 +104,9 @@ cdef Verdict check_frame(
     if at + FRAME_HEADER > end:
         return FRAME_ABSENT
     memcpy(&header, segment + at, FRAME_HEADER)
-    if header.magic != FRAME_MAGIC and header.magic != SEAL_MAGIC or header.salt != salt:
+    if header.magic != FRAME_MAGIC and header.magic != SEAL_MAGIC:
+        return FRAME_ABSENT
+    if header.salt != salt and not MUTANT(STALE_FRAMES_REPLAYED):
         return FRAME_ABSENT
     if header.size > end - at - FRAME_HEADER:
         return FRAME_BROKEN
@@ -113,7 +137,8 @@ cdef size_t find_frame(
     return 0
 
 
-def encode_segment_header(uint64_t sequence, uint64_t salt, uint64_t size) -> bytes:
+def encode_segment_header(uint64_t sequence, uint64_t salt, uint64_t size, *,
+                          bint recycled=False) -> bytes:
     """Return the 64 bytes that begin a segment."""
     cdef SegmentHeader header
     memset(&header, 0, sizeof(header))
@@ -122,12 +147,13 @@ def encode_segment_header(uint64_t sequence, uint64_t salt, uint64_t size) -> by
     header.sequence = sequence
     header.salt = salt
     header.size = size
+    header.flags = RECYCLED if recycled else 0
     header.crc = crc32c(0, &header, SEGMENT_HEADER - 4)
     return (<const char*>&header)[:SEGMENT_HEADER]
 
 
 def decode_segment_header(bytes data not None) -> tuple:
-    """Return (sequence, salt, size); ValueError says in words what is wrong."""
+    """Return (sequence, salt, size, recycled); ValueError says in words what is wrong."""
     cdef SegmentHeader header
     if len(data) < SEGMENT_HEADER:
         raise ValueError(f"a segment header has {SEGMENT_HEADER} bytes, here are {len(data)}")
@@ -137,5 +163,5 @@ def decode_segment_header(bytes data not None) -> tuple:
     if header.crc != crc32c(0, &header, SEGMENT_HEADER - 4):
         raise ValueError("the header's checksum does not match")
     if header.version != VERSION:
-        raise ValueError(f"format version {header.version}, this build reads {VERSION}")
-    return header.sequence, header.salt, header.size
+        raise WrongVersion(f"format version {header.version}, this build reads {VERSION}")
+    return header.sequence, header.salt, header.size, bool(header.flags & RECYCLED)

@@ -4,6 +4,11 @@ A segment gets its name only when it is whole: zero-filled to its size, its head
 all of it synced; then it is renamed and the directory is synced. So whatever bears a
 segment's name has a valid header, and a crash while one is made leaves a file that the next
 start removes.
+
+A segment that the log no longer needs loses its name first, durably, the oldest before the
+next: whatever crash comes, those that are left follow each other without a gap. Then it is a
+*spare*: its blocks are allocated and written, so it makes a new segment by a header with a new
+salt, and by a name. Some spares are kept, also over restarts; the others are removed.
 """
 from __future__ import annotations
 
@@ -18,6 +23,8 @@ from seatrial.core.recovery import Repair, segment_path
 from seatrial.core.segment import decode_segment_header, encode_segment_header
 
 UNFINISHED = "next.tmp"
+SPARE = ".spare"
+SPARES = 4                      # kept at most
 LOCK = "lock"
 CHUNK = 1 << 20
 ZEROS = bytes(CHUNK)
@@ -81,6 +88,42 @@ def make_segment(
     return SegmentFile(path, fd, sequence, salt, size)
 
 
+def free_segment(directory: Path, sequence: int) -> Path:
+    """Take the log's oldest segment out of it, durably; return the spare that it becomes."""
+    path = segment_path(directory, sequence)
+    spare = path.with_suffix(SPARE)
+    path.rename(spare)
+    sync_directory(directory)
+    return spare
+
+
+def recycle_segment(directory: Path, spare: Path, sequence: int, size: int) -> SegmentFile:
+    """Make an empty segment out of a spare of this size, durable under its name."""
+    salt = new_salt()
+    path = segment_path(directory, sequence)
+    fd = os.open(spare, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        write_at(fd, encode_segment_header(sequence, salt, size, recycled=True), 0)
+        os.fdatasync(fd)
+        spare.rename(path)
+        sync_directory(directory)
+    except BaseException:
+        os.close(fd)
+        raise
+    return SegmentFile(path, fd, sequence, salt, size)
+
+
+def keep_spares(directory: Path, size: int) -> list[Path]:
+    """Return the spares of this size that may be used again; remove all others."""
+    kept: list[Path] = []
+    for spare in sorted(directory.glob(f"*{SPARE}")):
+        if len(kept) < SPARES and spare.stat().st_size == size:
+            kept.append(spare)
+        else:
+            spare.unlink()
+    return kept
+
+
 def write_at(fd: int, data: bytes, offset: int) -> None:
     """Write all of ``data``, however often the kernel takes only a part of it."""
     view = memoryview(data)
@@ -93,7 +136,7 @@ def write_at(fd: int, data: bytes, offset: int) -> None:
 def open_segment(path: Path) -> SegmentFile:
     """Open a segment that recovery has read and found good."""
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    sequence, salt, size = decode_segment_header(os.pread(fd, 64, 0))
+    sequence, salt, size, _ = decode_segment_header(os.pread(fd, 64, 0))
     return SegmentFile(path, fd, sequence, salt, size)
 
 

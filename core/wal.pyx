@@ -11,7 +11,9 @@ and the sync in flight is what gathers the next batch.
 The *preparer* thread keeps one empty segment ahead: a sync into blocks that are already
 allocated and zero-filled costs about half of one that must also extend the file. The order
 at the end of a segment: the next one is durable under its final name, then the seal goes
-into the old one and is synced, then the frame into the new one.
+into the old one and is synced, then the frame into the new one. The same thread takes segments
+out of the log when a durable snapshot stands in their place (retention.pyx says which), and
+makes the next ones out of them.
 
 A failed write or sync ends the process at once, from whatever thread it happens in, with one
 line that names the file. It is never tried again: after a failed fsync the kernel may have
@@ -39,6 +41,7 @@ from seatrial.core.group_write cimport (
     plan_frame,
     set_group,
 )
+from seatrial.core.retention cimport Retention
 from seatrial.core.segment cimport FRAME_HEADER, SEGMENT_HEADER
 
 import os
@@ -47,13 +50,17 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from seatrial.core.errors import InvariantViolation, MissingSegment
+from seatrial.core.errors import CorruptSegment, InvariantViolation, MissingSegment
 from seatrial.core.recovery import recover, segment_path
 from seatrial.core.segment_files import (
+    SPARES,
     clear_leftovers,
+    free_segment,
+    keep_spares,
     lock_directory,
     make_segment,
     open_segment,
+    recycle_segment,
     repair_segment,
 )
 
@@ -80,6 +87,8 @@ class WalStats(NamedTuple):
     sync_ns: int
     sync_us_log2: tuple
     group_bytes_log2: tuple
+    freed: int          # segments that the log no longer needed
+    recycled: int       # of those, the ones that were made into new segments
 
 
 cdef uint64_t monotonic_ns() noexcept nogil:
@@ -169,8 +178,14 @@ cdef class Wal:
     cdef int lock_fd
     cdef OpenSegment current, next
     cdef GroupWrite group
-    cdef bytes held                 # keeps the records alive while the writer reads them
+    cdef tuple held                 # keeps its bytes alive while the writer reads them
     cdef bint in_flight, stopping, closed
+    cdef bint wanted                # the next segment is to be made
+    cdef Retention retention        # of what is durable
+    cdef uint64_t needed            # those before this segment are to be freed,
+    cdef uint64_t oldest            # from this one on
+    cdef list spares
+    cdef readonly uint64_t freed, recycled
     cdef uint64_t syncs, written, sync_ns
     cdef uint64_t[BUCKETS] sync_buckets
     cdef uint64_t[BUCKETS] bytes_buckets
@@ -182,17 +197,19 @@ cdef class Wal:
         self.current.fd = self.next.fd = -1
         self.closed = True
         self.threads = []
+        self.retention = Retention()
 
     # -- writing: no GIL, no Python object ------------------------------------------------
 
     cdef void write_frame(self, FrameWrite* frame) noexcept nogil:
         """Write one frame into the current segment and sync it."""
-        cdef iovec[3] parts
+        cdef iovec[4] parts
         cdef uint64_t zeros = 0
         parts[0].iov_base, parts[0].iov_len = &frame.header, FRAME_HEADER
-        parts[1].iov_base, parts[1].iov_len = <void*>frame.records, frame.header.size
-        parts[2].iov_base, parts[2].iov_len = &zeros, frame.padding
-        write_all(self.current.fd, parts, 3, frame.offset, self.current.path)
+        parts[1].iov_base, parts[1].iov_len = <void*>frame.chunk, frame.chunk_size
+        parts[2].iov_base, parts[2].iov_len = <void*>frame.records, frame.records_size
+        parts[3].iov_base, parts[3].iov_len = &zeros, frame.padding
+        write_all(self.current.fd, parts, 4, frame.offset, self.current.path)
         if frame.sync:
             sync_or_die(self.current.fd, self.current.path)
         self.written += frame.size
@@ -202,6 +219,7 @@ cdef class Wal:
         close(self.current.fd)
         self.current = self.next
         self.next.fd = -1
+        self.wanted = True
         signal(self.want_fd)
 
     cdef void write_group(self) noexcept nogil:
@@ -240,10 +258,12 @@ cdef class Wal:
     # -- opening ----------------------------------------------------------------------------
 
     @classmethod
-    def open(cls, directory, *, segment_bytes=DEFAULT_SEGMENT_BYTES, create=True):
+    def open(cls, directory, *, segment_bytes=DEFAULT_SEGMENT_BYTES, create=True, damaged=False):
         """Lock, read back, repair a torn tail, and be ready for ``submit``.
 
         ``create=False`` says that there must be a log already: none is then a missing segment.
+        ``damaged`` lets a log open that lost something (``recovered.damaged_until``): only for a
+        node that has it written again before it votes.
         """
         if segment_bytes < MIN_SEGMENT_BYTES:
             raise ValueError(f"segment_bytes must be >= {MIN_SEGMENT_BYTES}, not {segment_bytes}")
@@ -253,16 +273,18 @@ cdef class Wal:
         wal.lock_fd = lock_directory(wal.directory)
         wal.closed = False
         try:
-            wal._start(create)
+            wal._start(create, damaged)
         except BaseException:
             wal.close()
             raise
         return wal
 
-    def _start(self, create):
+    def _start(self, create, damaged):
         """Recover, take the current segment, get the next one, start the threads."""
         clear_leftovers(self.directory)
-        found = recover(self.directory)
+        found = recover(self.directory, None, self.retention)
+        if found.damaged_until and not damaged:
+            raise CorruptSegment(*found.damage[0])
         if not found.segments:
             if not create:
                 raise MissingSegment(f"segment {segment_path(self.directory, 1)} is missing")
@@ -271,8 +293,12 @@ cdef class Wal:
         else:
             file = open_segment(segment_path(self.directory, found.end_sequence))
         self.adopt(&self.current, file, found.end_offset)
+        self.oldest = self.needed = max(found.prepared, found.end_sequence) + 1 - max(
+            found.segments, 1)
+        self.spares = keep_spares(self.directory, self.segment_bytes)
         self.recovered = found
-        self.repairs = []
+        self.repairs = [f"left {damage.path} as it is at offset {damage.offset}: {damage.what}"
+                        for damage in found.damage]
         for repair in found.repairs:
             repair_segment(self.directory, repair)
         if found.torn:
@@ -299,6 +325,7 @@ cdef class Wal:
                 return
             os.close(file.fd)       # made with another segment_bytes: make it anew
             file.path.unlink()
+        self.wanted = True
         signal(self.want_fd)
 
     def _write_groups(self):
@@ -307,23 +334,49 @@ cdef class Wal:
             self.serve_writes()
 
     def _prepare_segments(self):
-        """Make the next segment whenever the writer took the last one, until close()."""
+        """Make the next segment whenever the writer took the last one, and free those that are
+        needless, until close()."""
         while True:
             with nogil:
                 wait_on(self.want_fd)
             if self.stopping:
                 return
-            sequence = self.current.place.sequence + 1
-            try:
+            if self.wanted:
+                self.wanted = False
+                self._make_next(self.current.place.sequence + 1)
+            while self.oldest < self.needed and not self.stopping:
+                self._free(self.oldest)
+
+    def _make_next(self, sequence):
+        """Make the next segment, out of a spare if there is one."""
+        try:
+            if self.spares:
+                file = recycle_segment(
+                    self.directory, self.spares.pop(), sequence, self.segment_bytes)
+                self.recycled += 1
+            else:
                 file = make_segment(
                     self.directory, sequence, self.segment_bytes, lambda: self.stopping)
-            except OSError as error:
-                path = os.fsencode(segment_path(self.directory, sequence))
-                die("prepare", path, error.errno or 0)
-            if file is None:
-                return
+        except OSError as error:
+            path = os.fsencode(segment_path(self.directory, sequence))
+            die("prepare", path, error.errno or 0)
+        if file is not None:
             self.adopt(&self.next, file, SEGMENT_HEADER)
             signal(self.ready_fd)
+
+    def _free(self, sequence):
+        """Take the oldest segment out of the log; keep it as a spare, or remove it."""
+        try:
+            spare = free_segment(self.directory, sequence)
+            if len(self.spares) < SPARES and spare.stat().st_size == self.segment_bytes:
+                self.spares.append(spare)
+            else:
+                spare.unlink()
+        except OSError as error:
+            path = os.fsencode(segment_path(self.directory, sequence))
+            die("free", path, error.errno or 0)
+        self.oldest = sequence + 1
+        self.freed += 1
 
     # -- group writes -----------------------------------------------------------------------
 
@@ -333,36 +386,48 @@ cdef class Wal:
         return self.in_flight
 
     @property
+    def tidy(self):
+        """Whether the next segment is made, and all that is needless was freed."""
+        return self.next.fd >= 0 and self.oldest >= self.needed
+
+    @property
     def segment(self):
         """The sequence number of the segment in use."""
         return self.current.place.sequence
 
     def submit(self, uint64_t seq, uint64_t term, uint64_t vote, uint32_t count,
-               bytes records not None, *, bint inline=False):
+               bytes records not None, uint64_t base=0, uint64_t base_term=0,
+               bytes chunk not None=b"", uint64_t first=0, *, bint inline=False):
         """Take one group write; return whether it is durable already.
 
         False means that ``done_fd`` becomes readable when it is: then call ``completed``.
         ``inline`` asks to write and sync here and now, which a change of segment overrules.
+        ``base`` is the entry after which the records go, ``chunk`` one of a snapshot or nothing;
+        entries below ``first`` are not needed once a complete snapshot holds them.
         """
+        cdef size_t size = <size_t>len(records) + <size_t>len(chunk)
         if self.closed or self.in_flight:
             raise InvariantViolation(
                 f"group write {seq} submitted while"
                 f" {'the log is closed' if self.closed else f'{self.group.seq} is in flight'}")
         if seq <= self.durable:
             raise InvariantViolation(f"group write {seq} comes after {self.durable}")
-        if <size_t>len(records) > largest_group(self.segment_bytes):
+        if size > largest_group(self.segment_bytes):
             raise InvariantViolation(
-                f"group write of {len(records)} bytes in segments of {self.segment_bytes}")
+                f"group write of {size} bytes in segments of {self.segment_bytes}")
         if not set_group(&self.group, seq, term, vote, count, <const uint8_t*>records,
-                         len(records)):
+                         len(records), base, base_term, <const uint8_t*>chunk, len(chunk), first):
             raise InvariantViolation(
-                f"group write {seq} is not {count} whole records: {len(records)} bytes")
-        if inline and fits(&self.current.place, len(records)):
+                f"group write {seq} is not {count} whole records after entry {base}:"
+                f" {size} bytes")
+        if chunk and not self.retention.continues(chunk):
+            raise InvariantViolation(f"group write {seq}: its chunk continues no snapshot")
+        if inline and fits(&self.current.place, size):
             with nogil:
                 self.write_group()
-            self.durable = seq
+            self._note_durable()
             return True
-        self.held = records
+        self.held = (records, chunk)
         self.in_flight = True
         signal(self.wake_fd)
         return False
@@ -372,9 +437,20 @@ cdef class Wal:
         cdef uint64_t value = 0
         if self.in_flight and read(self.done_fd, &value, 8) == 8:
             self.in_flight = False
+            self._note_durable()
             self.held = None
-            self.durable = self.group.seq
         return self.durable
+
+    cdef int _note_durable(self) except -1:
+        """The group write is on disk: see what that makes needless."""
+        cdef uint64_t needed
+        self.durable = self.group.seq
+        self.retention.take_group(self.current.place.sequence, &self.group)
+        needed = self.retention.needless(self.group.first)
+        if needed > self.needed:
+            self.needed = needed
+            signal(self.want_fd)
+        return 0
 
     def finish(self):
         """Wait for the group write in flight, if any; return the newest durable one."""
@@ -386,7 +462,8 @@ cdef class Wal:
     def stats(self):
         """Return counters and histograms since the start."""
         return WalStats(self.syncs, self.written, self.sync_ns,
-                        tuple(self.sync_buckets), tuple(self.bytes_buckets))
+                        tuple(self.sync_buckets), tuple(self.bytes_buckets),
+                        self.freed, self.recycled)
 
     def close(self):
         """Finish the group write in flight, stop the threads, release the directory."""

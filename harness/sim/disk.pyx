@@ -10,6 +10,9 @@ back by the real recovery; only the file system is imagined. What it does:
   not durable: the next start reads it, and must make it so.
 * Power loss: of a write that was not synced each sector of 512 bytes is kept or lost, in no
   order. A sector is never half written, and creating a segment is durable at once.
+* A segment that is no longer needed is freed after the sync that made it so: the oldest first, each
+  durably before the next. Whatever crash comes, some of those that were to be freed are, the others
+  come back. A freed segment makes a new one, and what it held is still in it.
 * A disk that lies keeps what it was told to sync in a cache of its own, which it empties in
   order: after a power loss half of the time nothing of it is there, else the beginning.
 
@@ -22,6 +25,7 @@ from libc.string cimport memcpy, memset
 
 cimport cython
 
+from seatrial.core.codec cimport KIND_SNAPSHOT, Record
 from seatrial.core.group_write cimport (
     MIN_SEGMENT,
     FrameWrite,
@@ -30,26 +34,27 @@ from seatrial.core.group_write cimport (
     plan_frame,
     set_group,
 )
+from seatrial.core.retention cimport Retention
 from seatrial.core.segment cimport (
     FRAME_HEADER,
     FRAME_VALID,
-    RECORD_PREFIX,
     SEAL_MAGIC,
     SEGMENT_HEADER,
     FrameHeader,
-    RecordPrefix,
     check_frame,
     padded,
 )
 
 from pathlib import Path
 
-from seatrial.core.errors import InvariantViolation, NodeError
+from seatrial.core.errors import CorruptSegment, InvariantViolation, NodeError
 from seatrial.core.recovery import recover_images, segment_path
 from seatrial.core.segment import encode_segment_header
 
 cdef enum:
     SECTOR = 512
+    SPARES = 4
+    LAST_CHUNK = 1               # Record.flags
     PPM = 1000000
 
 
@@ -80,19 +85,26 @@ cdef class Disk:
         self.segment_bytes = segment_bytes
         self.images = NULL
         self.terms = NULL
+        self.retention = Retention()
+        self.oldest = 1
         self.durable = Spot(1, SEGMENT_HEADER)
         self.tail = Place(1, 0, segment_bytes, SEGMENT_HEADER)
         self.factor = 1
 
     def __dealloc__(self):
         self.drop_after(0)
+        while self.spare_count:
+            self.spare_count -= 1
+            free(self.spares[self.spare_count].data)
         free(self.images)
         free(self.terms)
 
     # -- group writes: what the world calls for every one -------------------------------------
 
     cpdef int64_t submit(self, uint64_t seq, uint64_t term, uint64_t vote, uint32_t count,
-                         const char* records, size_t size, uint64_t now_ns) except -2:
+                         const char* records, size_t size, uint64_t base, uint64_t base_term,
+                         const char* chunk, size_t chunk_size, uint64_t first,
+                         uint64_t now_ns) except -2:
         """Write one group; return the time until its sync returns, which ``synced`` then tells.
 
         -1: the disk failed and the node must stop; ``error`` says in words why.
@@ -104,12 +116,16 @@ cdef class Disk:
             raise InvariantViolation(
                 f"group write {seq} submitted while"
                 f" {f'{self.group.seq} is in flight' if self.flying else 'the log is closed'}")
-        if size > largest_group(self.segment_bytes):
-            raise InvariantViolation(
-                f"group write of {size} bytes in segments of {self.segment_bytes}")
-        if not set_group(&self.group, seq, term, vote, count, <const uint8_t*>records, size):
-            raise InvariantViolation(
-                f"group write {seq} is not {count} whole records: {size} bytes")
+        if size + chunk_size > largest_group(self.segment_bytes):
+            raise InvariantViolation(f"group write of {size + chunk_size} bytes in segments of"
+                                     f" {self.segment_bytes}")
+        if not set_group(&self.group, seq, term, vote, count, <const uint8_t*>records, size, base,
+                         base_term, <const uint8_t*>chunk, chunk_size, first):
+            raise InvariantViolation(f"group write {seq} is not {count} whole records after entry"
+                                     f" {base}: {size + chunk_size} bytes")
+        if chunk_size and not self.retention.continues(<const uint8_t*>chunk):
+            raise InvariantViolation(f"group write {seq}: its chunk continues no snapshot")
+        self.free_until(self.needed)
         while not last:
             self.flights[self.flying] = Spot(self.tail.sequence, self.tail.offset)
             self.flying += 1
@@ -150,6 +166,7 @@ cdef class Disk:
             self.lies += 1
         else:
             self.harden()
+            self.needed = max(self.needed, self.retention.needless(self.group.first))
         return SYNC_RETURNED
 
     cpdef uint64_t durable_term(self, uint64_t index) noexcept:
@@ -170,7 +187,8 @@ cdef class Disk:
         return took
 
     cdef int write(self, const FrameWrite* frame, uint64_t sequence) except -1:
-        """Put one frame into its segment. What is behind the tail is zeros: so is the padding."""
+        """Put one frame into its segment."""
+        cdef uint8_t* to
         cdef Image* image = &self.images[sequence - 1]
         cdef uint64_t end = frame.offset + frame.size
         cdef uint64_t want = image.held
@@ -185,19 +203,26 @@ cdef class Disk:
             memset(moved + image.held, 0, want - image.held)
             image.data = moved
             image.held = want
-        memcpy(image.data + frame.offset, &frame.header, FRAME_HEADER)
-        if frame.header.size:
-            memcpy(image.data + frame.offset + FRAME_HEADER, frame.records, frame.header.size)
+        to = image.data + frame.offset
+        memcpy(to, &frame.header, FRAME_HEADER)
+        to += FRAME_HEADER
+        if frame.chunk_size:
+            memcpy(to, frame.chunk, frame.chunk_size)
+        to += frame.chunk_size
+        if frame.records_size:
+            memcpy(to, frame.records, frame.records_size)
+        memset(to + frame.records_size, 0, frame.padding)
         self.writes += 1
         return 0
 
     cdef bint make_segment(self) except -1:
-        """Add an empty segment; return False when the disk is full."""
+        """Add an empty segment, out of a spare if there is one; return False when the disk is
+        full."""
         cdef bytes header
         cdef Image* image
         cdef uint64_t room = 2 * self.room if self.room else 8
         cdef void* moved
-        if self.full:
+        if self.full and not self.spare_count:
             return False
         if self.count == self.room:
             moved = realloc(self.images, room * sizeof(Image))
@@ -206,16 +231,55 @@ cdef class Disk:
             self.images = <Image*>moved
             self.room = room
         image = &self.images[self.count]
-        image.data = <uint8_t*>realloc(NULL, MIN_SEGMENT)
-        if image.data is NULL:
-            raise MemoryError
+        if self.spare_count:
+            image[0] = self.spares[self.spare_count - 1]
+            image.stale = <uint8_t*>realloc(NULL, image.held)
+            if image.stale is NULL:
+                raise MemoryError
+            self.spare_count -= 1
+            self.recycled += 1
+            image.stale_held = image.held
+            memcpy(image.stale, image.data, image.held)
+        else:
+            image.data = <uint8_t*>realloc(NULL, MIN_SEGMENT)
+            if image.data is NULL:
+                raise MemoryError
+            image.held = MIN_SEGMENT
+            memset(image.data, 0, MIN_SEGMENT)
+            image.stale = NULL
+            image.stale_held = 0
         self.count += 1
-        image.held = MIN_SEGMENT
-        image.salt = mix(self.key ^ mix(self.count))
-        header = encode_segment_header(self.count, image.salt, self.segment_bytes)
-        memset(image.data, 0, MIN_SEGMENT)
+        # Number and salt differ in this life of the segment from those in any other.
+        image.salt = mix(self.key ^ mix(self.count) ^ self.made)
+        self.made += image.stale is not NULL
+        header = encode_segment_header(
+            self.count, image.salt, self.segment_bytes, recycled=image.stale is not NULL)
         memcpy(image.data, <const char*>header, SEGMENT_HEADER)
         return True
+
+    cdef void free_until(self, uint64_t sequence) noexcept:
+        """Free the segments before this one; keep some of them as spares."""
+        cdef Image* image
+        while self.oldest < sequence:
+            image = &self.images[self.oldest - 1]
+            free(image.stale)
+            image.stale = NULL
+            if self.spare_count < SPARES:
+                self.spares[self.spare_count] = image[0]
+                self.spare_count += 1
+            else:
+                free(image.data)
+            image.data = NULL
+            self.oldest += 1
+            self.freed += 1
+
+    cdef void wipe(self, Image* image, uint64_t at, uint64_t end) noexcept:
+        """Put back what was there before a write that is lost."""
+        cdef uint64_t known = min(max(image.stale_held, at), end)
+        if at < known:
+            memcpy(image.data + at, image.stale + at, known - at)
+        if known < end:
+            memset(image.data + known, 0, end - known)
 
     cdef int64_t stop(self, str what, uint64_t sequence) except -2:
         """Say why the node must stop, in the words of the real log. It has to be killed now."""
@@ -229,6 +293,7 @@ cdef class Disk:
     cpdef int killed(self, uint64_t draw) except -1:
         """The process is gone: of its write in flight nothing or all is in the page cache."""
         cdef bint flying = self.flying
+        self._free_some(mix(draw))
         self.settle(draw & 1)
         if flying and draw & 2:
             self.rewind(self.flights[0])
@@ -236,6 +301,7 @@ cdef class Disk:
 
     cpdef int power_lost(self, uint64_t draw) except -1:
         """The power is gone: unsynced sectors are kept or lost."""
+        self._free_some(mix(draw))
         self.settle(draw & 1)
         if before(self.durable, Spot(self.tail.sequence, self.tail.offset)):
             if before(self.durable, self.flights[0]):
@@ -245,6 +311,14 @@ cdef class Disk:
             self.harden()
         self.tail.sequence, self.tail.offset = self.durable.sequence, self.durable.offset
         return 0
+
+    def _free_some(self, uint64_t draw):
+        """A crash: of the segments that were about to be freed, the first are, or none."""
+        cdef uint64_t some
+        if self.oldest < self.needed:
+            some = draw % (self.needed - self.oldest + 1)
+            self.free_until(self.oldest + some)
+            self.needed = self.oldest
 
     cdef int settle(self, bint seal_synced) except -1:
         """End the process with at most one write in flight, at ``flights[0]``."""
@@ -270,7 +344,7 @@ cdef class Disk:
         for sequence in range(to.sequence, min(to.sequence + 1, self.count) + 1):
             image = &self.images[sequence - 1]
             if offset < image.held:
-                memset(image.data + offset, 0, image.held - offset)
+                self.wipe(image, offset, image.held)
             offset = SEGMENT_HEADER
         self.drop_after(to.sequence + 1)
         self.tail.sequence, self.tail.offset = to.sequence, to.offset
@@ -280,6 +354,7 @@ cdef class Disk:
         while self.count > sequence:
             self.count -= 1
             free(self.images[self.count].data)
+            free(self.images[self.count].stale)
 
     cdef void tear(self, uint64_t draw) noexcept:
         """Keep or lose each sector of the one write that was not synced."""
@@ -291,7 +366,7 @@ cdef class Disk:
         while at < end:
             next = min((at // SECTOR + 1) * SECTOR, end)
             if mix(draw ^ at) & 1:
-                memset(self.images[self.durable.sequence - 1].data + at, 0, next - at)
+                self.wipe(&self.images[self.durable.sequence - 1], at, next)
                 self.sectors_lost += 1
             else:
                 self.sectors_kept += 1
@@ -327,36 +402,59 @@ cdef class Disk:
             if check_frame(image.data, self.durable.offset, end, image.salt, &bad) != FRAME_VALID:
                 break
             memcpy(&header, image.data + self.durable.offset, FRAME_HEADER)
-            self.index_frame(image.data + self.durable.offset + FRAME_HEADER, header.size)
+            self.retention.begin(self.durable.sequence)
+            self.index_frame(&header, image.data + self.durable.offset + FRAME_HEADER)
             self.durable.offset += padded(FRAME_HEADER + header.size)
             if header.magic == SEAL_MAGIC:
                 self.durable = Spot(self.durable.sequence + 1, SEGMENT_HEADER)
         return 0
 
-    cdef int index_frame(self, const uint8_t* records, size_t size) except -1:
-        """Note the terms of a frame's records; each voids those with its index or a higher one."""
+    cdef int index_frame(self, const FrameHeader* header, const uint8_t* records) except -1:
+        """Note the terms of a frame's entries; each voids those with its index or a higher one.
+
+        A snapshot that is complete stands for the entry that it ends with: if the log lacks that,
+        nothing else of it counts.
+        """
         cdef size_t at = 0
-        cdef RecordPrefix record
-        cdef uint64_t room
-        cdef void* moved
-        while at < size:
-            memcpy(&record, records + at, RECORD_PREFIX)
-            if record.index >= self.terms_room:
-                room = max(2 * self.terms_room, record.index + 1024)
-                moved = realloc(self.terms, room * sizeof(uint64_t))
-                if moved is NULL:
-                    raise MemoryError
-                self.terms = <uint64_t*>moved
-                self.terms_room = room
-            self.terms[record.index] = record.term
-            self.last = record.index
+        cdef const Record* record
+        cdef uint64_t entries = header.count
+        while at < header.size:
+            record = <const Record*>(records + at)
             at += record.length
+            if record.kind == KIND_SNAPSHOT:
+                entries -= 1
+                self.retention.take_chunk(<const uint8_t*>record)
+                if record.flags & LAST_CHUNK and self.durable_term(record.index) != record.term:
+                    self.note_term(record.index, record.term)
+            elif record.index == self.last + 1 or (
+                    self.retention.complete.index < record.index <= self.last):
+                self.note_term(record.index, record.term)
+        self.retention.take_entries(header.base + 1, header.base + entries)
         return 0
 
-    def recover(self):
-        """Start again: return what the real recovery reads, as (term, vote, records).
+    cdef int note_term(self, uint64_t index, uint64_t term) except -1:
+        """Let this entry be the last."""
+        cdef uint64_t room
+        cdef void* moved
+        if index >= self.terms_room:
+            room = max(2 * self.terms_room, index + 1024)
+            moved = realloc(self.terms, room * sizeof(uint64_t))
+            if moved is NULL:
+                raise MemoryError
+            self.terms = <uint64_t*>moved
+            memset(self.terms + self.terms_room, 0, (room - self.terms_room) * sizeof(uint64_t))
+            self.terms_room = room
+        if index > self.last + 1:           # a snapshot stands in place of those between
+            memset(self.terms + self.last + 1, 0, (index - self.last - 1) * sizeof(uint64_t))
+        self.terms[index] = term
+        self.last = index
+        return 0
+
+    def recover(self, *, damaged=False):
+        """Start again: return what the real recovery reads (a Recovered).
 
         Makes the repairs it asks for. Raises CorruptSegment or MissingSegment as it does, and
+        for a log that lost something unless ``damaged`` says that it may (as Wal.open), and
         NodeError when the disk fails. A stalled disk does not hold it up.
         """
         if self.running:
@@ -367,6 +465,8 @@ cdef class Disk:
             self.stop("prepare", 1)
             raise NodeError(self.error)
         found = recover_images(self.segments())
+        if found.damaged_until and not damaged:
+            raise CorruptSegment(*found.damage[0])
         if found.repairs and self.failing:
             self.stop("repair segment", found.repairs[0].sequence)
             raise NodeError(self.error)
@@ -381,7 +481,7 @@ cdef class Disk:
             self._read_again()
         self.recoveries += 1
         self.running = True
-        return found.term, found.vote, found.records
+        return found
 
     def _repair(self, repair):
         """Write what recovery asks for, and sync it."""
@@ -390,13 +490,16 @@ cdef class Disk:
         cdef uint64_t size = repair.size
         if repair.zeros:
             memset(image.data + at, 0, size)
+            if at < image.stale_held:
+                memset(image.stale + at, 0, min(size, image.stale_held - at))
         if not self.lying:
             self.harden()
 
     def _read_again(self):
         """Recovery cut what was durable: see what is left."""
-        self.durable = Spot(1, SEGMENT_HEADER)
+        self.durable = Spot(self.oldest, SEGMENT_HEADER)
         self.last = 0
+        self.retention = Retention()
         self.harden()
 
     # -- what is there --------------------------------------------------------------------------
@@ -407,7 +510,7 @@ cdef class Disk:
             (sequence, segment_path(self.directory, sequence),
              (<const char*>self.images[<uint64_t>sequence - 1].data)[
                  :self.images[<uint64_t>sequence - 1].held].ljust(self.segment_bytes, b"\0"))
-            for sequence in range(1, self.count + 1)
+            for sequence in range(self.oldest, self.count + 1)
         ]
 
     @property
@@ -422,6 +525,7 @@ cdef class Disk:
             "lies": self.lies, "stalls": self.stalls, "flips": self.flips,
             "sectors_kept": self.sectors_kept, "sectors_lost": self.sectors_lost,
             "busy_ns": self.busy_ns, "recoveries": self.recoveries, "segments": self.count,
+            "freed": self.freed, "recycled": self.recycled,
         }
 
     # -- faults ---------------------------------------------------------------------------------
@@ -475,7 +579,7 @@ cdef class Disk:
 
     def _spans(self):
         """Return the bytes that a flip may hit, as (sequence, offset, size)."""
-        cdef Spot at = Spot(1, SEGMENT_HEADER)
+        cdef Spot at = Spot(self.oldest, SEGMENT_HEADER)
         cdef FrameHeader header
         cdef Image* image
         cdef size_t bad
@@ -493,7 +597,7 @@ cdef class Disk:
             if header.magic == SEAL_MAGIC:
                 at = Spot(at.sequence + 1, SEGMENT_HEADER)
         headers = [(sequence, 0, SEGMENT_HEADER)
-                   for sequence in range(1, min(self.durable.sequence, self.count) + 1)]
+                   for sequence in range(self.oldest, min(self.durable.sequence, self.count) + 1)]
         return headers + found
 
     def heal(self):

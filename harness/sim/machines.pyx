@@ -168,7 +168,7 @@ cdef class Machines(Timeline):
         m.comes_back = False
         m.silent = False
         try:
-            term, vote, records = m.disk.recover()
+            found = m.disk.recover()
         except NodeError as error:
             m.state, m.trouble = BROKEN, str(error)
             self._note("broken", host, -1, m.trouble)
@@ -190,7 +190,7 @@ cdef class Machines(Timeline):
             max_sessions=self.environment.max_sessions,
             session_ttl_ns=self.environment.session_ttl_ns)
         try:
-            m.replica.restore(term, vote, records)
+            m.replica.restore(found.term, found.vote, found.records)
             self._note("start", host, -1, None)
             self._greet(m)
             self._iterate(m)
@@ -407,7 +407,8 @@ cdef class Machines(Timeline):
         m.turns += 1
         m.turned_ns += m.iteration_ns
         if r.next_write(&w):
-            takes = m.disk.submit(w.seq, w.term, w.vote, w.count, w.records, w.size, self.now_ns)
+            takes = m.disk.submit(w.seq, w.term, w.vote, w.count, w.records, w.size, w.base,
+                                  w.base_term, w.chunk, w.chunk_size, w.first, self.now_ns)
             if takes < 0:
                 return self._stop_loudly(m, m.disk.error)
             m.write_seq = w.seq

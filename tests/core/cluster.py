@@ -145,7 +145,7 @@ class Cluster:
         replica.poll(self.now)
         write = replica.take_persist()
         if write is not None:
-            seq, term, vote, _count, records = write
+            seq, term, vote, _count, records, *_ = write
             self.at(self.now + self.draw(self.sync_ns),
                     lambda: self.synced(node, life, seq, term, vote, records))
         for kind, target, data in replica.take_output():

@@ -23,7 +23,7 @@ from seatrial.core.client import CasMismatch, Client, NotLeader, Refused, Unknow
 from seatrial.core.codec import OPS, decode_response, encode_request, split_frames
 from seatrial.core.errors import HandshakeRefused
 from seatrial.core.handshake import HELLO, ConnectorHandshake
-from seatrial.core.recovery import list_segments, recover
+from seatrial.core.recovery import Frame, list_segments, recover
 
 from .nodes import CLUSTER, PATIENCE_S, Nodes, run_async, until
 
@@ -407,8 +407,9 @@ def test_metrics_are_served_to_scrapers_and_to_nobody_else(single: Nodes) -> Non
         with urllib.request.urlopen(f"{base}/metrics", timeout=PATIENCE_S) as answer:
             return str(answer.read().decode())
 
-    text = until("it leads", lambda: (
-        found if 'seatrial_role{role="leader"} 1.0' in (found := page()) else ""))
+    text = until("it leads, and its first entry is committed", lambda: (
+        found if 'seatrial_role{role="leader"} 1.0' in (found := page())
+        and "seatrial_commit_index 0.0" not in found else ""))
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert float(values["seatrial_term"]) >= 1
     assert float(values["seatrial_commit_index"]) >= 1
@@ -468,17 +469,27 @@ def test_a_disk_that_is_full_at_the_start_is_named(single: Nodes, tmp_path: Path
 
 
 def test_a_corrupt_log_is_named_with_the_offset(single: Nodes) -> None:
+    async def story() -> None:
+        client = await single.client()
+        await client.write(b"the-key", b"the-value")
+        await client.close()
+
     single.start()
-    until("it leads", lambda: single.events(1, "leader"))
+    run_async(story())
     single.kill()
-    path = list_segments(single.folder / "data1" / "wal")[0][1]
-    data = bytearray(path.read_bytes())
-    data[70] ^= 1
-    path.write_bytes(data)
+    frames: list[Frame] = []
+    recover(single.folder / "data1" / "wal", frames.append)
+    frame = next(frame for frame in frames if frame.entries)
+    data = bytearray(frame.path.read_bytes())
+    data[frame.offset + 6] ^= 1
+    frame.path.write_bytes(data)
     code, line = fails(single)
     assert code == 255
-    assert line.startswith(f"corrupt segment {path} at offset 64: ")
-    assert single.command("verify", single.folder / "data1").stderr == f"seatrial: {line}\n"
+    assert line.startswith(f"corrupt segment {frame.path} at offset {frame.offset}: ")
+    verified = single.command("verify", single.folder / "data1")
+    assert verified.returncode == 255
+    assert f"{frame.path.name} @{frame.offset}: no valid frame until" in verified.stdout
+    assert verified.stdout.endswith("is missing\ndamaged\n")
 
 
 def test_a_log_that_was_removed_is_not_taken_for_a_new_node(single: Nodes) -> None:
@@ -529,7 +540,9 @@ def test_dump_wal_shows_what_was_written(single: Nodes) -> None:
     kinds = [record["kind"] for record in records]
     assert kinds == ["no-op", "open-session", "command"]
     verified = single.command("verify", single.folder / "data1", "--json")
-    assert json.loads(verified.stdout)["last_index"] == 3
+    found = json.loads(verified.stdout)
+    assert (found["last_index"], found["damage"], found["refused"]) == (3, [], None)
+    assert verified.returncode == 0
 
 
 def test_a_directory_without_a_log_is_said_to_be_one(single: Nodes) -> None:

@@ -98,6 +98,7 @@ def test_a_second_group_write_in_flight_is_a_bug(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "records", "message"), [
     (2, group(1, 1), "is not 2 whole records"),
+    (1, group(2, 1), "is not 1 whole records after entry 0"),
     (1, group(1, 2), "is not 1 whole records"),
     (1, group(1, 1)[:-1], "is not 1 whole records"),
     (0, b"\0" * 72, "is not 0 whole records"),
@@ -125,7 +126,7 @@ def test_group_writes_are_numbered_upwards(tmp_path: Path) -> None:
 
 
 def test_the_largest_group_that_fits_a_segment_is_taken(tmp_path: Path) -> None:
-    overhead = 64 + 2 * 40 + 8 + 72
+    overhead = 64 + 2 * 56 + 8 + 72
     write_groups(tmp_path, [
         (1, 0, group(1, 1)), (1, 0, record(2, 1, bytes(SEGMENT - overhead)))])
     assert recover(tmp_path).last_index == 2
@@ -184,7 +185,7 @@ def test_segments_may_be_larger_from_one_run_to_the_next(tmp_path: Path) -> None
     write_groups(tmp_path, [(1, 0, group(1, 1, size=2500))])
     wal = Wal.open(tmp_path, segment_bytes=4 * SEGMENT)
     try:
-        wal.submit(1, 1, 0, 1, group(2, 1, size=3 * SEGMENT))
+        wal.submit(1, 1, 0, 1, group(2, 1, size=3 * SEGMENT), 1, 1)
         wal.finish()
     finally:
         wal.close()
@@ -211,7 +212,7 @@ def test_stale_frames_do_not_follow_a_shorter_new_one(tmp_path: Path) -> None:
         path.unlink()
     write_groups(tmp_path, [(1, 0, group(1, 1))])
     new = segment.read_bytes()
-    segment.write_bytes(new[:frames(tmp_path)[0].offset + 40 + 80] + old[64 + 120:])
+    segment.write_bytes(new[:frames(tmp_path)[0].offset + 56 + 88] + old[64 + 144:])
     found, _ = reopen(tmp_path)
     assert found.records == group(1, 1)
 
@@ -248,7 +249,7 @@ def test_the_newest_frame_is_to_be_written_again(tmp_path: Path) -> None:
     assert recover(tmp_path).repairs == ()
     write_groups(tmp_path, [(1, 0, b""), (1, 0, group(1, 1))])
     newest = frames(tmp_path)[-1]
-    again = Repair(1, newest.offset, 40 + len(newest.records) + -len(newest.records) % 8, False)
+    again = Repair(1, newest.offset, 56 + len(newest.records) + -len(newest.records) % 8, False)
     assert recover(tmp_path).repairs == (again,)
     segment = list_segments(tmp_path)[0][1]
     data = bytearray(segment.read_bytes())
@@ -267,5 +268,5 @@ def test_a_seal_is_written_again_when_nothing_follows_it(tmp_path: Path) -> None
     list_segments(tmp_path)[2][1].unlink()
     seal = frames(tmp_path)[-1]
     assert seal.seal
-    assert recover(tmp_path).repairs == (Repair(1, seal.offset, 40, False),)
+    assert recover(tmp_path).repairs == (Repair(1, seal.offset, 56, False),)
     assert reopen(tmp_path)[0].last_index == 1

@@ -10,13 +10,14 @@ import pytest
 
 from seatrial.core.codec import split_records
 from seatrial.core.errors import CorruptSegment, InvariantViolation, NodeError
-from seatrial.core.recovery import list_segments, segment_path
+from seatrial.core.recovery import Recovered, Snapshot, list_segments, segment_path
 from seatrial.core.segment import decode_segment_header
 from seatrial.core.wal import Wal
 from seatrial.harness.rng import Rng
 from seatrial.harness.sim.disk import Disk
 
-from ..core.wal_lives import EMPTY, Lives, draw_group, record
+from ..core.wal_lives import EMPTY, Lives, chunk, draw_group, record
+from ..core.wal_tools import Ends
 
 SEGMENT = 4096
 RETURNED, STALLED = 0, 1
@@ -38,20 +39,27 @@ class Log:
         self.disk = disk
         self.seq = 0
         self.now = 0
-        assert disk.recover() == (0, 0, b"")
+        self.ends = Ends()
+        assert brief(disk.recover()) == (0, 0, b"")
 
     def submit(self, records: bytes, term: int = 1, vote: int = 0) -> int:
         self.seq += 1
         self.now += 1000
         return self.disk.submit(self.seq, term, vote, len(split_records(records)), records,
-                                len(records), self.now)
+                                len(records), *self.ends.note(records), b"", 0, 0, self.now)
 
     def write(self, records: bytes, term: int = 1, vote: int = 0) -> None:
         assert self.submit(records, term, vote) >= 100
         assert self.disk.synced(self.seq) == RETURNED
 
     def recovered(self) -> bytes:
-        return self.disk.recover()[2]
+        found = self.disk.recover()
+        self.ends = Ends(found)
+        return found.records
+
+
+def brief(found: Recovered) -> tuple[int, int, bytes]:
+    return found.term, found.vote, found.records
 
 
 @pytest.fixture
@@ -64,7 +72,7 @@ def until_sealed(log: Log) -> list[bytes]:
     written: list[bytes] = []
     while True:
         used = max(at for at, byte in enumerate(log.disk.segments()[0][2]) if byte)
-        if used + 40 + 72 + 500 + 60 > SEGMENT:
+        if used + 56 + 72 + 500 + 76 > SEGMENT:
             return written
         written.append(record(len(written) + 1, size=500))
         log.write(written[-1])
@@ -74,7 +82,7 @@ def test_what_was_synced_comes_back(log: Log) -> None:
     log.write(record(1) + record(2), vote=3)
     log.write(record(3, term=2), term=2)
     log.disk.power_lost(0)
-    assert log.disk.recover() == (2, 0, record(1) + record(2) + record(3, term=2))
+    assert brief(log.disk.recover()) == (2, 0, record(1) + record(2) + record(3, term=2))
     assert [log.disk.durable_term(i) for i in range(5)] == [0, 1, 1, 2, 0]
     assert log.disk.durable_last() == 3
 
@@ -144,7 +152,7 @@ def test_a_power_loss_takes_sectors_in_any_order(log: Log) -> None:
     """First ones lost and later ones kept, too: the seeds show all of it."""
     seen = set()
     log.write(record(1))
-    at = 64 + 40 + len(record(1)) + -len(record(1)) % 8
+    at = 64 + 56 + len(record(1)) + -len(record(1)) % 8
     for draw in range(64):
         log.submit(record(2, size=1700), term=1)
         log.disk.power_lost(draw)
@@ -246,7 +254,7 @@ def test_a_node_cannot_start_on_a_disk_that_was_full_from_the_beginning() -> Non
     with pytest.raises(NodeError, match=r"can't prepare .*1.wal: No space left on device"):
         disk.recover()
     disk.heal()
-    assert disk.recover() == (0, 0, b"")
+    assert brief(disk.recover()) == (0, 0, b"")
 
 
 def test_a_lying_disk_loses_what_it_said_was_synced() -> None:
@@ -295,12 +303,23 @@ def test_a_flipped_bit_is_noticed() -> None:
             (i + 1, j) for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b
             for j in range(SEGMENT) if a[j] != b[j]]
         assert changed == [place]
-        with pytest.raises(CorruptSegment) as refusal:
-            log.disk.recover()
-        assert refusal.value.path.name == segment_path(Path(), sequence).name
-        assert refusal.value.offset <= at
+        path, offset, missing = told(log.disk)
+        assert path.name == segment_path(Path(), sequence).name
+        assert offset <= at
+        seal = before[sequence - 1][offset:offset + 4] == b"STWE"
+        assert missing != seal                          # a seal holds nothing that is needed
     assert len(places) > 150
     assert {sequence for sequence, _ in places} == {1, 2}
+
+
+def told(disk: Disk) -> tuple[Path, int, bool]:
+    """Return where recovery says that something is lost, and whether it is missing."""
+    try:
+        found = disk.recover()
+    except CorruptSegment as refusal:
+        return refusal.path, refusal.offset, True
+    assert found.last_index == 29
+    return found.damage[0].path, found.damage[0].offset, False
 
 
 def test_there_is_nothing_to_flip_before_the_first_start() -> None:
@@ -312,7 +331,10 @@ def test_there_is_nothing_to_flip_before_the_first_start() -> None:
     (lambda log: log.disk.synced(1), "group write 1 synced, but none is in flight"),
     (lambda log: [log.submit(b""), log.disk.synced(7)], "group write 7 synced, but 1 is in"),
     (lambda log: log.submit(record(1, size=SEGMENT)), "in segments of 4096"),
-    (lambda log: log.disk.submit(1, 1, 0, 2, record(1), len(record(1)), 0), "not 2 whole records"),
+    (lambda log: log.disk.submit(1, 1, 0, 2, record(1), len(record(1)), 0, 0, b"", 0, 0, 0),
+     "not 2 whole records"),
+    (lambda log: log.disk.submit(1, 1, 0, 0, b"", 0, 0, 0, chunk(3, 1, 9, 9), 81, 0, 0),
+     "its chunk continues no snapshot"),
     (lambda log: [log.disk.killed(0), log.submit(b"")], "submitted while the log is closed"),
     (lambda log: log.disk.recover(), "is read back while its log is open"),
 ])
@@ -342,8 +364,11 @@ def test_the_bytes_are_those_of_the_real_log(
     seed = drawn_seed()
     log, rng, state, groups = Log(new_disk(seed)), Rng(seed), EMPTY, []
     for _ in range(150):
-        group = draw_group(rng, state)
-        log.write(group.records, group.term, group.vote)
+        group = draw_group(rng, state)._replace(first=0)        # nothing is freed
+        log.disk.submit(len(groups) + 1, group.term, group.vote, group.entries, group.records,
+                        len(group.records), group.base, group.base_term, group.chunk,
+                        len(group.chunk), 0, 0)
+        log.disk.synced(len(groups) + 1)
         groups.append(group)
         state = state.after(group)
     images = log.disk.segments()
@@ -361,6 +386,50 @@ def test_the_bytes_are_those_of_the_real_log(
         wal.close()
     assert [(sequence, path.read_bytes()) for sequence, path in list_segments(tmp_path)] == [
         (sequence, data) for sequence, _, data in images]
+
+
+def test_what_a_snapshot_replaces_is_freed_and_made_into_new_segments(log: Log) -> None:
+    for index in range(1, 13):
+        log.write(record(index, size=1500))
+    made = chunk(12, 1, 0, 10_000)
+    log.disk.submit(100, 1, 0, 0, b"", 0, 12, 1, made, len(made), 13, 0)
+    log.disk.synced(100)
+    log.seq = 100
+    for index in range(13, 22):
+        log.write(record(index, size=1500))
+    counters = log.disk.counters()
+    assert counters["freed"] >= 5
+    assert counters["recycled"] >= 3
+    assert [log.disk.durable_term(index) for index in (11, 12, 21)] == [1, 1, 1]
+    log.disk.power_lost(3)
+    found = log.disk.recover()
+    assert found.records == b"".join(record(index, size=1500) for index in range(13, 22))
+    assert found.snapshot is not None
+    assert found.snapshot.records == made
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_of_what_was_about_to_be_freed_a_crash_leaves_some(seed: int) -> None:
+    log = Log(new_disk())
+    for index in range(1, 13):
+        log.write(record(index, size=1500))
+    made = chunk(12, 1, 0, 10_000)
+    log.disk.submit(100, 1, 0, 0, b"", 0, 12, 1, made, len(made), 13, 0)
+    log.disk.synced(100)
+    log.disk.power_lost(seed)
+    assert 1 <= log.disk.segments()[0][0] <= 7
+    found = log.disk.recover()
+    assert (found.snapshot, found.last_index) == (Snapshot(12, 1, made), 12)
+
+
+def test_a_snapshot_beyond_the_log_stands_for_its_last_entry(log: Log) -> None:
+    log.write(record(1) + record(2))
+    made = chunk(40, 3, 0, 10_000)
+    log.disk.submit(2, 3, 0, 0, b"", 0, 2, 1, made, len(made), 1, 0)
+    assert log.disk.durable_last() == 2
+    log.disk.synced(2)
+    assert [log.disk.durable_term(index) for index in (1, 2, 39, 40, 41)] == [1, 1, 0, 3, 0]
+    assert log.disk.durable_last() == 40
 
 
 @pytest.mark.randomised
