@@ -90,6 +90,28 @@ class Writer:
                     self.cut.add((a, b))
                     self.add("cut", a, b)
 
+    def diverge(self) -> None:
+        """A leader is cut off and goes on appending what another leader will overwrite."""
+        leader, other = (self.rng.shuffled(self.ids) + self.ids)[:2]
+        for node in self.ids:
+            self.add("lapse", node)
+        self.add("campaign", leader)
+        self.settle()
+        for node in self.ids:
+            if node != leader and self.rng.below(12):
+                self.cut.add((min(leader, node), max(leader, node)))
+                self.add("cut", leader, node)
+        self.propose()
+        for node in self.ids:
+            if node != leader:
+                self.add("lapse", node)
+        self.add("campaign", other)
+        self.exchange()
+        self.propose()
+        if self.rng.below(2):
+            self.heal_all()
+            self.exchange()
+
     def heal_one(self) -> None:
         if self.cut:
             pair = self.rng.choice(sorted(self.cut))
@@ -142,7 +164,7 @@ class Writer:
             (10, self.settle), (12, self.propose), (4, self.campaign), (10, self.election),
             (12, self.exchange), (5, self.drop), (4, self.cut_one), (3, self.isolate),
             (6, self.heal_one), (3, self.heal_all), (4, self.crash), (7, self.restart),
-            (2, self.check),
+            (2, self.check), (2, self.diverge),
         ]
         if "transfer" in self.features:
             moves.append((4, self.transfer))
