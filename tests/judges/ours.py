@@ -74,6 +74,7 @@ class Node:
         self.replica: Replica | None = None
         self.commit = 0
         self.retired = False    # removed from the configuration
+        self.beaten = 0         # when a heartbeat came
         self.heard = 0          # when it last heard a leader, or started
 
     def forget(self) -> None:
@@ -85,7 +86,7 @@ class Node:
         self.replica = Replica(self.id, self.members, seed=self.id, now_ns=self.now,
                                heartbeat_ns=HEARTBEAT, election_ns=ELECTION)
         self.replica.restore(self.disk.term, self.disk.vote, b"".join(self.disk.records))
-        self.heard = self.now
+        self.heard = self.beaten = self.now
         self.forget()
         self.commit = 0
 
@@ -166,11 +167,14 @@ class Cluster:
         assert node.replica is not None, "on its way to who is gone"
         for part in data:
             kind, term = FRAME.unpack_from(part)
-            if kind == APPEND and node.now >= node.heard + 2 * ELECTION:
+            if kind == HEARTBEAT_FRAME:
+                node.beaten = node.now
+            elif kind == APPEND and node.now >= node.beaten + 2 * ELECTION:
                 # After so long a silence ours waits for a heartbeat before it believes that
                 # the leader's disk works; in life a heartbeat comes at once.
                 node.replica.receive_peer(a, codec.encode_message(
                     HEARTBEAT_FRAME, a, b, term, log_term=node.now), node.now)
+                node.beaten = node.now
             node.replica.receive_peer(a, part, node.now)
             if node.replica.raft.leader == a:
                 node.heard = node.now

@@ -580,6 +580,7 @@ func (c *cluster) change(words []string) {
 				_ = n.Step(pb.Message{Type: pb.MsgHeartbeat, From: l.id, To: id, Term: b.Term,
 					Commit: told.Commit})
 				c.flush(n, 0)
+				n.floor = n.BasicStatus().Commit
 			}
 		}
 	}
@@ -611,7 +612,7 @@ type state struct {
 	Role   string `json:"role"`
 	Leader uint64 `json:"leader"`
 	Commit uint64 `json:"commit"`
-	Floor  uint64 `json:"floor"` // the commit index it started with
+	Floor  uint64 `json:"floor"` // ours may not know this commit index yet
 	First  uint64 `json:"first"`
 	Last   uint64 `json:"last"`
 	Sum    uint32 `json:"sum"`
