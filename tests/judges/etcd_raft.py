@@ -90,26 +90,30 @@ class Judge:
         self.close()
 
 
-def led(node: State, states: list[State]) -> bool:
-    """Whether a leader of the node's term could reach it before the point was taken."""
+def owed(node: State, states: list[State]) -> int:
+    """The commit index that a node has been told at least: that of its term's leader, if that
+    could reach it before the point was taken. A leader's own is all of its; -1 for nobody's."""
     leader = node.get("leader")
-    return bool(leader) and node["term"] == states[leader - 1]["term"] \
-        and states[leader - 1].get("role") == "leader" and leader in node["linked"]
+    if (leader and node["term"] == states[leader - 1]["term"] and leader in node["linked"]
+            and states[leader - 1].get("role") == "leader"):
+        commit: int = states[leader - 1]["commit"]
+        return commit if node["role"] != "leader" else 1 << 63
+    return -1
 
 
-def differences(ours: State, theirs: State, heard: bool) -> list[str]:
+def differences(ours: State, theirs: State, told: int) -> list[str]:
     """Name what one node holds otherwise here than there.
 
-    The commit index of a node that no leader could reach is what it happened to hear last; with
-    equal logs any two such indexes stand for a prefix of one another.
+    What a node knows of the commit index beyond what it was ``told`` is what it happened to hear
+    last; with equal logs any two such indexes stand for a prefix of one another.
     """
     if ours["gone"] and theirs["gone"]:
         return []       # ours isn't told any more, etcd's may still be: it was removed
     found = [key for key in COMPARED if ours[key] != theirs[key]]
     if ours["up"] and theirs["up"]:
         found += [key for key in COMPARED_ALIVE if ours[key] != theirs[key]]
-        if heard and ours["commit"] != theirs["commit"] \
-                and not ours["commit"] < theirs["commit"] == theirs["floor"]:
+        one, other = ours["commit"], theirs["commit"]
+        if one != other and min(one, other) < told and not one < other == theirs["floor"]:
             found.append("commit")      # (a restarted node: etcd's remembers it, ours learns it)
         # Ours goes by a configuration from its append on, etcd's from its commit on.
         if ours["conf_index"] <= theirs["commit"] and ours["conf"] != theirs["conf"]:
@@ -144,12 +148,12 @@ class Comparison:
         answer = self.judge.answer()
         for (at, ours), theirs in zip(points, answer["points"] or [], strict=False):
             for node, (one, other) in enumerate(zip(ours, theirs, strict=True), 1):
-                heard = led(one, ours)
+                told = owed(one, ours)
                 self.counts["states"] += 1
-                self.counts["commit indexes"] += heard
+                self.counts["commit indexes"] += told >= 0
                 self.counts["configurations"] += one.get("conf_index", 1 << 63) \
                     <= other["commit"] if other["up"] else 0
-                keys = differences(one, other, heard)
+                keys = differences(one, other, told)
                 if keys:
                     return (f"step {at + 1}, {schedule.steps[at]!r}: node {node}: "
                             + ", ".join(f"{key} ours {one.get(key)} etcd's {other.get(key)}"

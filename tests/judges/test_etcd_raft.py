@@ -103,11 +103,11 @@ def test_only_what_is_documented_may_differ() -> None:
         cluster.do(step)
     ours = cluster.states()[0]
     theirs = ours | {"floor": 0}
-    assert differences(ours, theirs, True) == []
+    assert differences(ours, theirs, 1) == []
     for key in ("term", "vote", "role", "leader", "commit", "last", "sum", "up"):
-        assert differences(ours, theirs | {key: 7}, True) == [key]
-    assert differences(ours | {"commit": 0}, theirs | {"floor": 1}, True) == []
-    assert differences(ours, theirs | {"floor": 1, "commit": 0}, True) == ["commit"]
+        assert differences(ours, theirs | {key: 7}, 8) == [key]
+    assert differences(ours | {"commit": 0}, theirs | {"floor": 1}, 8) == []
+    assert differences(ours, theirs | {"floor": 1, "commit": 0}, 8) == ["commit"]
 
 
 def test_shrinking_keeps_what_fails() -> None:
