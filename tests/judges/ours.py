@@ -167,9 +167,7 @@ class Cluster:
         assert node.replica is not None, "on its way to who is gone"
         for part in data:
             kind, term = FRAME.unpack_from(part)
-            if kind == HEARTBEAT_FRAME:
-                node.beaten = node.now
-            elif kind == APPEND and node.now >= node.beaten + 2 * ELECTION:
+            if kind == APPEND and node.now >= node.beaten + 2 * ELECTION:
                 # After so long a silence ours waits for a heartbeat before it believes that
                 # the leader's disk works; in life a heartbeat comes at once.
                 node.replica.receive_peer(a, codec.encode_message(
@@ -178,6 +176,8 @@ class Cluster:
             node.replica.receive_peer(a, part, node.now)
             if node.replica.raft.leader == a:
                 node.heard = node.now
+                if kind == HEARTBEAT_FRAME:
+                    node.beaten = node.now
             self.flush(node)
         return True
 
