@@ -108,6 +108,8 @@ cdef enum:                      # frame types
     APPEND_REPLY = 4
     HEARTBEAT = 5
     HEARTBEAT_REPLY = 6
+    PRE_VOTE = 7
+    PRE_VOTE_REPLY = 8
     REQUEST = 32
     RESPONSE = 33
 
@@ -152,7 +154,7 @@ cdef enum:
     HAS_VALUE = 1               # Response.flags
     HAS_EXPECTED = 1            # Command.flags
     REJECTED = 1                # Message.flags of an APPEND_REPLY
-    GRANTED = 1                 # Message.flags of a VOTE_REPLY
+    GRANTED = 1                 # Message.flags of a VOTE_REPLY or PRE_VOTE_REPLY
 
 cdef inline bint op_writes(uint8_t op) noexcept nogil:
     """Whether an entry of the log executes it, under a session and once."""

@@ -40,6 +40,7 @@ STATUSES = (
 MESSAGE_TYPES = {
     VOTE: "vote", VOTE_REPLY: "vote-reply", APPEND: "append", APPEND_REPLY: "append-reply",
     HEARTBEAT: "heartbeat", HEARTBEAT_REPLY: "heartbeat-reply",
+    PRE_VOTE: "pre-vote", PRE_VOTE_REPLY: "pre-vote-reply",
 }
 KINDS = ("no-op", "command", "open-session", "config", "clock", "snapshot")
 

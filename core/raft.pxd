@@ -9,6 +9,7 @@ cdef enum:
     FOLLOWER = 0
     CANDIDATE = 1
     LEADER = 2
+    PRE_CANDIDATE = 3
 
 cdef enum:
     MAX_MEMBERS = 64
@@ -40,6 +41,8 @@ cdef class Raft:
     cdef uint64_t acked         # follower: what it told the leader last
     cdef bint ack_owed
     cdef uint64_t election_deadline_ns
+    cdef uint64_t heard_ns      # when a leader of our term last spoke, or this process began
+    cdef uint64_t pre_round     # pre-candidate: numbers its questions
     cdef uint64_t heartbeat_deadline_ns
     cdef uint64_t term_start    # leader: index of the no-op of its term
     cdef uint64_t round_sent    # leader: leadership rounds (reads)
@@ -66,7 +69,10 @@ cdef class Raft:
     cdef int _emit(self, Progress* p, Message* m) except -1 nogil
     cdef int _become_follower(self, uint64_t term, uint32_t leader, uint64_t now_ns) except -1 nogil
     cdef int _become_leader(self, uint64_t now_ns) except -1 nogil
+    cdef bint _withholds_votes(self, uint64_t now_ns) noexcept nogil
+    cdef int _pre_campaign(self, uint64_t now_ns) except -1 nogil
     cdef int _campaign(self, uint64_t now_ns) except -1 nogil
+    cdef int _ask_votes(self) except -1 nogil
     cdef int _ask_vote(self, Progress* p) except -1 nogil
     cdef int _count_votes(self, uint64_t now_ns) except -1 nogil
     cdef int _orphan_waiters(self) except -1 nogil
@@ -82,6 +88,7 @@ cdef class Raft:
     cdef int _truncate(self, uint64_t index) except -1 nogil
     cdef int _reply_append(self, const Message* m, bint rejected, uint64_t index,
                            uint64_t log_term) except -1 nogil
+    cdef int _on_pre_vote(self, Progress* p, const Message* m, uint64_t now_ns) except -1 nogil
     cdef int _on_vote(self, const Message* m, uint64_t now_ns) except -1 nogil
     cdef int _on_append(self, const Message* m, uint64_t now_ns) except -1 nogil
     cdef int _on_append_reply(self, Progress* p, const Message* m, uint64_t now_ns) except -1 nogil
@@ -89,6 +96,7 @@ cdef class Raft:
     cdef int _on_heartbeat_reply(self, Progress* p, const Message* m,
                                  uint64_t now_ns) except -1 nogil
     cdef int _follow(self, const Message* m, uint64_t now_ns) except -1 nogil
+    cdef bint _up_to_date(self, const Message* m) noexcept nogil
     cdef uint64_t _guess_match(self, uint64_t index, uint64_t term) noexcept nogil
 
     cdef int step(self, uint32_t sender, const char* frame, uint64_t now_ns) except -1 nogil

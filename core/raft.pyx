@@ -25,6 +25,10 @@ Rules that are easy to get wrong, and where they stand:
   came, at an index no smaller than its term's first entry (thesis, 6.4).
 * A leader that hears from no majority for two election timeouts steps down (thesis, 6.2), so
   that its clients look elsewhere.
+* Nobody stands for election before a majority said that it would vote for it (pre-vote; thesis,
+  9.6), and nobody votes within an election timeout of hearing from a leader or of its own
+  restart (thesis, 4.2.3). The two belong together: with pre-vote alone a node that can't hear
+  the leader unseats it, with the other alone a node of a later term can never come back.
 """
 from libc.string cimport memcpy, memset
 
@@ -46,6 +50,8 @@ from seatrial.core.codec cimport (
     KIND_NOOP,
     MAX_FRAME_BYTES,
     MESSAGE_SIZE,
+    PRE_VOTE,
+    PRE_VOTE_REPLY,
     RECORD_SIZE,
     REJECTED,
     Record,
@@ -94,7 +100,7 @@ from seatrial.core.quorum cimport majority
 
 from seatrial.core.errors import ProtocolError
 
-ROLES = ("follower", "candidate", "leader")
+ROLES = ("follower", "candidate", "leader", "pre-candidate")
 
 
 def _arm(int mutant) -> None:
@@ -132,6 +138,7 @@ cdef class Raft:
         self.log = Log()
         self.role = FOLLOWER
         self.next_persist = 1
+        self.heard_ns = now_ns
         self._reset_election_timer(now_ns)
 
     def __dealloc__(self):
@@ -231,24 +238,40 @@ cdef class Raft:
         if term > self.term:
             self.term = term
             self.vote = 0
+            self.verified = 0           # what a term's leader holds stays so for the whole term
             self.state_version += 1
             for i in range(self.members):  # what it said in older terms is void
                 buffer_consume(&self.peers[i].held, buffer_size(&self.peers[i].held))
         self.role = FOLLOWER
         self.leader = leader
-        self.verified = 0
         self.acked = 0
         self.ack_owed = False
         return 0
 
+    cdef bint _withholds_votes(self, uint64_t now_ns) noexcept nogil:
+        """A leader lives, as far as we know, or we might have promised one our silence before
+        a restart (thesis, 4.2.3)."""
+        return self.role == LEADER or now_ns < self.heard_ns + self.election_ns
+
+    cdef int _pre_campaign(self, uint64_t now_ns) except -1 nogil:
+        """Ask who would vote for us; changes no term and no vote (thesis, 9.6)."""
+        self._become_follower(self.term, 0, now_ns)
+        self._reset_election_timer(now_ns)
+        self.role = PRE_CANDIDATE
+        self.pre_round += 1
+        return self._ask_votes()
+
     cdef int _campaign(self, uint64_t now_ns) except -1 nogil:
         """Ask for votes in the next term; our own counts once it is durable."""
-        cdef int i
         self._become_follower(self.term + 1, 0, now_ns)
         self._reset_election_timer(now_ns)
         self.role = CANDIDATE
         self.vote = self.node
         self.elections += 1
+        return self._ask_votes()
+
+    cdef int _ask_votes(self) except -1 nogil:
+        cdef int i
         for i in range(self.members):
             self.peers[i].voted = i == self.me
             self.peers[i].granted = i == self.me
@@ -259,21 +282,29 @@ cdef class Raft:
     cdef int _ask_vote(self, Progress* p) except -1 nogil:
         cdef Message m
         memset(&m, 0, sizeof(m))
-        m.header.type = VOTE
+        if self.role == PRE_CANDIDATE:
+            m.header.type = PRE_VOTE
+            m.round = self.pre_round
+        else:
+            m.header.type = VOTE
         m.index = self.log.last()
         m.log_term = self.log.last_term()
         return self._emit(p, &m)
 
     cdef int _count_votes(self, uint64_t now_ns) except -1 nogil:
-        """Lead with the votes of a majority, our own durable vote among them."""
+        """Stand for election when a majority would vote for us; lead with the votes of a
+        majority, our own durable vote among them."""
         cdef int i, granted = 0
-        if self.role != CANDIDATE or self.durable_version != self.state_version:
+        if (self.role != CANDIDATE and self.role != PRE_CANDIDATE
+                or self.role == CANDIDATE and self.durable_version != self.state_version):
             return 0
         for i in range(self.members):
             granted += self.peers[i].granted
-        if granted > self.members // 2:
-            self._become_leader(now_ns)
-        return 0
+        if granted <= self.members // 2:
+            return 0
+        if self.role == PRE_CANDIDATE:
+            return self._campaign(now_ns)
+        return self._become_leader(now_ns)
 
     cdef int _become_leader(self, uint64_t now_ns) except -1 nogil:
         cdef int i
@@ -301,7 +332,7 @@ cdef class Raft:
         """Let time pass: heartbeats and loss of the quorum for a leader, elections for others."""
         if self.role != LEADER:
             if now_ns >= self.election_deadline_ns:
-                self._campaign(now_ns)
+                self._pre_campaign(now_ns)
                 self._count_votes(now_ns)
             return 0
         if now_ns < self.heartbeat_deadline_ns:
@@ -537,6 +568,7 @@ cdef class Raft:
                  or MUTANT(STALE_APPEND_ACCEPTED),
                  b"two leaders in one term", self.term, self.leader, m.sender)
             self._become_follower(self.term, m.sender, now_ns)
+        self.heard_ns = now_ns
         self._reset_election_timer(now_ns)
         return 0
 
@@ -661,19 +693,34 @@ cdef class Raft:
 
     # ---- elections -----------------------------------------------------------------------
 
+    cdef bint _up_to_date(self, const Message* m) noexcept nogil:
+        """Whether a candidate's log is at least as up to date as ours (paper, 5.4.1)."""
+        return (m.log_term > self.log.last_term()
+                or (m.log_term == self.log.last_term() and m.index >= self.log.last())
+                or MUTANT(VOTE_WITHOUT_LOG_CHECK))
+
+    cdef int _on_pre_vote(self, Progress* p, const Message* m, uint64_t now_ns) except -1 nogil:
+        """Say whether we would vote for it in the term after its own. Promises nothing."""
+        cdef Message r
+        memset(&r, 0, sizeof(r))
+        r.header.type = PRE_VOTE_REPLY
+        if m.term >= self.term and self._up_to_date(m) and not self._withholds_votes(now_ns):
+            r.header.flags = GRANTED
+        r.round = m.round
+        return self._emit(p, &r)
+
     cdef int _on_vote(self, const Message* m, uint64_t now_ns) except -1 nogil:
         """Vote once a term, and only for a log at least as up to date as ours (paper, 5.4.1)."""
         cdef Message r
-        cdef bint newer = (m.log_term > self.log.last_term()
-                           or (m.log_term == self.log.last_term() and m.index >= self.log.last()))
-        cdef bint grant = ((newer or MUTANT(VOTE_WITHOUT_LOG_CHECK))
+        cdef bint grant = (self._up_to_date(m)
                            and (self.vote == 0 or self.vote == m.sender or MUTANT(VOTE_TWICE))
-                           and self.role == FOLLOWER)
+                           and self.role != CANDIDATE and self.role != LEADER)
         memset(&r, 0, sizeof(r))
         if grant:
             if self.vote == 0:
                 self.vote = m.sender
                 self.state_version += 1
+            self.role = FOLLOWER        # of a pre-candidate: no longer of another one's rival
             self._reset_election_timer(now_ns)
         r.header.type = VOTE_REPLY
         r.header.flags = GRANTED if grant else 0
@@ -711,7 +758,17 @@ cdef class Raft:
             with gil:
                 raise ProtocolError("member's frame: check failed: bytes were altered on the way")
         p = &self.peers[place]
+        if h.type == PRE_VOTE:
+            return self._on_pre_vote(p, m, now_ns)
+        if h.type == PRE_VOTE_REPLY and m.term <= self.term:
+            if self.role == PRE_CANDIDATE and m.round == self.pre_round:
+                p.voted = True
+                p.granted = h.flags & GRANTED
+                self._count_votes(now_ns)
+            return 0
         if m.term > self.term:
+            if h.type == VOTE and self._withholds_votes(now_ns):
+                return 0
             self._become_follower(m.term, 0, now_ns)
         elif (m.term < self.term and not (MUTANT(STALE_VOTES_COUNT) and h.type == VOTE_REPLY)
               and not (MUTANT(STALE_APPEND_ACCEPTED) and h.type == APPEND)):
@@ -739,6 +796,8 @@ cdef class Raft:
             self._on_heartbeat(m, now_ns)
         elif h.type == HEARTBEAT_REPLY:
             self._on_heartbeat_reply(p, m, now_ns)
+        elif h.type == PRE_VOTE_REPLY:
+            pass                        # a refusal: its term was news, and all it had to say
         else:
             with gil:
                 raise ProtocolError(f"frame type {h.type}: not one that members exchange")
@@ -775,7 +834,7 @@ cdef class Raft:
         p.connected = True
         if self.role == LEADER:
             self._send_heartbeat(p)
-        elif self.role == CANDIDATE and not p.voted:
+        elif (self.role == CANDIDATE or self.role == PRE_CANDIDATE) and not p.voted:
             self._ask_vote(p)
         return 0
 

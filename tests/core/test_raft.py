@@ -13,6 +13,7 @@ MS = 1_000_000
 TYPES = {name: number for number, name in codec.MESSAGE_TYPES.items()}
 OPS = codec.OPS
 REJECTED = GRANTED = 1
+ELECTION_NS = 100 * MS
 
 
 def entry(index: int, term: int, payload: bytes = b"", kind: int = 0) -> bytes:
@@ -24,10 +25,11 @@ class Node:
 
     def __init__(self, members: int = 3, *, term: int = 0, vote: int = 0,
                  log: tuple[int, ...] = ()) -> None:
-        self.now = 0
+        self.now = ELECTION_NS          # long enough after its start that it may vote
         self.replica = Replica(1, range(1, members + 1), seed=5, now_ns=0, heartbeat_ns=10 * MS,
-                               election_ns=100 * MS)
+                               election_ns=ELECTION_NS)
         self.replica.restore(term, vote, b"".join(entry(i + 1, t) for i, t in enumerate(log)))
+        self.members = members
         self.sent: list[tuple[int, dict[str, Any]]] = []
         self.answers: list[tuple[int, str, bytes | None]] = []
         self.written: list[tuple[int, int, int, bytes]] = []
@@ -85,9 +87,14 @@ class Node:
         self.poll(sync=sync)
 
     def time_out(self, *, sync: bool = True) -> None:
+        """Reach the next deadline; where that asks for pre-votes, node 2 and up give them."""
         self.now = self.replica.deadline_ns()
         self.replica.tick(self.now)
         self.poll(sync=sync)
+        if self.status["role"] == "pre-candidate":
+            for peer in range(2, self.members // 2 + 2):
+                self.receive("pre-vote-reply", peer, self.replica.raft.term, flags=GRANTED,
+                             round=self.last("pre-vote")["round"], sync=sync)
 
     def lead(self) -> int:
         """Win the next election with node 2's vote; return the term."""
@@ -337,7 +344,7 @@ def test_candidates_that_can_not_win_do_not_keep_the_one_that_could_from_its_tur
     node = Node(term=3, log=(1, 3))
     turn = node.replica.deadline_ns()
     for term, candidate in enumerate((2, 3) * 10, start=4):
-        node.now = turn * (term - 3) // 21
+        node.now = ELECTION_NS + (turn - ELECTION_NS) * (term - 3) // 21
         node.receive("vote", candidate, term, index=1, log_term=3)
         assert node.last("vote-reply")["flags"] == 0
     assert node.replica.deadline_ns() == turn
@@ -358,9 +365,119 @@ def test_a_deposed_leader_waits_before_it_stands_again() -> None:
     for _ in range(15):
         node.time_out()
         node.receive("heartbeat-reply", 3, term, round=0)
-    node.receive("vote", 2, term + 1)
+    node.receive("heartbeat-reply", 2, term + 1)
     assert node.status["role"] == "follower"
-    assert node.replica.deadline_ns() >= node.now + 100 * MS
+    assert node.replica.deadline_ns() >= node.now + ELECTION_NS
+
+
+# ---- pre-vote and what belongs to it (thesis, 9.6 and 4.2.3) ---------------------------------
+
+
+def test_who_hears_nobody_asks_first_and_changes_no_term() -> None:
+    """Thesis, 9.6: a node that is cut off can't raise terms that would unseat a leader later."""
+    node = Node(term=3, log=(3,))
+    for _ in range(10):
+        node.now = node.replica.deadline_ns()
+        node.replica.tick(node.now)
+        node.poll()
+    assert (node.status["role"], node.status["term"]) == ("pre-candidate", 3)
+    assert node.count("pre-vote") == 20
+    assert node.count("vote") == 0
+    assert node.written == []
+
+
+def test_an_answer_to_an_older_question_is_no_pre_vote() -> None:
+    node = Node(term=3, log=(3,))
+    for _ in range(2):
+        node.now = node.replica.deadline_ns()
+        node.replica.tick(node.now)
+        node.poll()
+    latest = node.last("pre-vote")["round"]
+    node.receive("pre-vote-reply", 2, 3, flags=GRANTED, round=latest - 1)
+    assert node.status["role"] == "pre-candidate"
+    node.receive("pre-vote-reply", 2, 3, flags=GRANTED, round=latest)
+    assert (node.status["role"], node.status["term"]) == ("candidate", 4)
+
+
+@pytest.mark.parametrize(("term", "index", "log_term", "granted"), [
+    (5, 2, 3, True), (4, 2, 3, False), (9, 2, 3, True), (9, 1, 3, False), (5, 9, 2, False)])
+def test_a_pre_vote_is_what_the_vote_would_be_and_binds_nobody(
+    term: int, index: int, log_term: int, granted: bool
+) -> None:
+    node = Node(term=5, vote=3, log=(1, 3))
+    node.receive("pre-vote", 2, term, index=index, log_term=log_term, round=8)
+    answer = node.last("pre-vote-reply")
+    assert (answer["flags"], answer["term"], answer["round"]) == (int(granted), 5, 8)
+    assert (node.status["term"], node.status["vote"]) == (5, 3)
+    assert node.written == []
+
+
+@pytest.mark.parametrize("kind", ["vote", "pre-vote"])
+def test_who_hears_a_leader_votes_for_nobody_else(kind: str) -> None:
+    """Thesis, 4.2.3; etcd's check-quorum. Without it a node that can't hear the leader (Cloudflare,
+    November 2020: a switch that let some pairs of nodes down) unseats it again and again."""
+    node = Node(term=4, log=(4,))
+    node.receive("heartbeat", 2, 4)
+    node.now += ELECTION_NS - 1
+    node.receive(kind, 3, 9, index=9, log_term=9)
+    assert (node.status["term"], node.status["leader"]) == (4, 2)
+    assert all(m["flags"] == 0 for _, m in node.sent)
+    node.now += 1
+    node.receive(kind, 3, 9, index=9, log_term=9)
+    assert node.last(kind + "-reply")["flags"] == GRANTED
+
+
+def test_a_leader_grants_nothing_until_it_steps_down_by_itself() -> None:
+    node = Node()
+    term = node.lead()
+    node.now += 5 * ELECTION_NS
+    node.receive("pre-vote", 3, term, index=9, log_term=9)
+    node.receive("vote", 3, term + 1, index=9, log_term=9)
+    assert node.last("pre-vote-reply")["flags"] == 0
+    assert (node.status["role"], node.status["term"]) == ("leader", term)
+
+
+def test_a_restarted_node_does_not_vote_before_an_election_timeout_has_passed() -> None:
+    """It may have heard a leader just before: that leader may answer reads by its lease."""
+    node = Node(term=4, vote=2, log=(4,))
+    node.now = ELECTION_NS - 1
+    node.receive("vote", 3, 5, index=1, log_term=4)
+    assert (node.status["term"], node.count("vote-reply")) == (4, 0)
+
+
+def test_a_node_of_a_later_term_comes_back() -> None:
+    """etcd-io/etcd#8501: with pre-vote it never asks for votes itself, so the leader's stale
+    frames must be answered with the later term, or it stays out for ever."""
+    node = Node(term=9, log=(4,))
+    node.receive("append", 2, 4, index=1, log_term=4)
+    answer = node.last("append-reply")
+    assert (answer["term"], answer["flags"]) == (9, REJECTED)
+
+
+def test_who_asked_for_pre_votes_in_vain_still_knows_what_it_shares_with_its_leader() -> None:
+    """Found by simulation: it forgot what was verified, the leader had no reason to verify it
+    again, and its commit index stood still for as long as nothing was written."""
+    node = Node(term=3)
+    node.receive("append", 2, 3, commit=0, records=entry(1, 3))
+    node.now = node.replica.deadline_ns()
+    node.replica.tick(node.now)
+    node.poll()
+    assert node.status["role"] == "pre-candidate"
+    node.receive("heartbeat", 2, 3, index=1, commit=1)
+    assert node.status["commit"] == 1
+    assert node.last("heartbeat-reply")["index"] == 1
+
+
+def test_a_pre_candidate_that_gives_its_vote_away_is_no_rival_any_more() -> None:
+    node = Node(term=3, log=(3,))
+    node.now = node.replica.deadline_ns()
+    node.replica.tick(node.now)
+    node.poll()
+    asked = node.last("pre-vote")["round"]
+    node.receive("vote", 2, 4, index=1, log_term=3)
+    assert node.last("vote-reply")["flags"] == GRANTED
+    node.receive("pre-vote-reply", 3, 3, flags=GRANTED, round=asked)
+    assert (node.status["role"], node.status["term"]) == ("follower", 4)
 
 
 def test_a_stale_leader_is_told_the_newer_term() -> None:

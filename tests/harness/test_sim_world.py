@@ -299,11 +299,15 @@ def test_clocks_run_fast_jump_ahead_and_never_go_back() -> None:
     assert w.clock_ns(2) - before[2] == passed
 
 
-def test_a_node_whose_clock_jumps_over_its_election_timeout_stands_for_election() -> None:
+def test_a_majority_whose_clocks_jump_over_their_election_timeout_stands_for_election() -> None:
     w = world()
-    follower = (leader(w) + 1) % 3
+    led = leader(w)
     term = w.leaders()[0][0]
-    w.clock_bump(follower, 10 * S)
+    w.clock_bump((led + 1) % 3, 10 * S)
+    w.run([], w.now_ns + S)
+    assert w.leaders() == [(term, led)]         # one alone: the others hear the leader
+    w.clock_bump((led + 1) % 3, 10 * S)
+    w.clock_bump((led + 2) % 3, 10 * S)
     run_until(w, lambda: w.leaders() != [] and w.leaders()[0][0] > term)
 
 
