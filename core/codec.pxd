@@ -110,6 +110,9 @@ cdef enum:                      # frame types
     HEARTBEAT_REPLY = 6
     PRE_VOTE = 7
     PRE_VOTE_REPLY = 8
+    TIMEOUT_NOW = 9
+    READ_INDEX = 10
+    READ_INDEX_REPLY = 11
     REQUEST = 32
     RESPONSE = 33
 
@@ -155,6 +158,8 @@ cdef enum:
     HAS_EXPECTED = 1            # Command.flags
     REJECTED = 1                # Message.flags of an APPEND_REPLY
     GRANTED = 1                 # Message.flags of a VOTE_REPLY or PRE_VOTE_REPLY
+    FORCED = 1                  # Message.flags of a VOTE: its leader asked for it (transfer)
+    ANY_NODE = 1                # Request.flags of a read: a follower may answer it, too
 
 cdef inline bint op_writes(uint8_t op) noexcept nogil:
     """Whether an entry of the log executes it, under a session and once."""

@@ -7,7 +7,7 @@ KINDS: tuple[str, ...]
 
 def encode_request(
     request: int, client: int, sequence: int, op: int, key: bytes = b"", value: bytes = b"",
-    expected: bytes | None = None,
+    expected: bytes | None = None, *, any_node: bool = False,
 ) -> bytes: ...
 def decode_request(
     frame: bytes,

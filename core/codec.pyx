@@ -40,7 +40,8 @@ STATUSES = (
 MESSAGE_TYPES = {
     VOTE: "vote", VOTE_REPLY: "vote-reply", APPEND: "append", APPEND_REPLY: "append-reply",
     HEARTBEAT: "heartbeat", HEARTBEAT_REPLY: "heartbeat-reply",
-    PRE_VOTE: "pre-vote", PRE_VOTE_REPLY: "pre-vote-reply",
+    PRE_VOTE: "pre-vote", PRE_VOTE_REPLY: "pre-vote-reply", TIMEOUT_NOW: "timeout-now",
+    READ_INDEX: "read-index", READ_INDEX_REPLY: "read-index-reply",
 }
 KINDS = ("no-op", "command", "open-session", "config", "clock", "snapshot")
 
@@ -118,8 +119,10 @@ cdef Py_ssize_t next_frame(const char* data, size_t size) except -1 nogil:
 
 
 def encode_request(request: int, client: int, sequence: int, op: int, bytes key=b"",
-                   bytes value=b"", expected: bytes | None = None) -> bytes:
-    """Return a REQUEST frame. ``expected`` None with op cas means: expect the key absent."""
+                   bytes value=b"", expected: bytes | None = None, *,
+                   bint any_node=False) -> bytes:
+    """Return a REQUEST frame. ``expected`` None with op cas means: expect the key absent;
+    ``any_node``: a follower may answer this read."""
     cdef bytes wanted = b"" if expected is None else expected
     cdef size_t size = REQUEST_SIZE + COMMAND_SIZE + len(key) + len(value) + len(wanted)
     if len(key) > 0xFFFF or size > MAX_FRAME_BYTES:
@@ -131,6 +134,7 @@ def encode_request(request: int, client: int, sequence: int, op: int, bytes key=
     memset(p, 0, REQUEST_SIZE + COMMAND_SIZE)
     set_length(&r.header, size)
     r.header.type = REQUEST
+    r.header.flags = ANY_NODE if any_node else 0
     r.request = request
     r.client = client
     r.sequence = sequence

@@ -21,6 +21,9 @@ cdef struct Progress:
     uint64_t match_index
     uint64_t round          # newest leadership round that it confirmed
     uint64_t contact_ns     # when it last answered in this term
+    uint64_t ticket         # READ_INDEX: its newest question, 0 when answered,
+    uint64_t ticket_round   # and the round that must be confirmed first
+    uint64_t ticket_index   # and what the answer will be
     bint voted              # it answered our RequestVote
     int granted             # its vote in our election: 1, or 0
     Buffer out              # frames ready to leave

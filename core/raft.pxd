@@ -14,6 +14,9 @@ cdef enum:
 cdef enum:
     MAX_MEMBERS = 64
 
+cdef enum:
+    ROUNDS = 64             # whose sending time a leader remembers
+
 cdef struct Orphan:             # somebody waited for an entry that this node no longer leads
     uint32_t connection
     uint64_t request
@@ -28,7 +31,9 @@ cdef class Raft:
     cdef uint64_t election_ns
     cdef size_t max_batch_bytes
     cdef size_t max_inflight_bytes
+    cdef uint64_t lease_ns      # 0: no leases
     cdef uint64_t random_state
+    cdef uint64_t now_ns        # when `pump` was called last
     # what must be durable
     cdef readonly uint64_t term
     cdef readonly uint32_t vote
@@ -48,6 +53,20 @@ cdef class Raft:
     cdef uint64_t round_sent    # leader: leadership rounds (reads)
     cdef uint64_t round_wanted
     cdef uint64_t round_confirmed
+    cdef uint64_t[64] round_ns  # when round r was sent, at r % ROUNDS
+    cdef uint64_t lease_end_ns
+    cdef bint lease_void        # somebody was asked to stand for election in our term
+    cdef readonly uint32_t transfer_to      # who is to lead instead; 0: nobody
+    cdef uint64_t transfer_deadline_ns
+    cdef bint transfer_told
+    cdef bint forced            # candidate: the leader before wants it so
+    cdef uint64_t leader_durable            # follower: what the leader's own disk holds,
+    cdef uint64_t leader_durable_ns         # and since when it would have had more to do
+    cdef uint64_t ticket        # follower: numbers its READ_INDEX questions
+    cdef uint64_t ticket_index  # the newest answer: what such reads must see applied
+    cdef uint64_t ticket_asked
+    cdef uint64_t ticket_answered
+    cdef uint64_t ticket_ns     # when it was asked; 0: not this leader
     # durability
     cdef uint64_t state_version     # counts changes of (term, vote)
     cdef uint64_t durable_version
@@ -57,6 +76,7 @@ cdef class Raft:
     cdef bint writing
     cdef uint64_t writing_last
     cdef uint64_t writing_version
+    cdef uint64_t writing_since_ns
     # entries whose waiting clients must be told "unknown"
     cdef Buffer orphans
     # counters
@@ -71,12 +91,21 @@ cdef class Raft:
     cdef int _become_leader(self, uint64_t now_ns) except -1 nogil
     cdef bint _withholds_votes(self, uint64_t now_ns) noexcept nogil
     cdef int _pre_campaign(self, uint64_t now_ns) except -1 nogil
-    cdef int _campaign(self, uint64_t now_ns) except -1 nogil
+    cdef int _campaign(self, bint forced, uint64_t now_ns) except -1 nogil
     cdef int _ask_votes(self) except -1 nogil
     cdef int _ask_vote(self, Progress* p) except -1 nogil
     cdef int _count_votes(self, uint64_t now_ns) except -1 nogil
     cdef int _orphan_waiters(self) except -1 nogil
     cdef int _send_heartbeat(self, Progress* p) except -1 nogil
+    cdef bint _disk_stalls(self, uint64_t now_ns) noexcept nogil
+    cdef int _begin_round(self, uint64_t now_ns) except -1 nogil
+    cdef int _transfer(self) except -1 nogil
+    cdef int _answer_tickets(self) except -1 nogil
+    cdef int _confirm_rounds(self) except -1 nogil
+    cdef int _repeat_ticket(self, uint64_t now_ns) except -1 nogil
+    cdef int _on_read_index(self, Progress* p, const Message* m) except -1 nogil
+    cdef int _on_read_index_reply(self, const Message* m) except -1 nogil
+    cdef int _on_timeout_now(self, uint64_t now_ns) except -1 nogil
     cdef uint64_t _heard_majority_ns(self, uint64_t now_ns) noexcept nogil
     cdef int _broadcast_heartbeat(self, uint64_t now_ns) except -1 nogil
     cdef int _send_appends(self, Progress* p, uint64_t now_ns) except -1 nogil
@@ -105,6 +134,9 @@ cdef class Raft:
     cdef int propose(self, uint8_t kind, uint64_t client, uint64_t sequence, const char* payload,
                      size_t size, uint32_t connection, uint64_t request) except -1 nogil
     cdef uint64_t want_round(self) noexcept nogil
+    cdef bint holds_lease(self, uint64_t now_ns) noexcept nogil
+    cdef uint64_t ask_read_index(self) noexcept nogil
+    cdef bint transfer(self, uint32_t node, uint64_t now_ns) noexcept nogil
     cdef uint64_t read_floor(self) noexcept nogil
     cdef int persisted(self, uint64_t seq, uint64_t now_ns) except -1 nogil
     cdef int peer_up(self, uint32_t node, uint64_t now_ns) except -1 nogil

@@ -24,7 +24,12 @@ Rules that are easy to get wrong, and where they stand:
 * A leader answers reads after a majority confirmed it in a round that began after the read
   came, at an index no smaller than its term's first entry (thesis, 6.4).
 * A leader that hears from no majority for two election timeouts steps down (thesis, 6.2), so
-  that its clients look elsewhere.
+  that its clients look elsewhere; so does one whose disk holds a write up for one (``tick``),
+  and where it can't notice, its followers stop believing in it (``_follow``).
+* A lease stands on what its followers promised: not to vote for an election timeout after they
+  heard the leader, by their clocks; the leader counts from when it *sent* what they answered,
+  less the drift of both clocks (``holds_lease``). It is void for the rest of the term once
+  somebody was asked to stand for election.
 * Nobody stands for election before a majority said that it would vote for it (pre-vote; thesis,
   9.6), and nobody votes within an election timeout of hearing from a leader or of its own
   restart (thesis, 4.2.3). The two belong together: with pre-vote alone a node that can't hear
@@ -43,6 +48,7 @@ from seatrial.core.buffer cimport (
 from seatrial.core.codec cimport (
     APPEND,
     APPEND_REPLY,
+    FORCED,
     FrameHeader,
     GRANTED,
     HEARTBEAT,
@@ -52,9 +58,12 @@ from seatrial.core.codec cimport (
     MESSAGE_SIZE,
     PRE_VOTE,
     PRE_VOTE_REPLY,
+    READ_INDEX,
+    READ_INDEX_REPLY,
     RECORD_SIZE,
     REJECTED,
     Record,
+    TIMEOUT_NOW,
     VOTE,
     VOTE_REPLY,
     append_crc,
@@ -109,7 +118,8 @@ def _arm(int mutant) -> None:
 
 cdef class Raft:
     def __cinit__(self, node, members, uint64_t seed, uint64_t now_ns, uint64_t heartbeat_ns,
-                  uint64_t election_ns, size_t max_batch_bytes, size_t max_inflight_bytes):
+                  uint64_t election_ns, size_t max_batch_bytes, size_t max_inflight_bytes,
+                  bint leases=False, uint64_t lease_drift_ppm=150_000):
         cdef int i
         memset(self.peers, 0, sizeof(self.peers))
         buffer_init(&self.orphans)
@@ -122,6 +132,8 @@ cdef class Raft:
             raise ValueError(f"a batch of {max_batch_bytes} bytes does not fit a frame")
         if not 0 < heartbeat_ns < election_ns:
             raise ValueError("the heartbeat interval must be shorter than the election timeout")
+        if lease_drift_ppm >= 1_000_000:
+            raise ValueError(f"a clock can't drift by {lease_drift_ppm} parts in a million")
         self.members = len(ordered)
         for i in range(self.members):
             self.peers[i].node = ordered[i]
@@ -135,11 +147,16 @@ cdef class Raft:
         self.max_batch_bytes = max_batch_bytes
         self.max_inflight_bytes = max_inflight_bytes
         self.random_state = seed
+        self.now_ns = now_ns
+        if leases:                      # our clock may run slow, a follower's fast
+            self.lease_ns = (election_ns * (1_000_000 - lease_drift_ppm)
+                             // (1_000_000 + lease_drift_ppm))
         self.log = Log()
         self.role = FOLLOWER
         self.next_persist = 1
-        self.heard_ns = now_ns
+        self.heard_ns = self.leader_durable_ns = now_ns
         self._reset_election_timer(now_ns)
+        self.ticket = self.ticket_asked = self.ticket_answered = self._random() >> 1
 
     def __dealloc__(self):
         cdef int i
@@ -235,10 +252,13 @@ cdef class Raft:
         if self.role == LEADER:
             self._orphan_waiters()
             self._reset_election_timer(now_ns)
+            self.transfer_to = 0
         if term > self.term:
             self.term = term
             self.vote = 0
             self.verified = 0           # what a term's leader holds stays so for the whole term
+            self.leader_durable = 0
+            self.leader_durable_ns = now_ns
             self.state_version += 1
             for i in range(self.members):  # what it said in older terms is void
                 buffer_consume(&self.peers[i].held, buffer_size(&self.peers[i].held))
@@ -246,12 +266,17 @@ cdef class Raft:
         self.leader = leader
         self.acked = 0
         self.ack_owed = False
+        self.ticket_ns = 0
         return 0
 
     cdef bint _withholds_votes(self, uint64_t now_ns) noexcept nogil:
         """A leader lives, as far as we know, or we might have promised one our silence before
         a restart (thesis, 4.2.3)."""
         return self.role == LEADER or now_ns < self.heard_ns + self.election_ns
+
+    cdef bint _disk_stalls(self, uint64_t now_ns) noexcept nogil:
+        """A group write has taken longer than an election timeout, and still does."""
+        return self.writing and now_ns > self.writing_since_ns + self.election_ns
 
     cdef int _pre_campaign(self, uint64_t now_ns) except -1 nogil:
         """Ask who would vote for us; changes no term and no vote (thesis, 9.6)."""
@@ -261,11 +286,12 @@ cdef class Raft:
         self.pre_round += 1
         return self._ask_votes()
 
-    cdef int _campaign(self, uint64_t now_ns) except -1 nogil:
+    cdef int _campaign(self, bint forced, uint64_t now_ns) except -1 nogil:
         """Ask for votes in the next term; our own counts once it is durable."""
         self._become_follower(self.term + 1, 0, now_ns)
         self._reset_election_timer(now_ns)
         self.role = CANDIDATE
+        self.forced = forced
         self.vote = self.node
         self.elections += 1
         return self._ask_votes()
@@ -287,6 +313,7 @@ cdef class Raft:
             m.round = self.pre_round
         else:
             m.header.type = VOTE
+            m.header.flags = FORCED if self.forced else 0
         m.index = self.log.last()
         m.log_term = self.log.last_term()
         return self._emit(p, &m)
@@ -303,7 +330,7 @@ cdef class Raft:
         if granted <= self.members // 2:
             return 0
         if self.role == PRE_CANDIDATE:
-            return self._campaign(now_ns)
+            return self._campaign(False, now_ns)
         return self._become_leader(now_ns)
 
     cdef int _become_leader(self, uint64_t now_ns) except -1 nogil:
@@ -314,6 +341,9 @@ cdef class Raft:
         self.role = LEADER
         self.leader = self.node
         self.round_sent = self.round_wanted = self.round_confirmed = 0
+        self.lease_end_ns = 0
+        self.lease_void = False
+        self.transfer_to = 0
         for i in range(self.members):
             p = &self.peers[i]
             p.state = PROBE
@@ -322,6 +352,7 @@ cdef class Raft:
             p.match_index = 0
             p.round = 0
             p.contact_ns = now_ns
+            p.ticket = 0
         self.term_start = self.log.last() + 1
         self.propose(KIND_NOOP, 0, 0, NULL, 0, 0, 0)
         return self._broadcast_heartbeat(now_ns)
@@ -332,6 +363,9 @@ cdef class Raft:
         """Let time pass: heartbeats and loss of the quorum for a leader, elections for others."""
         if self.role != LEADER:
             if now_ns >= self.election_deadline_ns:
+                if self._disk_stalls(now_ns):   # it could not even vote for itself
+                    self._reset_election_timer(now_ns)
+                    return 0
                 self._pre_campaign(now_ns)
                 self._count_votes(now_ns)
             return 0
@@ -340,6 +374,10 @@ cdef class Raft:
         if (self._heard_majority_ns(now_ns) + 2 * self.election_ns < now_ns
                 and not MUTANT(READ_UNCONFIRMED)):
             return self._become_follower(self.term, 0, now_ns)
+        if self.members > 1 and self._disk_stalls(now_ns):
+            return self._become_follower(self.term, 0, now_ns)
+        if self.transfer_to and now_ns >= self.transfer_deadline_ns:
+            self.transfer_to = 0        # it did not come to lead: go on
         return self._broadcast_heartbeat(now_ns)
 
     cdef uint64_t _heard_majority_ns(self, uint64_t now_ns) noexcept nogil:
@@ -351,8 +389,16 @@ cdef class Raft:
         return majority(contact, self.members)
 
     cdef int _broadcast_heartbeat(self, uint64_t now_ns) except -1 nogil:
-        cdef int i
         self.heartbeat_deadline_ns = now_ns + self.heartbeat_ns
+        return self._begin_round(now_ns)
+
+    cdef int _begin_round(self, uint64_t now_ns) except -1 nogil:
+        """Ask all members whether they still follow; a majority of answers confirms the round."""
+        cdef int i
+        self.round_sent += 1
+        self.round_ns[self.round_sent % ROUNDS] = now_ns
+        if self.members == 1:
+            self._confirm_rounds()
         for i in range(self.members):
             if i != self.me:
                 self._send_heartbeat(&self.peers[i])
@@ -363,6 +409,7 @@ cdef class Raft:
         memset(&m, 0, sizeof(m))
         m.header.type = HEARTBEAT
         m.index = p.next_index - 1      # what it should hold by now, if nothing was lost
+        m.log_term = self.durable_index
         m.commit = self.commit
         m.round = self.round_sent
         return self._emit(p, &m)
@@ -453,18 +500,18 @@ cdef class Raft:
     cdef int pump(self, uint64_t now_ns) except -1 nogil:
         """Once per round of inputs: acknowledge (follower), or replicate and confirm (leader)."""
         cdef int i
+        self.now_ns = now_ns
         if self.role != LEADER:
+            self._repeat_ticket(now_ns)
             return self._flush_ack()
         if self.round_wanted > self.round_sent and self.round_confirmed == self.round_sent:
-            self.round_sent = self.round_wanted
-            if self.members == 1:
-                self.round_confirmed = self.round_sent
-            for i in range(self.members):
-                if i != self.me:
-                    self._send_heartbeat(&self.peers[i])
+            self._begin_round(now_ns)
+        self._answer_tickets()
         for i in range(self.members):
             if i != self.me:
                 self._send_appends(&self.peers[i], now_ns)
+        if self.transfer_to:
+            self._transfer()
         return 0
 
     cdef uint64_t want_round(self) noexcept nogil:
@@ -473,6 +520,12 @@ cdef class Raft:
             return self.round_confirmed
         self.round_wanted = self.round_sent + 1
         return self.round_wanted
+
+    cdef bint holds_lease(self, uint64_t now_ns) noexcept nogil:
+        """Whether nobody else can have been elected yet (thesis, 6.4.1): a majority answered what
+        we sent less than a lease ago, and withholds its votes for longer than that."""
+        return (self.role == LEADER and self.lease_ns > 0 and not self.lease_void
+                and now_ns < self.lease_end_ns)
 
     cdef uint64_t read_floor(self) noexcept nogil:
         """The index a linearizable read must see applied (thesis, 6.4, steps 1 and 2)."""
@@ -568,8 +621,9 @@ cdef class Raft:
                  or MUTANT(STALE_APPEND_ACCEPTED),
                  b"two leaders in one term", self.term, self.leader, m.sender)
             self._become_follower(self.term, m.sender, now_ns)
-        self.heard_ns = now_ns
-        self._reset_election_timer(now_ns)
+        if now_ns < self.leader_durable_ns + 3 * self.election_ns:
+            self.heard_ns = now_ns      # else its disk stands still, and it does not see that
+            self._reset_election_timer(now_ns)
         return 0
 
     cdef int _on_append(self, const Message* m, uint64_t now_ns) except -1 nogil:
@@ -617,6 +671,9 @@ cdef class Raft:
     cdef int _on_heartbeat(self, const Message* m, uint64_t now_ns) except -1 nogil:
         cdef Message r
         cdef uint64_t index
+        if m.log_term != self.leader_durable or m.log_term >= self.acked:
+            self.leader_durable = m.log_term
+            self.leader_durable_ns = now_ns
         self._follow(m, now_ns)
         index = m.commit if m.commit < self.verified else self.verified
         if MUTANT(COMMIT_BEYOND_VERIFIED):
@@ -671,8 +728,6 @@ cdef class Raft:
 
     cdef int _on_heartbeat_reply(self, Progress* p, const Message* m,
                                  uint64_t now_ns) except -1 nogil:
-        cdef uint64_t[64] rounds
-        cdef int i
         if self.role != LEADER:
             return 0
         p.contact_ns = now_ns
@@ -686,10 +741,102 @@ cdef class Raft:
             must(m.round <= self.round_sent, b"confirms a round that was never sent", m.round,
                  self.round_sent, p.node)
             p.round = m.round
-            for i in range(self.members):
-                rounds[i] = self.round_sent if i == self.me else self.peers[i].round
-            self.round_confirmed = majority(rounds, self.members)
+            self._confirm_rounds()
         return 0
+
+    cdef int _confirm_rounds(self) except -1 nogil:
+        """See which round a majority has answered by now."""
+        cdef uint64_t[64] rounds
+        cdef int i
+        for i in range(self.members):
+            rounds[i] = self.round_sent if i == self.me else self.peers[i].round
+        self.round_confirmed = majority(rounds, self.members)
+        if self.round_confirmed and self.round_sent - self.round_confirmed < ROUNDS:
+            self.lease_end_ns = self.round_ns[self.round_confirmed % ROUNDS] + self.lease_ns
+        return 0
+
+    # ---- reads at followers (thesis, 6.4) --------------------------------------------------
+
+    cdef uint64_t ask_read_index(self) noexcept nogil:
+        """Number a read that came to this follower; it may be answered once ``ticket_answered``
+        is that large and ``ticket_index`` is applied. One question at a time is on its way."""
+        if self.ticket == self.ticket_asked:
+            self.ticket += 1
+        return self.ticket
+
+    cdef int _repeat_ticket(self, uint64_t now_ns) except -1 nogil:
+        """Ask the leader, and again where nothing comes back."""
+        cdef Message m
+        if self.leader == 0 or self.ticket_answered == self.ticket:
+            return 0
+        if (self.ticket_asked > self.ticket_answered and self.ticket_ns
+                and now_ns < self.ticket_ns + self.election_ns):
+            return 0
+        self.ticket_asked = self.ticket
+        self.ticket_ns = now_ns
+        memset(&m, 0, sizeof(m))
+        m.header.type = READ_INDEX
+        m.round = self.ticket
+        return self._emit(&self.peers[self._peer(self.leader)], &m)
+
+    cdef int _on_read_index(self, Progress* p, const Message* m) except -1 nogil:
+        if self.role == LEADER and m.round > p.ticket:
+            p.ticket = m.round
+            p.ticket_round = self.want_round()
+            p.ticket_index = self.read_floor()
+        return 0
+
+    cdef int _answer_tickets(self) except -1 nogil:
+        cdef Message m
+        cdef Progress* p
+        cdef int i
+        for i in range(self.members):
+            p = &self.peers[i]
+            if p.ticket and self.round_confirmed >= p.ticket_round:
+                memset(&m, 0, sizeof(m))
+                m.header.type = READ_INDEX_REPLY
+                m.round = p.ticket
+                m.index = p.ticket_index
+                p.ticket = 0
+                self._emit(p, &m)
+        return 0
+
+    cdef int _on_read_index_reply(self, const Message* m) except -1 nogil:
+        if self.ticket_answered < m.round <= self.ticket_asked:
+            self.ticket_answered = m.round
+            self.ticket_index = m.index
+        return 0
+
+    # ---- handing over (thesis, 3.10) -------------------------------------------------------
+
+    cdef bint transfer(self, uint32_t node, uint64_t now_ns) noexcept nogil:
+        """Have another member lead. False: we don't lead, or it can't. Until it does, or for an
+        election timeout, nothing may be proposed."""
+        cdef int place = self._peer(node)
+        if (self.role != LEADER or place < 0 or place == self.me
+                or self.transfer_to and self.transfer_to != node):
+            return False
+        if not self.transfer_to:
+            self.transfer_to = node
+            self.transfer_told = False
+            self.transfer_deadline_ns = now_ns + self.election_ns
+        return True
+
+    cdef int _transfer(self) except -1 nogil:
+        """Once it has everything, tell it to stand for election without waiting."""
+        cdef Progress* p = &self.peers[self._peer(self.transfer_to)]
+        cdef Message m
+        if p.match_index != self.log.last() or self.transfer_told:
+            return 0
+        self.lease_void = self.transfer_told = True
+        memset(&m, 0, sizeof(m))
+        m.header.type = TIMEOUT_NOW
+        return self._emit(p, &m)
+
+    cdef int _on_timeout_now(self, uint64_t now_ns) except -1 nogil:
+        if self.role == FOLLOWER or self.role == PRE_CANDIDATE:
+            self._campaign(True, now_ns)
+        return self._count_votes(now_ns)
 
     # ---- elections -----------------------------------------------------------------------
 
@@ -767,7 +914,7 @@ cdef class Raft:
                 self._count_votes(now_ns)
             return 0
         if m.term > self.term:
-            if h.type == VOTE and self._withholds_votes(now_ns):
+            if (h.type == VOTE and not h.flags & FORCED and self._withholds_votes(now_ns)):
                 return 0
             self._become_follower(m.term, 0, now_ns)
         elif (m.term < self.term and not (MUTANT(STALE_VOTES_COUNT) and h.type == VOTE_REPLY)
@@ -796,6 +943,12 @@ cdef class Raft:
             self._on_heartbeat(m, now_ns)
         elif h.type == HEARTBEAT_REPLY:
             self._on_heartbeat_reply(p, m, now_ns)
+        elif h.type == TIMEOUT_NOW:
+            self._on_timeout_now(now_ns)
+        elif h.type == READ_INDEX:
+            self._on_read_index(p, m)
+        elif h.type == READ_INDEX_REPLY:
+            self._on_read_index_reply(m)
         elif h.type == PRE_VOTE_REPLY:
             pass                        # a refusal: its term was news, and all it had to say
         else:
@@ -844,6 +997,7 @@ cdef class Raft:
         must(place >= 0 and place != self.me, b"connection to a stranger", node)
         p = &self.peers[place]
         p.connected = False
+        p.ticket = 0
         buffer_consume(&p.out, buffer_size(&p.out))
         buffer_consume(&p.held, buffer_size(&p.held))
         p.state = PROBE

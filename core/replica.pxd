@@ -6,7 +6,7 @@ from libcpp.unordered_map cimport unordered_map
 from libcpp.vector cimport vector
 
 from seatrial.core.buffer cimport Buffer
-from seatrial.core.codec cimport Request, SessionTerms
+from seatrial.core.codec cimport Command, Request, SessionTerms
 from seatrial.core.kv cimport KeyValue
 from seatrial.core.log_clock cimport LogClock
 from seatrial.core.raft cimport Raft
@@ -23,6 +23,7 @@ cdef cppclass Read:         # a linearizable read on its way
     uint64_t term           # the leader's when it came
     uint64_t round          # leadership must be confirmed in this round or a later one
     uint64_t index          # and this must be applied
+    uint64_t ticket         # at a follower: the READ_INDEX whose answer gives `index`; 0: we lead
     uint8_t op              # read, scan, holder
     string key
     string argument
@@ -64,7 +65,11 @@ cdef class Replica:
     cdef int _not_leader(self, Connection* c, uint64_t request) except -1 nogil
     cdef Connection* _connection(self, uint32_t id) noexcept nogil
     cdef int _apply(self) except -1 nogil
-    cdef int _serve_reads(self) except -1 nogil
+    cdef int _read(self, Connection* c, const Request* r, const Command* q) except -1 nogil
+    cdef int _confirm_reads(self, uint64_t now_ns) except -1 nogil
+    cdef bint _read_lost(self, const Read* r) noexcept nogil
+    cdef bint _read_ready(self, const Read* r, uint64_t now_ns) noexcept nogil
+    cdef int _serve_reads(self, uint64_t now_ns) except -1 nogil
     cdef int _tell_orphans(self) except -1 nogil
 
     # What the shell's methods do, for C callers: without Python objects.

@@ -24,6 +24,7 @@ from seatrial.core.buffer cimport (
     buffer_size,
 )
 from seatrial.core.codec cimport (
+    ANY_NODE,
     COMMAND_SIZE,
     Command,
     HAS_VALUE,
@@ -97,12 +98,13 @@ cdef class Replica:
                   size_t max_value_bytes=1 << 20, size_t max_key_bytes=4096,
                   uint64_t max_sessions=100_000, uint64_t session_ttl_ns=3_600_000_000_000,
                   uint64_t max_uncommitted_bytes=64 << 20,
-                  size_t max_write_bytes=1 << 20):
+                  size_t max_write_bytes=1 << 20, bint leases=False,
+                  uint64_t lease_drift_ppm=150_000):
         cdef int i
         for i in range(MAX_MEMBERS):
             buffer_init(&self.inputs[i])
         self.raft = Raft(node, members, seed, now_ns, heartbeat_ns, election_ns,
-                         max_batch_bytes, max_inflight_bytes)
+                         max_batch_bytes, max_inflight_bytes, leases, lease_drift_ppm)
         self.kv = KeyValue()
         self.clock = LogClock()
         self.admin = []
@@ -219,6 +221,10 @@ cdef class Replica:
         """The group write ``seq`` is durable."""
         self.raft.persisted(seq, now_ns)
 
+    def transfer(self, uint32_t node, uint64_t now_ns) -> bool:
+        """Have another member lead; False when this node doesn't lead or that one can't."""
+        return self.raft.transfer(node, now_ns)
+
     # ---- requests ----------------------------------------------------------------------
 
     cdef Connection* _connection(self, uint32_t id) noexcept nogil:
@@ -232,8 +238,6 @@ cdef class Replica:
         cdef const Command* command = <const Command*>(<const char*>r + REQUEST_SIZE)
         cdef const char* body = <const char*>command + COMMAND_SIZE
         cdef size_t size = r.header.length
-        cdef Read read
-        cdef Outcome out
         cdef uint8_t op
         if (size < REQUEST_SIZE + COMMAND_SIZE or r.header.type != REQUEST
                 or REQUEST_SIZE + command_size(command) != size
@@ -248,7 +252,8 @@ cdef class Replica:
             with gil:
                 self.admin.append((c.id, r.request, op, body[:command.key_length]))
             return 0
-        if self.raft.role != LEADER and not (MUTANT(READ_FROM_FOLLOWER) and op == OP_READ):
+        if self.raft.role != LEADER and not (op_reads(op) and (r.header.flags & ANY_NODE
+                                                              or MUTANT(READ_FROM_FOLLOWER))):
             return self._not_leader(c, r.request)
         if op == OP_TRANSACT and not sound(command):
             self.refused += 1
@@ -261,25 +266,10 @@ cdef class Replica:
             self.refused += 1
             return self._respond(c, r.request, STATUS_TOO_LARGE, False, NULL, 0, 0)
         if op_reads(op):
-            if MUTANT(READ_UNCONFIRMED) or (MUTANT(READ_FROM_FOLLOWER)
-                                            and self.raft.role != LEADER):
-                self.kv.query(op, body, command.key_length, body + command.key_length,
-                              command.value_length, &out)
-                return self._respond(c, r.request, out.status, out.has_value, out.value,
-                                     out.value_length, self.kv.applied)
-            if self.reads.size() >= MAX_WAITING_READS:
-                self.refused += 1
-                return self._respond(c, r.request, STATUS_BUSY, False, NULL, 0, 0)
-            read.connection = c.id
-            read.request = r.request
-            read.term = self.raft.term
-            read.round = self.raft.want_round()
-            read.index = self.raft.read_floor()
-            read.op = op
-            read.key.assign(body, command.key_length)
-            read.argument.assign(body + command.key_length, command.value_length)
-            self.reads.push_back(read)
-            return 0
+            return self._read(c, r, command)
+        if self.raft.transfer_to:       # whoever leads next has all that we took, and no more
+            self.refused += 1
+            return self._respond(c, r.request, STATUS_BUSY, False, NULL, 0, 0)
         if self.raft.log.offset_of(self.raft.log.last() + 1) - self.raft.log.offset_of(
                 self.raft.commit + 1) > self.max_uncommitted_bytes:
             self.refused += 1
@@ -298,6 +288,37 @@ cdef class Replica:
                                      size - REQUEST_SIZE, c.id, r.request)
         self.refused += 1
         return self._respond(c, r.request, STATUS_BAD_REQUEST, False, NULL, 0, 0)
+
+    cdef int _read(self, Connection* c, const Request* r, const Command* q) except -1 nogil:
+        """Queue a linearizable read: at the leader until it is sure that it leads, at a follower
+        until the leader said what it must have applied (thesis, 6.4)."""
+        cdef const char* key = <const char*>q + COMMAND_SIZE
+        cdef Read read
+        cdef Outcome out
+        if MUTANT(READ_UNCONFIRMED) or MUTANT(READ_FROM_FOLLOWER) and self.raft.role != LEADER:
+            self.kv.query(q.op, key, q.key_length, key + q.key_length, q.value_length, &out)
+            return self._respond(c, r.request, out.status, out.has_value, out.value,
+                                 out.value_length, self.kv.applied)
+        if self.raft.role != LEADER and self.raft.leader == 0:
+            return self._not_leader(c, r.request)
+        if self.reads.size() >= MAX_WAITING_READS:
+            self.refused += 1
+            return self._respond(c, r.request, STATUS_BUSY, False, NULL, 0, 0)
+        read.connection = c.id
+        read.request = r.request
+        read.term = self.raft.term
+        read.round = read.index = read.ticket = 0
+        if self.raft.role != LEADER:
+            read.ticket = self.raft.ask_read_index()
+        else:
+            read.index = self.raft.read_floor()
+            if self.raft.lease_ns == 0:
+                read.round = self.raft.want_round()
+        read.op = q.op
+        read.key.assign(key, q.key_length)
+        read.argument.assign(key + q.key_length, q.value_length)
+        self.reads.push_back(read)
+        return 0
 
     cdef int _not_leader(self, Connection* c, uint64_t request) except -1 nogil:
         cdef uint64_t leader = self.raft.leader if self.raft.role != LEADER else 0
@@ -337,11 +358,13 @@ cdef class Replica:
 
     cdef int settle(self, uint64_t now_ns) except -1 nogil:
         """``poll`` for C callers."""
-        self.clock.settle(self.raft, self.kv, now_ns)
+        self._confirm_reads(now_ns)
+        if self.raft.transfer_to == 0:
+            self.clock.settle(self.raft, self.kv, now_ns)
         self.raft.pump(now_ns)
         self._tell_orphans()
         self._apply()
-        return self._serve_reads()
+        return self._serve_reads(now_ns)
 
     cdef int _tell_orphans(self) except -1 nogil:
         """Entries of ours whose fate another leader decides: their clients must ask again."""
@@ -378,16 +401,42 @@ cdef class Replica:
                                   out.value_length, record.rindex)
         return 0
 
-    cdef int _serve_reads(self) except -1 nogil:
-        """Answer the reads whose round is confirmed and whose index is applied."""
+    cdef int _confirm_reads(self, uint64_t now_ns) except -1 nogil:
+        """Reads that came while we held a lease and wait: without it they need a round."""
+        cdef size_t i = self.reads.size()
+        if self.raft.lease_ns == 0 or self.raft.role != LEADER or self.raft.holds_lease(now_ns):
+            return 0
+        while i > 0 and self.reads[i - 1].round == 0:
+            i -= 1
+            self.reads[i].round = self.raft.want_round()
+        return 0
+
+    cdef bint _read_lost(self, const Read* r) noexcept nogil:
+        """Who was to vouch for it no longer does."""
+        if self.raft.term != r.term or (r.ticket == 0) != (self.raft.role == LEADER):
+            return True
+        return self.raft.leader == 0
+
+    cdef bint _read_ready(self, const Read* r, uint64_t now_ns) noexcept nogil:
+        if r.ticket:
+            return (self.raft.ticket_answered >= r.ticket
+                    and self.kv.applied >= self.raft.ticket_index)
+        if self.kv.applied < r.index:
+            return False
+        if r.round == 0:
+            return self.raft.holds_lease(now_ns)
+        return self.raft.round_confirmed >= r.round
+
+    cdef int _serve_reads(self, uint64_t now_ns) except -1 nogil:
+        """Answer the reads that may be answered now, in order."""
         cdef Read* r
         cdef Connection* c
         cdef Outcome out
         cdef bint lost
         while not self.reads.empty():
             r = &self.reads.front()
-            lost = self.raft.role != LEADER or self.raft.term != r.term
-            if not lost and (self.raft.round_confirmed < r.round or self.kv.applied < r.index):
+            lost = self._read_lost(r)
+            if not lost and not self._read_ready(r, now_ns):
                 break
             c = self._connection(r.connection)
             if c is not NULL:
@@ -441,6 +490,7 @@ cdef class Replica:
         raft.write_seq += 1
         raft.writing_last = end - 1
         raft.writing_version = raft.state_version
+        raft.writing_since_ns = raft.now_ns
         raft.next_persist = end
         w.seq = raft.write_seq
         w.term = raft.log.last_term() if MUTANT(TERM_NOT_PERSISTED) else raft.term

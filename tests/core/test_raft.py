@@ -12,7 +12,7 @@ from seatrial.core.replica import Replica
 MS = 1_000_000
 TYPES = {name: number for number, name in codec.MESSAGE_TYPES.items()}
 OPS = codec.OPS
-REJECTED = GRANTED = 1
+REJECTED = GRANTED = FORCED = 1
 ELECTION_NS = 100 * MS
 
 
@@ -24,10 +24,10 @@ class Node:
     """A replica whose peers, disk and clock are this test's own hands."""
 
     def __init__(self, members: int = 3, *, term: int = 0, vote: int = 0,
-                 log: tuple[int, ...] = ()) -> None:
+                 log: tuple[int, ...] = (), leases: bool = False) -> None:
         self.now = ELECTION_NS          # long enough after its start that it may vote
         self.replica = Replica(1, range(1, members + 1), seed=5, now_ns=0, heartbeat_ns=10 * MS,
-                               election_ns=ELECTION_NS)
+                               election_ns=ELECTION_NS, leases=leases)
         self.replica.restore(term, vote, b"".join(entry(i + 1, t) for i, t in enumerate(log)))
         self.members = members
         self.sent: list[tuple[int, dict[str, Any]]] = []
@@ -77,14 +77,19 @@ class Node:
 
     def request(self, request: int, op: str, key: bytes = b"k", value: bytes = b"", *,
                 sequence: int = 0, client: int = 9, sync: bool = True,
-                expected: bytes | None = None) -> None:
+                expected: bytes | None = None, any_node: bool = False) -> None:
         if op == "open-session":
             self.opening[request] = client
         else:
             client = self.sessions.get(client, client)
         self.replica.receive_client(1, codec.encode_request(
-            request, client, sequence, OPS[op], key, value, expected), self.now)
+            request, client, sequence, OPS[op], key, value, expected, any_node=any_node), self.now)
         self.poll(sync=sync)
+
+    def transfer(self, target: int) -> bool:
+        accepted = self.replica.transfer(target, self.now)
+        self.poll()
+        return accepted
 
     def time_out(self, *, sync: bool = True) -> None:
         """Reach the next deadline; where that asks for pre-votes, node 2 and up give them."""
@@ -102,8 +107,13 @@ class Node:
         term = self.replica.raft.term
         self.receive("vote-reply", 2, term, flags=GRANTED)
         assert self.status["role"] == "leader"
+        self.confirm(term)
         self.sent.clear()
         return term
+
+    def confirm(self, term: int, *, peer: int = 2) -> None:
+        """Have a member answer the newest round."""
+        self.receive("heartbeat-reply", peer, term, round=self.last("heartbeat")["round"])
 
     def acknowledge(self, term: int, index: int, *, peer: int = 2) -> None:
         self.receive("append-reply", peer, term, index=index)
@@ -704,3 +714,229 @@ def test_a_leader_that_contradicts_itself_stops_the_node() -> None:
     node.receive("append", 2, 2, index=0, records=entry(1, 2))
     with pytest.raises(InvariantViolation, match="leader contradicts itself"):
         node.receive("append", 2, 2, index=0, records=entry(1, 1))
+
+
+# ---- leases (thesis, 6.4.1) ----------------------------------------------------------------------
+
+LEASE_NS = ELECTION_NS * 85 // 115     # one clock slow, the other fast, by 15 % each
+
+
+def holder() -> tuple[Node, int]:
+    """A leader with a lease from now on, its first entry committed."""
+    node = Node(leases=True)
+    term = node.lead()
+    node.acknowledge(term, 1)
+    node.time_out()
+    node.confirm(term)
+    return node, term
+
+
+def test_a_leader_with_a_lease_answers_reads_at_once_until_it_runs_out() -> None:
+    """Thesis, 6.4.1, with the drift of clocks: without that bound, a leader whose clock is slow
+    reads while the others elect another."""
+    node, term = holder()
+    sent = node.now
+    node.request(1, "read")
+    assert node.answers == [(1, "ok", None)]
+    node.now = sent + LEASE_NS - 1
+    node.request(2, "read")
+    assert node.answers[1:] == [(2, "ok", None)]
+    node.now = sent + LEASE_NS
+    node.request(3, "read")
+    assert len(node.answers) == 2
+    node.confirm(term)
+    assert node.answers[2:] == [(3, "ok", None)]
+
+
+def test_a_lease_counts_from_the_sending_of_what_was_answered() -> None:
+    node, term = holder()
+    sent = node.now
+    asked = node.last("heartbeat")["round"]
+    node.now = sent + LEASE_NS - 1
+    node.receive("heartbeat-reply", 3, term, round=asked)
+    node.now = sent + LEASE_NS
+    node.request(1, "read")
+    assert node.answers == []
+
+
+def test_without_leases_every_read_asks() -> None:
+    node = Node()
+    term = node.lead()
+    node.acknowledge(term, 1)
+    node.request(1, "read")
+    assert node.answers == []
+
+
+def test_a_leader_that_asked_another_to_stand_has_no_lease_any_more() -> None:
+    """Votes that a transfer forces are given at once, so nobody's silence can be relied on."""
+    node, term = holder()
+    node.transfer(2)
+    node.acknowledge(term, 1)
+    assert node.count("timeout-now") == 1
+    node.request(1, "read")
+    assert node.answers == []
+    node.confirm(term)
+    assert node.answers == [(1, "ok", None)]
+
+
+# ---- reads at followers (thesis, 6.4) --------------------------------------------------------------
+
+
+def test_a_follower_answers_a_read_once_it_applied_what_the_leader_says() -> None:
+    node = Node(term=4)
+    node.receive("heartbeat", 2, 4)
+    node.request(1, "read", any_node=True)
+    asked = node.last("read-index")
+    node.receive("read-index-reply", 2, 4, round=asked["round"], index=1)
+    assert node.answers == []
+    node.receive("append", 2, 4, commit=1, records=entry(1, 4))
+    assert node.answers == [(1, "ok", None)]
+
+
+def test_a_read_never_joins_a_question_that_was_asked_before_it_came() -> None:
+    """The leader's answer may be older than a write that the reader saw acknowledged."""
+    node = Node(term=4)
+    node.receive("heartbeat", 2, 4)
+    node.request(1, "read", any_node=True)
+    first = node.last("read-index")["round"]
+    node.request(2, "read", any_node=True)
+    assert node.count("read-index") == 1
+    node.receive("read-index-reply", 2, 4, round=first, index=0)
+    assert node.answers == [(1, "ok", None)]
+    second = node.last("read-index")["round"]
+    assert second > first
+    node.receive("read-index-reply", 2, 4, round=second, index=0)
+    assert node.answers[1:] == [(2, "ok", None)]
+
+
+def test_a_restarted_follower_takes_no_answer_to_what_it_asked_before() -> None:
+    before, after = Node(term=4), Node(term=4)
+    after.replica = Replica(1, range(1, 4), seed=6, now_ns=0, heartbeat_ns=10 * MS,
+                            election_ns=ELECTION_NS)
+    after.replica.restore(4, 0, b"")
+    after.replica.peer_up(2, 0)
+    after.replica.client_up(1)
+    for node in (before, after):
+        node.receive("heartbeat", 2, 4)
+        node.request(1, "read", any_node=True)
+    old = before.last("read-index")["round"]
+    assert old != after.last("read-index")["round"]
+    after.receive("read-index-reply", 2, 4, round=old, index=0)
+    assert after.answers == []
+
+
+def test_a_lost_question_is_asked_again_and_a_lost_leader_sends_the_reader_away() -> None:
+    node = Node(term=4)
+    node.receive("heartbeat", 2, 4)
+    node.request(1, "read", any_node=True)
+    asked = node.last("read-index")["round"]
+    node.now += ELECTION_NS // 2
+    node.receive("heartbeat", 2, 4)
+    node.now += ELECTION_NS // 2
+    node.receive("heartbeat", 2, 4)
+    assert (node.count("read-index"), node.last("read-index")["round"]) == (2, asked)
+    node.receive("heartbeat", 3, 5)
+    assert [answer[:2] for answer in node.answers] == [(1, "not-leader")]
+
+
+def test_a_leader_answers_a_follower_after_a_round_that_began_later() -> None:
+    node = Node()
+    term = node.lead()
+    node.acknowledge(term, 1)
+    node.receive("read-index", 3, term, round=77)
+    assert node.count("read-index-reply") == 0
+    node.confirm(term)
+    answer = node.last("read-index-reply")
+    assert (answer["round"], answer["index"], answer["receiver"]) == (77, 1, 3)
+
+
+# ---- leadership transfer (thesis, 3.10) ------------------------------------------------------------
+
+
+def test_a_transfer_waits_for_the_other_log_and_takes_no_writes_meanwhile() -> None:
+    node = Node()
+    term = node.lead()
+    assert node.transfer(2)
+    assert node.count("timeout-now") == 0
+    node.request(1, "write", sequence=1)
+    assert [answer[:2] for answer in node.answers] == [(1, "busy")]
+    node.acknowledge(term, 1)
+    assert node.last("timeout-now")["receiver"] == 2
+    node.receive("vote", 2, term + 1, index=1, log_term=term, flags=FORCED)
+    assert node.status["role"] == "follower"
+    assert node.last("vote-reply")["flags"] == GRANTED
+
+
+def test_a_transfer_that_comes_to_nothing_ends_after_an_election_timeout() -> None:
+    node = Node()
+    term = node.lead()
+    began = node.now
+    node.transfer(2)
+    while node.now < began + ELECTION_NS:
+        node.time_out()
+        node.receive("heartbeat-reply", 3, term, round=node.last("heartbeat")["round"])
+    node.request(1, "write", sequence=1)
+    assert node.answers == []
+    node.acknowledge(term, 2)
+    assert [answer[:2] for answer in node.answers] == [(1, "session-lost")]
+
+
+@pytest.mark.parametrize("target", [1, 9])
+def test_a_transfer_to_oneself_or_a_stranger_is_refused(target: int) -> None:
+    node = Node()
+    node.lead()
+    assert not node.transfer(target)
+    node.request(1, "write", sequence=1)
+    assert node.answers == []
+
+
+def test_who_is_told_to_stand_does_so_at_once_and_is_voted_for_though_a_leader_lives() -> None:
+    node = Node(term=4, log=(4,))
+    node.receive("heartbeat", 2, 4, index=1)
+    node.receive("timeout-now", 2, 4)
+    assert (node.status["role"], node.status["term"]) == ("candidate", 5)
+    assert node.last("vote")["flags"] == FORCED
+    other = Node(term=4, log=(4,))
+    other.receive("heartbeat", 2, 4, index=1)
+    other.receive("vote", 3, 5, index=1, log_term=4, flags=FORCED)
+    assert other.last("vote-reply")["flags"] == GRANTED
+
+
+# ---- disks that stand still --------------------------------------------------------------------------
+
+
+def test_a_leader_whose_disk_is_slower_than_the_election_timeout_steps_down() -> None:
+    node = Node()
+    term = node.lead()
+    node.acknowledge(term, 1)
+    node.request(1, "write", sequence=1, sync=False)
+    began = node.now
+    while node.status["role"] == "leader":
+        assert node.now <= began + 2 * ELECTION_NS
+        node.now = node.replica.deadline_ns()
+        node.replica.tick(node.now)
+        node.poll(sync=False)
+        node.receive("heartbeat-reply", 3, term, round=node.last("heartbeat")["round"], sync=False)
+    node.now = node.replica.deadline_ns()
+    node.replica.tick(node.now)
+    node.poll(sync=False)
+    assert node.status["role"] == "follower"    # and it does not stand while the disk is stuck
+    node.poll()
+    node.time_out()
+    assert node.status["role"] == "candidate"
+
+
+def test_followers_leave_a_leader_whose_disk_gets_nowhere() -> None:
+    """The leader's heartbeats tell what its own disk holds. One that does not see that its writes
+    are stuck would lead for ever, from memory only."""
+    node = Node(term=4)
+    node.receive("append", 2, 4, records=entry(1, 4))
+    began = node.now
+    while node.now < began + 3 * ELECTION_NS:
+        node.now += 10 * MS
+        node.receive("heartbeat", 2, 4, index=1, log_term=0)
+    turn = node.replica.deadline_ns()
+    node.receive("heartbeat", 2, 4, index=1, log_term=0)
+    assert node.replica.deadline_ns() == turn
+    node.receive("heartbeat", 2, 4, index=1, log_term=1)
+    assert node.replica.deadline_ns() != turn
