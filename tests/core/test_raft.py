@@ -716,7 +716,7 @@ def test_a_leader_that_contradicts_itself_stops_the_node() -> None:
         node.receive("append", 2, 2, index=0, records=entry(1, 1))
 
 
-# ---- leases (thesis, 6.4.1) ----------------------------------------------------------------------
+# ---- leases (thesis, 6.4.1) ------------------------------------------------------------------
 
 LEASE_NS = ELECTION_NS * 85 // 115     # one clock slow, the other fast, by 15 % each
 
@@ -779,7 +779,7 @@ def test_a_leader_that_asked_another_to_stand_has_no_lease_any_more() -> None:
     assert node.answers == [(1, "ok", None)]
 
 
-# ---- reads at followers (thesis, 6.4) --------------------------------------------------------------
+# ---- reads at followers (thesis, 6.4) ---------------------------------------------------------
 
 
 def test_a_follower_answers_a_read_once_it_applied_what_the_leader_says() -> None:
@@ -850,7 +850,7 @@ def test_a_leader_answers_a_follower_after_a_round_that_began_later() -> None:
     assert (answer["round"], answer["index"], answer["receiver"]) == (77, 1, 3)
 
 
-# ---- leadership transfer (thesis, 3.10) ------------------------------------------------------------
+# ---- leadership transfer (thesis, 3.10) ------------------------------------------------------
 
 
 def test_a_transfer_waits_for_the_other_log_and_takes_no_writes_meanwhile() -> None:
@@ -902,7 +902,7 @@ def test_who_is_told_to_stand_does_so_at_once_and_is_voted_for_though_a_leader_l
     assert other.last("vote-reply")["flags"] == GRANTED
 
 
-# ---- disks that stand still --------------------------------------------------------------------------
+# ---- disks that stand still ------------------------------------------------------------------
 
 
 def test_a_leader_whose_disk_is_slower_than_the_election_timeout_steps_down() -> None:
