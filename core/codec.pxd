@@ -97,9 +97,9 @@ cdef enum:                      # Record.kind
     KIND_NOOP = 0
     KIND_COMMAND = 1
     KIND_OPEN_SESSION = 2
-    KIND_CONFIG = 3
-    KIND_CLOCK = 4
-    KIND_SNAPSHOT = 5
+    KIND_CONFIG = 3             # the complete configuration (membership.pyx)
+    KIND_CLOCK = 4              # log time (log_clock.pyx)
+    KIND_SNAPSHOT = 5           # a piece of a snapshot: on disks and on the way, never in a log
 
 cdef enum:                      # frame types
     VOTE = 1

@@ -31,6 +31,14 @@ cdef struct Seen:           # a node as it was after its newest step, and what i
     uint32_t promised_vote  # the newest that were durable: they outlive the process
     uint64_t promised_term
 
+cdef struct Quorum:         # a node's configuration
+    void* raft
+    uint64_t version
+    int places
+    uint32_t[64] nodes
+    uint64_t voters         # masks over the places
+    uint64_t outgoing
+
 cdef class Durability:
     """What disks would give back after a power loss now; the simulator's disks say it."""
     cdef uint64_t term_at(self, uint32_t node, uint64_t index) noexcept
@@ -46,8 +54,9 @@ cdef class Whole:
 
 cdef class ClusterInvariants:
     cdef Durability durability
-    cdef int members
-    cdef uint32_t[64] nodes             # ids of the members; a node's place is its slot
+    cdef int count
+    cdef uint32_t[64] nodes             # ids of the nodes that were seen; `seen` is beside it
+    cdef Quorum quorum                  # who committed the newest committed entry
     cdef Seen[64] seen
     cdef list replicas                  # keeps seen[slot].replica alive
     cdef unordered_map[uint64_t, uint32_t] leaders      # term -> node
@@ -64,6 +73,8 @@ cdef class ClusterInvariants:
     cpdef int crashed(self, uint32_t node, bint forgets=*) except -1
     cpdef int disk_shrank(self) except -1
 
+    cdef int _slot(self, uint32_t node) except -1
+    cdef int _decided_by(self, Raft raft) except -1
     cdef int _forget_votes(self, uint32_t node) except -1
     cdef int _arrived(self, Seen* s, Replica r) except -1
     cdef int _changed(self, Seen* s, Replica r) except -1

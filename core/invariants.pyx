@@ -41,6 +41,7 @@ from cython.operator cimport dereference, postincrement
 
 from seatrial.core.invariant cimport must
 from seatrial.core.log cimport Log
+from seatrial.core.quorum cimport is_quorum
 from seatrial.core.raft cimport FOLLOWER, LEADER, MAX_MEMBERS, Raft
 from seatrial.core.replica cimport Replica
 
@@ -68,7 +69,8 @@ cdef class ClusterInvariants:
 
     def __cinit__(self, Durability durability=None):
         self.durability = durability
-        self.members = 0
+        self.count = 0
+        memset(&self.quorum, 0, sizeof(self.quorum))
         memset(self.nodes, 0, sizeof(self.nodes))
         memset(self.seen, 0, sizeof(self.seen))
         self.replicas = [None] * MAX_MEMBERS
@@ -94,7 +96,7 @@ cdef class ClusterInvariants:
         """
         cdef Raft raft = r.raft
         cdef Log log = raft.log
-        cdef Seen* s = &self.seen[raft.me]
+        cdef Seen* s = &self.seen[self._slot(raft.node)]
         self.checks += 1
         if s.replica != <void*>r:
             self._arrived(s, r)
@@ -121,7 +123,7 @@ cdef class ClusterInvariants:
         it promised, term and votes, does not bind it (entries are ``disk_shrank``'s)."""
         cdef Seen* s
         cdef int i
-        for i in range(self.members):
+        for i in range(self.count):
             if self.nodes[i] == node:
                 s = &self.seen[i]
                 s.replica = NULL
@@ -159,8 +161,8 @@ cdef class ClusterInvariants:
         cdef uint64_t running = 0
         cdef int i
         for replica in replicas:
-            running |= <uint64_t>1 << replica.raft.me
-        for i in range(self.members):
+            running |= <uint64_t>1 << self._slot(replica.raft.node)
+        for i in range(self.count):
             if self.seen[i].replica is not NULL and not running >> i & 1:
                 self.crashed(self.nodes[i])
         for replica in replicas:
@@ -171,18 +173,38 @@ cdef class ClusterInvariants:
         its own. For a test that compares the two."""
         self.whole.check(replicas)
 
+    cdef int _slot(self, uint32_t node) except -1:
+        """Where we keep what we know of a node."""
+        cdef int i
+        for i in range(self.count):
+            if self.nodes[i] == node:
+                return i
+        must(self.count < MAX_MEMBERS, b"invariants: more nodes than one group has", node)
+        self.nodes[self.count] = node
+        self.count += 1
+        return self.count - 1
+
+    cdef int _decided_by(self, Raft raft) except -1:
+        """Keep the configuration by which this node decides."""
+        cdef Quorum* q = &self.quorum
+        cdef int i
+        if q.raft == <void*>raft and q.version == raft.config_version:
+            return 0
+        q.raft = <void*>raft
+        q.version = raft.config_version
+        q.places = raft.places
+        q.voters = raft.voters
+        q.outgoing = raft.outgoing
+        for i in range(raft.places):
+            q.nodes[i] = raft.peers[i].node
+        return 0
+
     # ---- one node's change ---------------------------------------------------------------
 
     cdef int _arrived(self, Seen* s, Replica r) except -1:
         """A process began: it is bound by what it made durable, and by nothing else."""
         cdef Raft raft = r.raft
-        cdef int i
-        must(self.nodes[raft.me] in (0, raft.node), b"invariants: replicas of different groups",
-             self.nodes[raft.me], raft.node)
-        self.members = raft.members
-        for i in range(raft.members):
-            self.nodes[i] = raft.peers[i].node
-        self.replicas[raft.me] = r
+        self.replicas[self._slot(raft.node)] = r
         s.replica = <void*>r
         s.role = FOLLOWER
         s.term = s.promised_term
@@ -239,17 +261,21 @@ cdef class ClusterInvariants:
         """Election Safety: at most one leader can be elected in a term; and only by the votes of
         a majority, given in that term (5.2)."""
         cdef uint32_t* known = &self.leaders[raft.term]
-        cdef int i, votes = 0
+        cdef uint64_t votes = 0
+        cdef int i
         if known[0] == 0:
             known[0] = raft.node
         if known[0] != raft.node:
             raise InvariantViolation(f"election safety: nodes {known[0]} and {raft.node} both "
                                      f"lead term {raft.term}")
-        for i in range(self.members):
-            votes += self.given.count(raft.term << 32 | self.nodes[i] << 16 | raft.node)
-        if votes <= self.members // 2:
+        for i in range(raft.places):
+            if self.given.count(raft.term << 32 | raft.peers[i].node << 16 | raft.node):
+                votes |= <uint64_t>1 << i
+        if not is_quorum(votes, raft.voters, raft.outgoing):
+            nodes = [raft.peers[i].node for i in range(raft.places) if votes >> i & 1]
             raise InvariantViolation(f"election by majority: node {raft.node} leads term "
-                                     f"{raft.term} by the votes of {votes} of {self.members} nodes")
+                                     f"{raft.term} by the votes of nodes {nodes}; its "
+                                     f"configuration is {raft.configuration()}")
         return 0
 
     # ---- logs ----------------------------------------------------------------------------
@@ -343,7 +369,7 @@ cdef class ClusterInvariants:
         for i in range(known + 1, raft.commit + 1):
             self._committed(raft, i)
         if raft.commit > known:
-            for i in range(<uint64_t>self.members):
+            for i in range(<uint64_t>self.count):
                 if self.seen[i].role == LEADER and self.seen[i].term >= raft.term:
                     self._complete((<Replica>self.replicas[i]).raft)
         return 0
@@ -365,6 +391,7 @@ cdef class ClusterInvariants:
         entry.term = raft.log.term_at(index)
         entry.in_term = raft.term
         self.committed.push_back(entry)
+        self._decided_by(raft)
         return self._durable(index)
 
     cdef int _complete(self, Raft raft) except -1:
@@ -385,17 +412,20 @@ cdef class ClusterInvariants:
 
     cdef int _durable(self, uint64_t index) except -1:
         """A committed entry outlives any minority's loss: a majority's disks hold it (5.3)."""
+        cdef Quorum* q = &self.quorum
         cdef uint64_t term = self.committed[index - 1].term
-        cdef int i, held = 0
+        cdef uint64_t held = 0, voters = q.voters | q.outgoing
+        cdef int i
         if self.durability is None:
             return 0
-        for i in range(self.members):
-            held += self.durability.term_at(self.nodes[i], index) == term
-        if held <= self.members // 2:
-            nodes = [self.nodes[i] for i in range(self.members)
-                     if self.durability.term_at(self.nodes[i], index) == term]
+        for i in range(q.places):
+            if voters >> i & 1 and self.durability.term_at(q.nodes[i], index) == term:
+                held |= <uint64_t>1 << i
+        if not is_quorum(held, q.voters, q.outgoing):
+            held_by = [q.nodes[i] for i in range(q.places) if held >> i & 1]
+            voting = [q.nodes[i] for i in range(q.places) if voters >> i & 1]
             raise InvariantViolation(f"durability: committed entry {index} of term {term} is on "
-                                     f"the disks of nodes {nodes} only, of {self.members}")
+                                     f"the disks of nodes {held_by} only, of {voting}")
         return 0
 
 

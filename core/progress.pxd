@@ -3,7 +3,7 @@
 PROBE: the match point is not known; one APPEND at a time. STREAM: it is; APPENDs are
 pipelined while the bytes sent beyond match_index stay within the window.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from seatrial.core.buffer cimport Buffer
 
@@ -12,7 +12,8 @@ cdef enum:
     STREAM = 1
 
 cdef struct Progress:
-    uint32_t node
+    uint32_t node           # 0: the place is free
+    uint8_t priority        # who is to lead rather than others
     bint connected          # our connection to it is up
     int state
     bint probing            # PROBE: an APPEND is out and unanswered ...
@@ -26,5 +27,6 @@ cdef struct Progress:
     uint64_t ticket_index   # and what the answer will be
     bint voted              # it answered our RequestVote
     int granted             # its vote in our election: 1, or 0
+    Buffer input            # bytes of an incomplete frame from it
     Buffer out              # frames ready to leave
     Buffer held             # frames that must wait until term and vote are durable

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from seatrial.core.buffer cimport Buffer
-from seatrial.core.codec cimport Message
+from seatrial.core.codec cimport Message, Record
 from seatrial.core.log cimport Log
 from seatrial.core.progress cimport Progress
 
@@ -24,9 +24,20 @@ cdef struct Orphan:             # somebody waited for an entry that this node no
 cdef class Raft:
     # identity and settings
     cdef readonly uint32_t node
-    cdef int members            # how many, this node included
-    cdef int me                 # our own place among them
+    cdef int me                 # our own place in ``peers``
+    cdef int places             # how many of them are in use: members, and others that spoke to us
     cdef Progress[64] peers
+    # who takes part: masks over the places
+    cdef uint64_t voters
+    cdef uint64_t outgoing      # not empty: a joint configuration
+    cdef uint64_t learners
+    cdef uint64_t replicas      # all three
+    cdef bint auto_leave
+    cdef readonly uint64_t config_index     # of the entry that says so
+    cdef readonly uint64_t config_version   # counts changes
+    cdef Buffer configs         # indexes of the CONFIG entries in the log (uint64_t)
+    cdef Buffer base_config     # what holds before the first of them
+    cdef uint64_t base_config_index
     cdef uint64_t heartbeat_ns
     cdef uint64_t election_ns
     cdef size_t max_batch_bytes
@@ -59,6 +70,7 @@ cdef class Raft:
     cdef readonly uint32_t transfer_to      # who is to lead instead; 0: nobody
     cdef uint64_t transfer_deadline_ns
     cdef bint transfer_told
+    cdef uint64_t hand_over_ns  # not before: to a voter of a higher priority
     cdef bint forced            # candidate: the leader before wants it so
     cdef uint64_t leader_durable            # follower: what the leader's own disk holds,
     cdef uint64_t leader_durable_ns         # and since when it would have had more to do
@@ -84,6 +96,15 @@ cdef class Raft:
     cdef readonly uint64_t conflicts
 
     cdef int _peer(self, uint32_t node) noexcept nogil
+    cdef int _place(self, uint32_t node) except -1 nogil
+    cdef bint _votes(self) noexcept nogil
+    cdef bint _alone(self) noexcept nogil
+    cdef int _adopt(self, const char* payload, size_t size, uint64_t index) except -1 nogil
+    cdef int _adopt_newest(self) except -1 nogil
+    cdef int _configured(self, const Record* r) except -1 nogil
+    cdef int _unconfigured(self, uint64_t index) except -1 nogil
+    cdef int _leave_joint(self) except -1 nogil
+    cdef int _hand_over(self, uint64_t now_ns) except -1 nogil
     cdef uint64_t _random(self) noexcept nogil
     cdef void _reset_election_timer(self, uint64_t now_ns) noexcept nogil
     cdef int _emit(self, Progress* p, Message* m) except -1 nogil

@@ -35,6 +35,7 @@ Rules that are easy to get wrong, and where they stand:
   restart (thesis, 4.2.3). The two belong together: with pre-vote alone a node that can't hear
   the leader unseats it, with the other alone a node of a later term can never come back.
 """
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.string cimport memcpy, memset
 
 from seatrial.core.buffer cimport (
@@ -53,6 +54,7 @@ from seatrial.core.codec cimport (
     GRANTED,
     HEARTBEAT,
     HEARTBEAT_REPLY,
+    KIND_CONFIG,
     KIND_NOOP,
     MAX_FRAME_BYTES,
     MESSAGE_SIZE,
@@ -75,6 +77,7 @@ from seatrial.core.codec cimport (
 )
 from seatrial.core.invariant cimport must
 from seatrial.core.log cimport Slot
+from seatrial.core.membership cimport Members, read_members
 from seatrial.core.mutant cimport (
     ACK_BEFORE_DURABLE,
     ACK_UNVERIFIED,
@@ -105,9 +108,13 @@ from seatrial.core.mutant cimport (
     seatrial_arm,
 )
 from seatrial.core.progress cimport PROBE, STREAM
-from seatrial.core.quorum cimport majority
+from seatrial.core.quorum cimport VOTE_LOST, VOTE_WON, joint_committed, vote_result
 
 from seatrial.core.errors import ProtocolError
+from seatrial.core.membership import BadConfiguration, Configuration
+
+cdef extern from *:
+    int popcount "__builtin_popcountll"(unsigned long long) noexcept nogil
 
 ROLES = ("follower", "candidate", "leader", "pre-candidate")
 
@@ -117,30 +124,22 @@ def _arm(int mutant) -> None:
 
 
 cdef class Raft:
-    def __cinit__(self, node, members, uint64_t seed, uint64_t now_ns, uint64_t heartbeat_ns,
-                  uint64_t election_ns, size_t max_batch_bytes, size_t max_inflight_bytes,
-                  bint leases=False, uint64_t lease_drift_ppm=150_000):
-        cdef int i
+    def __cinit__(self, uint32_t node, configuration, uint64_t seed, uint64_t now_ns,
+                  uint64_t heartbeat_ns, uint64_t election_ns, size_t max_batch_bytes,
+                  size_t max_inflight_bytes, bint leases=False,
+                  uint64_t lease_drift_ppm=150_000):
+        cdef bytes payload
         memset(self.peers, 0, sizeof(self.peers))
         buffer_init(&self.orphans)
-        self.members = 0
-        ordered = sorted(members)
-        if len(ordered) > MAX_MEMBERS or len(set(ordered)) != len(ordered) or node not in ordered:
-            raise ValueError(f"members {ordered}: expected up to {MAX_MEMBERS} different ids, "
-                             f"{node} among them")
+        buffer_init(&self.configs)
+        buffer_init(&self.base_config)
+        payload = configuration.encode()
         if not 0 < max_batch_bytes <= MAX_FRAME_BYTES - MESSAGE_SIZE:
             raise ValueError(f"a batch of {max_batch_bytes} bytes does not fit a frame")
         if not 0 < heartbeat_ns < election_ns:
             raise ValueError("the heartbeat interval must be shorter than the election timeout")
         if lease_drift_ppm >= 1_000_000:
             raise ValueError(f"a clock can't drift by {lease_drift_ppm} parts in a million")
-        self.members = len(ordered)
-        for i in range(self.members):
-            self.peers[i].node = ordered[i]
-            buffer_init(&self.peers[i].out)
-            buffer_init(&self.peers[i].held)
-            if ordered[i] == node:
-                self.me = i
         self.node = node
         self.heartbeat_ns = heartbeat_ns
         self.election_ns = election_ns
@@ -154,16 +153,22 @@ cdef class Raft:
         self.log = Log()
         self.role = FOLLOWER
         self.next_persist = 1
+        buffer_append(&self.base_config, PyBytes_AS_STRING(payload), len(payload))
+        self._adopt_newest()
+        self.me = self._place(node)
         self.heard_ns = self.leader_durable_ns = now_ns
         self._reset_election_timer(now_ns)
         self.ticket = self.ticket_asked = self.ticket_answered = self._random() >> 1
 
     def __dealloc__(self):
         cdef int i
-        for i in range(self.members):
+        for i in range(self.places):
+            buffer_free(&self.peers[i].input)
             buffer_free(&self.peers[i].out)
             buffer_free(&self.peers[i].held)
         buffer_free(&self.orphans)
+        buffer_free(&self.configs)
+        buffer_free(&self.base_config)
 
     def restore(self, uint64_t term, uint32_t vote, bytes records) -> None:
         """Take what the disk held, once, before anything else."""
@@ -173,7 +178,7 @@ cdef class Raft:
         must(self.term == 0 and self.log.count == 0, b"restore: the machine is not new")
         must(at == size, b"restore: recovery let a damaged record through", at, size)
         while p < <const char*>records + size:
-            self.log.append(<const Record*>p)
+            self._configured(self.log.append(<const Record*>p))
             p += (<const Record*>p).length
         must(self.log.last_term() <= term, b"restore: an entry of a later term than the node's",
              self.log.last_term(), term)
@@ -187,12 +192,156 @@ cdef class Raft:
     # ---- small things ------------------------------------------------------------------
 
     cdef int _peer(self, uint32_t node) noexcept nogil:
-        """The place of a member, -1 for a stranger."""
+        """The place of a node, -1 when it has none."""
         cdef int i
-        for i in range(self.members):
+        for i in range(self.places):
             if self.peers[i].node == node:
                 return i
         return -1
+
+    cdef int _place(self, uint32_t node) except -1 nogil:
+        """The place of a node, which gets one if need be. Places of nodes that are no members
+        are used again, of those that are not connected first."""
+        cdef int i, place = self._peer(node)
+        cdef Progress* p
+        if place >= 0:
+            return place
+        if self.places < MAX_MEMBERS:
+            place = self.places
+            self.places += 1
+        else:
+            for i in range(self.places):
+                if not self.replicas >> i & 1 and i != self.me:
+                    if place < 0 or self.peers[place].connected:
+                        place = i
+            must(place >= 0, b"no place for another node", node)
+        p = &self.peers[place]
+        buffer_free(&p.input)
+        buffer_free(&p.out)
+        buffer_free(&p.held)
+        memset(p, 0, sizeof(Progress))
+        buffer_init(&p.input)
+        buffer_init(&p.out)
+        buffer_init(&p.held)
+        p.node = node
+        return place
+
+    # ---- who takes part (thesis, chapter 4) ----------------------------------------------
+
+    cdef bint _votes(self) noexcept nogil:
+        """Whether this node is a voter, and so may stand for election."""
+        return (self.voters | self.outgoing) >> self.me & 1
+
+    cdef bint _alone(self) noexcept nogil:
+        """Whether nobody else has a vote."""
+        return (self.voters | self.outgoing) & ~(<uint64_t>1 << self.me) == 0
+
+    cdef int _adopt(self, const char* payload, size_t size, uint64_t index) except -1 nogil:
+        """Go by a configuration: from its append on, committed or not (thesis, 4.1)."""
+        cdef Members m
+        cdef const char* wrong = read_members(payload, size, &m)
+        cdef uint64_t bit, before = self.replicas
+        cdef Progress* p
+        cdef int i, place
+        must(wrong is NULL, wrong, index)
+        self.replicas = 0
+        for i in range(m.count):        # first, so that no place of a member is taken away
+            place = self._peer(m.nodes[i])
+            if place >= 0:
+                self.replicas |= <uint64_t>1 << place
+        self.voters = self.outgoing = self.learners = 0
+        for i in range(m.count):
+            place = self._place(m.nodes[i])
+            bit = <uint64_t>1 << place
+            p = &self.peers[place]
+            p.priority = m.priorities[i]
+            if not before & bit:        # new to us: nothing is known of its log
+                p.state = PROBE
+                p.probing = False
+                p.next_index = self.log.last() + 1
+                p.match_index = 0
+                p.round = 0
+                p.contact_ns = self.now_ns
+            self.replicas |= bit
+            if m.voters >> i & 1:
+                self.voters |= bit
+            if m.outgoing >> i & 1:
+                self.outgoing |= bit
+            if m.learners >> i & 1:
+                self.learners |= bit
+        self.auto_leave = m.auto_leave
+        self.config_index = index
+        self.config_version += 1
+        return 0
+
+    cdef int _adopt_newest(self) except -1 nogil:
+        cdef uint64_t index
+        cdef Record* r
+        if buffer_size(&self.configs) == 0:
+            return self._adopt(self.base_config.data + self.base_config.start,
+                               buffer_size(&self.base_config), self.base_config_index)
+        index = (<uint64_t*>(self.configs.data + self.configs.end))[-1]
+        r = self.log.record(index)
+        return self._adopt(<const char*>r + RECORD_SIZE, r.length - RECORD_SIZE, index)
+
+    cdef int _configured(self, const Record* r) except -1 nogil:
+        """An entry was appended: is it a configuration?"""
+        if r.kind != KIND_CONFIG:
+            return 0
+        buffer_append(&self.configs, &r.index, sizeof(uint64_t))
+        return self._adopt(<const char*>r + RECORD_SIZE, r.length - RECORD_SIZE, r.index)
+
+    cdef int _unconfigured(self, uint64_t index) except -1 nogil:
+        """The entries from ``index`` on were cut: the configuration before them holds again."""
+        cdef bint lost = False
+        while (buffer_size(&self.configs)
+               and (<uint64_t*>(self.configs.data + self.configs.end))[-1] >= index):
+            self.configs.end -= sizeof(uint64_t)
+            lost = True
+        return self._adopt_newest() if lost else 0
+
+    cdef int _leave_joint(self) except -1 nogil:
+        """The joint configuration is committed: go on with its new half alone (thesis, 4.3)."""
+        with gil:
+            payload = self.configuration().leave_joint().encode()
+            self._propose_config(payload, 0, 0)
+        return 0
+
+    def _propose_config(self, bytes payload, uint32_t connection, uint64_t request):
+        self.propose(KIND_CONFIG, 0, 0, PyBytes_AS_STRING(payload), len(payload), connection,
+                     request)
+
+    def configuration(self) -> Configuration:
+        """Return the configuration that this node goes by."""
+        cdef Record* r
+        cdef const char* p = self.base_config.data + self.base_config.start
+        cdef size_t size = buffer_size(&self.base_config)
+        if buffer_size(&self.configs):
+            r = self.log.record(self.config_index)
+            p, size = <const char*>r + RECORD_SIZE, r.length - RECORD_SIZE
+        return Configuration.decode(p[:size])
+
+    def change(self, changes, uint32_t connection=0, uint64_t request=0) -> None:
+        """Propose another configuration; more than one voter at once goes by way of a joint one,
+        which the leader leaves by itself.
+
+        Raises BadConfiguration where the change can't be made, or not now: one is under way, or
+        this leader's term has no committed entry yet. Without that rule two leaders can each
+        change one server and commit with majorities that don't overlap (Ongaro, "bug in
+        single-server membership changes", raft-dev 2015).
+        """
+        must(self.role == LEADER, b"changes members without leading", self.role, self.term)
+        if self.commit < self.term_start:
+            raise BadConfiguration("this leader has not committed an entry of its term yet")
+        if self.commit < self.config_index:
+            raise BadConfiguration("the change before this one is not committed yet")
+        if self.transfer_to:
+            raise BadConfiguration("leadership is being handed over")
+        now = self.configuration()
+        after = now.enter_joint(changes, True)
+        if len(after.voters ^ now.voters) <= 1:
+            after = now.simple(changes)
+        self._propose_config(after.encode(), connection, request)
 
     cdef uint64_t _random(self) noexcept nogil:
         """splitmix64 (Steele, Lea, Flood 2014)."""
@@ -204,8 +353,15 @@ cdef class Raft:
         return z ^ (z >> 31)
 
     cdef void _reset_election_timer(self, uint64_t now_ns) noexcept nogil:
-        """Wait for one to two election timeouts from now (paper, 5.2)."""
-        self.election_deadline_ns = now_ns + self.election_ns + self._random() % self.election_ns
+        """Wait for one to two election timeouts from now (paper, 5.2); where another voter should
+        rather lead, give it a start of half a one."""
+        cdef uint64_t start = 0
+        cdef int i
+        for i in range(self.places):
+            if self.voters >> i & 1 and self.peers[i].priority > self.peers[self.me].priority:
+                start = self.election_ns // 2
+        self.election_deadline_ns = (now_ns + start + self.election_ns
+                                     + self._random() % self.election_ns)
 
     cdef int _emit(self, Progress* p, Message* m) except -1 nogil:
         """Send a frame without records; hold it until the term it speaks in is durable."""
@@ -260,7 +416,7 @@ cdef class Raft:
             self.leader_durable = 0
             self.leader_durable_ns = now_ns
             self.state_version += 1
-            for i in range(self.members):  # what it said in older terms is void
+            for i in range(self.places):    # what it said in older terms is void
                 buffer_consume(&self.peers[i].held, buffer_size(&self.peers[i].held))
         self.role = FOLLOWER
         self.leader = leader
@@ -298,10 +454,10 @@ cdef class Raft:
 
     cdef int _ask_votes(self) except -1 nogil:
         cdef int i
-        for i in range(self.members):
+        for i in range(self.places):
             self.peers[i].voted = i == self.me
             self.peers[i].granted = i == self.me
-            if i != self.me:
+            if i != self.me and (self.voters | self.outgoing) >> i & 1:
                 self._ask_vote(&self.peers[i])
         return 0
 
@@ -321,13 +477,23 @@ cdef class Raft:
     cdef int _count_votes(self, uint64_t now_ns) except -1 nogil:
         """Stand for election when a majority would vote for us; lead with the votes of a
         majority, our own durable vote among them."""
-        cdef int i, granted = 0
+        cdef uint64_t granted = 0, refused = 0
+        cdef int i, result, count = 0
         if (self.role != CANDIDATE and self.role != PRE_CANDIDATE
                 or self.role == CANDIDATE and self.durable_version != self.state_version):
             return 0
-        for i in range(self.members):
-            granted += self.peers[i].granted
-        if granted <= self.members // 2:
+        for i in range(self.places):
+            count += self.peers[i].granted
+            if self.peers[i].granted:
+                granted |= <uint64_t>1 << i
+            elif self.peers[i].voted:
+                refused |= <uint64_t>1 << i
+        result = vote_result(granted, refused, self.voters, self.outgoing)
+        if MUTANT(VOTES_COUNTED_TWICE) and count > popcount(self.voters) // 2:
+            result = VOTE_WON
+        if result == VOTE_LOST:
+            return self._become_follower(self.term, 0, now_ns)
+        if result != VOTE_WON:
             return 0
         if self.role == PRE_CANDIDATE:
             return self._campaign(False, now_ns)
@@ -344,7 +510,8 @@ cdef class Raft:
         self.lease_end_ns = 0
         self.lease_void = False
         self.transfer_to = 0
-        for i in range(self.members):
+        self.hand_over_ns = now_ns + self.election_ns
+        for i in range(self.places):
             p = &self.peers[i]
             p.state = PROBE
             p.probing = False
@@ -363,7 +530,8 @@ cdef class Raft:
         """Let time pass: heartbeats and loss of the quorum for a leader, elections for others."""
         if self.role != LEADER:
             if now_ns >= self.election_deadline_ns:
-                if self._disk_stalls(now_ns):   # it could not even vote for itself
+                # a learner never stands; whose disk is stuck could not even vote for itself
+                if not self._votes() or self._disk_stalls(now_ns):
                     self._reset_election_timer(now_ns)
                     return 0
                 self._pre_campaign(now_ns)
@@ -374,19 +542,20 @@ cdef class Raft:
         if (self._heard_majority_ns(now_ns) + 2 * self.election_ns < now_ns
                 and not MUTANT(READ_UNCONFIRMED)):
             return self._become_follower(self.term, 0, now_ns)
-        if self.members > 1 and self._disk_stalls(now_ns):
+        if not self._alone() and self._disk_stalls(now_ns):
             return self._become_follower(self.term, 0, now_ns)
         if self.transfer_to and now_ns >= self.transfer_deadline_ns:
             self.transfer_to = 0        # it did not come to lead: go on
+        self._hand_over(now_ns)
         return self._broadcast_heartbeat(now_ns)
 
     cdef uint64_t _heard_majority_ns(self, uint64_t now_ns) noexcept nogil:
         """When a leader had last heard from a majority."""
         cdef uint64_t[64] contact
         cdef int i
-        for i in range(self.members):
+        for i in range(self.places):
             contact[i] = now_ns if i == self.me else self.peers[i].contact_ns
-        return majority(contact, self.members)
+        return joint_committed(contact, self.voters, self.outgoing)
 
     cdef int _broadcast_heartbeat(self, uint64_t now_ns) except -1 nogil:
         self.heartbeat_deadline_ns = now_ns + self.heartbeat_ns
@@ -397,10 +566,10 @@ cdef class Raft:
         cdef int i
         self.round_sent += 1
         self.round_ns[self.round_sent % ROUNDS] = now_ns
-        if self.members == 1:
+        if self._alone():
             self._confirm_rounds()
-        for i in range(self.members):
-            if i != self.me:
+        for i in range(self.places):
+            if i != self.me and self.replicas >> i & 1:
                 self._send_heartbeat(&self.peers[i])
         return 0
 
@@ -444,7 +613,7 @@ cdef class Raft:
         s.term = self.term
         s.connection = connection
         s.request = request
-        return 0
+        return self._configured(r)
 
     cdef int _send_append(self, Progress* p, uint64_t end) except -1 nogil:
         """Send entries [next_index, end) with what precedes them; ``end`` may add nothing."""
@@ -507,8 +676,10 @@ cdef class Raft:
         if self.round_wanted > self.round_sent and self.round_confirmed == self.round_sent:
             self._begin_round(now_ns)
         self._answer_tickets()
-        for i in range(self.members):
-            if i != self.me:
+        if self.auto_leave and self.commit >= self.config_index:
+            self._leave_joint()
+        for i in range(self.places):
+            if i != self.me and self.replicas >> i & 1:
                 self._send_appends(&self.peers[i], now_ns)
         if self.transfer_to:
             self._transfer()
@@ -540,15 +711,17 @@ cdef class Raft:
         cdef int i
         if self.role != LEADER:
             return 0
-        for i in range(self.members):
+        for i in range(self.places):
             match[i] = self.durable_index if i == self.me else self.peers[i].match_index
             if MUTANT(LEADER_COUNTS_ITSELF) and i == self.me:
                 match[i] = self.log.last()
-        reached = majority(match, self.members)
+        reached = joint_committed(match, self.voters, self.outgoing)
         if reached > self.commit and (self.log.term_at(reached) == self.term
                                       or MUTANT(COMMIT_OLD_TERM)):
             must(reached <= self.log.last(), b"commits beyond the log", reached, self.log.last())
             self.commit = reached
+            if reached >= self.config_index and not self._votes():
+                self._become_follower(self.term, 0, self.now_ns)    # removed (thesis, 4.2.2)
         return 0
 
     # ---- the follower's side -------------------------------------------------------------
@@ -585,6 +758,7 @@ cdef class Raft:
         if not MUTANT(TRUNCATE_WITHOUT_CONFLICT):
             must(index > self.commit, b"cuts a committed entry", index, self.commit, self.term)
         self.log.truncate(index)
+        self._unconfigured(index)
         if self.durable_index >= index:
             self.durable_index = index - 1
         if self.writing and self.writing_last >= index and not MUTANT(OLD_WRITE_COUNTS):
@@ -655,7 +829,7 @@ cdef class Raft:
                      self.term)
                 self._truncate(index)
             if not self.log.holds(index):
-                self.log.append(r)
+                self._configured(self.log.append(r))
             p += r.length
         if end > self.verified:
             self.verified = end
@@ -748,9 +922,9 @@ cdef class Raft:
         """See which round a majority has answered by now."""
         cdef uint64_t[64] rounds
         cdef int i
-        for i in range(self.members):
+        for i in range(self.places):
             rounds[i] = self.round_sent if i == self.me else self.peers[i].round
-        self.round_confirmed = majority(rounds, self.members)
+        self.round_confirmed = joint_committed(rounds, self.voters, self.outgoing)
         if self.round_confirmed and self.round_sent - self.round_confirmed < ROUNDS:
             self.lease_end_ns = self.round_ns[self.round_confirmed % ROUNDS] + self.lease_ns
         return 0
@@ -790,7 +964,7 @@ cdef class Raft:
         cdef Message m
         cdef Progress* p
         cdef int i
-        for i in range(self.members):
+        for i in range(self.places):
             p = &self.peers[i]
             if p.ticket and self.round_confirmed >= p.ticket_round:
                 memset(&m, 0, sizeof(m))
@@ -807,6 +981,22 @@ cdef class Raft:
             self.ticket_index = m.index
         return 0
 
+    cdef int _hand_over(self, uint64_t now_ns) except -1 nogil:
+        """Let a voter of a higher priority lead, once it has kept up for a while."""
+        cdef int i, best = self.me
+        cdef Progress* p
+        if self.transfer_to or now_ns < self.hand_over_ns or self.commit < self.term_start:
+            return 0
+        for i in range(self.places):
+            p = &self.peers[i]
+            if (self.voters >> i & 1 and p.priority > self.peers[best].priority
+                    and p.connected and p.match_index == self.log.last()):
+                best = i
+        if best != self.me:
+            self.hand_over_ns = now_ns + 10 * self.election_ns
+            self.transfer(self.peers[best].node, now_ns)
+        return 0
+
     # ---- handing over (thesis, 3.10) -------------------------------------------------------
 
     cdef bint transfer(self, uint32_t node, uint64_t now_ns) noexcept nogil:
@@ -814,7 +1004,7 @@ cdef class Raft:
         election timeout, nothing may be proposed."""
         cdef int place = self._peer(node)
         if (self.role != LEADER or place < 0 or place == self.me
-                or self.transfer_to and self.transfer_to != node):
+                or not self.voters >> place & 1 or self.transfer_to and self.transfer_to != node):
             return False
         if not self.transfer_to:
             self.transfer_to = node
@@ -834,7 +1024,7 @@ cdef class Raft:
         return self._emit(p, &m)
 
     cdef int _on_timeout_now(self, uint64_t now_ns) except -1 nogil:
-        if self.role == FOLLOWER or self.role == PRE_CANDIDATE:
+        if (self.role == FOLLOWER or self.role == PRE_CANDIDATE) and self._votes():
             self._campaign(True, now_ns)
         return self._count_votes(now_ns)
 
@@ -882,13 +1072,13 @@ cdef class Raft:
         cdef Message stale
         cdef uint32_t count
         cdef size_t at
-        cdef int place = self._peer(sender)
+        cdef int place = self._place(sender)
         cdef Progress* p
         if h.length < MESSAGE_SIZE:
             with gil:
                 raise ProtocolError(f"member's frame of {h.length} bytes: expected at least "
                                     f"{MESSAGE_SIZE}")
-        if place < 0 or place == self.me or m.sender != sender or m.receiver != self.node:
+        if place == self.me or m.sender != sender or m.receiver != self.node:
             with gil:
                 raise ProtocolError(f"frame of {h.length} bytes from node {m.sender} to node "
                                     f"{m.receiver} on node {sender}'s connection")
@@ -969,7 +1159,7 @@ cdef class Raft:
              self.durable_index, self.log.last())
         self.durable_version = self.writing_version
         if self.durable_version == self.state_version:
-            for i in range(self.members):
+            for i in range(self.places):
                 p = &self.peers[i]
                 buffer_append(&p.out, p.held.data + p.held.start, buffer_size(&p.held))
                 buffer_consume(&p.held, buffer_size(&p.held))
@@ -979,22 +1169,26 @@ cdef class Raft:
 
     cdef int peer_up(self, uint32_t node, uint64_t now_ns) except -1 nogil:
         """Our connection to a member came up: nothing sent earlier can be relied on."""
-        cdef int place = self._peer(node)
+        cdef int place = self._place(node)
         cdef Progress* p
-        must(place >= 0 and place != self.me, b"connection to a stranger", node)
+        must(place != self.me, b"connection to oneself", node)
         self.peer_down(node)
         p = &self.peers[place]
         p.connected = True
         if self.role == LEADER:
-            self._send_heartbeat(p)
-        elif (self.role == CANDIDATE or self.role == PRE_CANDIDATE) and not p.voted:
+            if self.replicas >> place & 1:
+                self._send_heartbeat(p)
+        elif ((self.role == CANDIDATE or self.role == PRE_CANDIDATE) and not p.voted
+              and (self.voters | self.outgoing) >> place & 1):
             self._ask_vote(p)
         return 0
 
     cdef int peer_down(self, uint32_t node) except -1 nogil:
         cdef int place = self._peer(node)
         cdef Progress* p
-        must(place >= 0 and place != self.me, b"connection to a stranger", node)
+        if place < 0:
+            return 0                    # its place was needed for a member
+        must(place != self.me, b"connection to oneself", node)
         p = &self.peers[place]
         p.connected = False
         p.ticket = 0

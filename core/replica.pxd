@@ -45,7 +45,6 @@ cdef class Replica:
     cdef readonly Raft raft
     cdef readonly KeyValue kv
     cdef LogClock clock
-    cdef Buffer[64] inputs  # bytes of incomplete frames, by member
     cdef unordered_map[uint32_t, Connection*] connections
     cdef vector[uint32_t] dirty
     cdef deque[Read] reads

@@ -2,6 +2,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .kv import KeyValue
+from .membership import Change, Configuration
 from .raft import Raft
 
 class Replica:
@@ -11,16 +12,20 @@ class Replica:
     served_writes: int
     refused: int
     def __init__(
-        self, node: int, members: Iterable[int], *, seed: int, now_ns: int, heartbeat_ns: int,
-        election_ns: int, max_batch_bytes: int = ..., max_inflight_bytes: int = ...,
-        max_value_bytes: int = ..., max_key_bytes: int = ..., max_sessions: int = ...,
-        session_ttl_ns: int = ...,
-        max_uncommitted_bytes: int = ..., max_write_bytes: int = ...,
+        self, node: int, members: Iterable[int] | Configuration, *, seed: int, now_ns: int,
+        heartbeat_ns: int, election_ns: int, max_batch_bytes: int = ...,
+        max_inflight_bytes: int = ..., max_value_bytes: int = ..., max_key_bytes: int = ...,
+        max_sessions: int = ..., session_ttl_ns: int = ...,
+        max_uncommitted_bytes: int = ..., max_write_bytes: int = ..., leases: bool = ...,
+        lease_drift_ppm: int = ...,
     ) -> None: ...
     def restore(self, term: int, vote: int, records: bytes) -> None: ...
     def peer_up(self, peer: int, now_ns: int) -> None: ...
     def peer_down(self, peer: int, now_ns: int) -> None: ...
     def transfer(self, node: int, now_ns: int) -> bool: ...
+    def change(
+        self, changes: Iterable[Change], connection: int = 0, request: int = 0,
+    ) -> bool: ...
     def peer_reset(self, peer: int) -> None: ...
     def client_up(self, connection: int) -> None: ...
     def client_down(self, connection: int) -> None: ...

@@ -19,7 +19,6 @@ from seatrial.core.buffer cimport (
     buffer_append,
     buffer_consume,
     buffer_free,
-    buffer_init,
     buffer_reserve,
     buffer_size,
 )
@@ -73,10 +72,11 @@ from seatrial.core.mutant cimport (
 )
 from seatrial.core.progress cimport STREAM
 from seatrial.core.outcome cimport Outcome
-from seatrial.core.raft cimport LEADER, MAX_MEMBERS, Orphan
+from seatrial.core.raft cimport LEADER, Orphan
 from seatrial.core.transaction cimport largest_key, sound
 
 from seatrial.core.errors import ProtocolError
+from seatrial.core.membership import Configuration
 from seatrial.core.raft import ROLES
 
 cdef enum:
@@ -100,9 +100,8 @@ cdef class Replica:
                   uint64_t max_uncommitted_bytes=64 << 20,
                   size_t max_write_bytes=1 << 20, bint leases=False,
                   uint64_t lease_drift_ppm=150_000):
-        cdef int i
-        for i in range(MAX_MEMBERS):
-            buffer_init(&self.inputs[i])
+        if not isinstance(members, Configuration):
+            members = Configuration(members)
         self.raft = Raft(node, members, seed, now_ns, heartbeat_ns, election_ns,
                          max_batch_bytes, max_inflight_bytes, leases, lease_drift_ppm)
         self.kv = KeyValue()
@@ -116,15 +115,12 @@ cdef class Replica:
         self.max_write_bytes = max_write_bytes
 
     def __dealloc__(self):
-        cdef int i
         cdef unordered_map[uint32_t, Connection*].iterator at = self.connections.begin()
         while at != self.connections.end():
             buffer_free(&dereference(at).second.input)
             buffer_free(&dereference(at).second.output)
             free(dereference(at).second)
             preincrement(at)
-        for i in range(MAX_MEMBERS):
-            buffer_free(&self.inputs[i])
 
     def restore(self, term: int, vote: int, records: bytes) -> None:
         """Take what the disk held, once, before any input."""
@@ -142,9 +138,8 @@ cdef class Replica:
 
     def peer_reset(self, uint32_t peer) -> None:
         """A member's connection to us was replaced: forget the incomplete frame on the old."""
-        cdef int place = self.raft._peer(peer)
-        must(place >= 0, b"reset of a stranger's connection", peer)
-        buffer_consume(&self.inputs[place], buffer_size(&self.inputs[place]))
+        cdef int place = self.raft._place(peer)
+        buffer_consume(&self.raft.peers[place].input, buffer_size(&self.raft.peers[place].input))
 
     def client_up(self, uint32_t connection) -> None:
         """A client connected; the shell never uses a connection's number again."""
@@ -173,12 +168,10 @@ cdef class Replica:
     cdef int feed_peer(self, uint32_t peer, const char* p, size_t size,
                        uint64_t now_ns) except -1 nogil:
         """``receive_peer`` for C callers."""
-        cdef int place = self.raft._peer(peer)
-        cdef Buffer* b
+        cdef int place = self.raft._place(peer)
+        cdef Buffer* b = &self.raft.peers[place].input
         cdef size_t at = 0
         cdef Py_ssize_t n
-        must(place >= 0, b"bytes of a stranger", peer)
-        b = &self.inputs[place]
         if buffer_size(b):
             buffer_append(b, p, size)
             p = b.data + b.start
@@ -224,6 +217,14 @@ cdef class Replica:
     def transfer(self, uint32_t node, uint64_t now_ns) -> bool:
         """Have another member lead; False when this node doesn't lead or that one can't."""
         return self.raft.transfer(node, now_ns)
+
+    def change(self, changes, uint32_t connection=0, uint64_t request=0) -> bool:
+        """Propose a change of the configuration, whose commit answers this request; False when
+        this node doesn't lead. Raises BadConfiguration: it can't be made, or not now."""
+        if self.raft.role != LEADER:
+            return False
+        self.raft.change(changes, connection, request)
+        return True
 
     # ---- requests ----------------------------------------------------------------------
 
@@ -504,7 +505,7 @@ cdef class Replica:
         cdef int i
         cdef uint32_t id
         cdef Connection* c
-        for i in range(self.raft.members):
+        for i in range(self.raft.places):
             if buffer_size(&self.raft.peers[i].out):
                 out.append((PEER, self.raft.peers[i].node, taken(&self.raft.peers[i].out)))
         for id in self.dirty:
@@ -536,8 +537,8 @@ cdef class Replica:
         cdef Raft raft = self.raft
         cdef int i
         peers = {}
-        for i in range(raft.members):
-            if i != raft.me:
+        for i in range(raft.places):
+            if i != raft.me and raft.replicas >> i & 1:
                 peers[raft.peers[i].node] = {
                     "connected": bool(raft.peers[i].connected),
                     "state": "stream" if raft.peers[i].state == STREAM else "probe",
@@ -552,6 +553,7 @@ cdef class Replica:
             "elections": raft.elections, "conflicts": raft.conflicts,
             "duplicates": self.kv.duplicates, "served_reads": self.served_reads,
             "served_writes": self.served_writes, "refused": self.refused,
+            "configuration": str(raft.configuration()),
             "connections": self.connections.size(), "peers": peers,
         }
 

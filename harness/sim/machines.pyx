@@ -456,7 +456,7 @@ cdef class Machines(Timeline):
         cdef size_t j
         cdef uint32_t leaving
         cdef bint granted = False
-        for i in range(raft.members):
+        for i in range(raft.places):
             b = &raft.peers[i].out
             if not buffer_size(b):
                 continue

@@ -102,12 +102,15 @@ class Node:
                              round=self.last("pre-vote")["round"], sync=sync)
 
     def lead(self) -> int:
-        """Win the next election with node 2's vote; return the term."""
+        """Win the next election with the votes of nodes 2 and up; return the term."""
         self.time_out()
         term = self.replica.raft.term
-        self.receive("vote-reply", 2, term, flags=GRANTED)
+        majority = range(2, self.members // 2 + 2)
+        for peer in majority:
+            self.receive("vote-reply", peer, term, flags=GRANTED)
         assert self.status["role"] == "leader"
-        self.confirm(term)
+        for peer in majority:
+            self.confirm(term, peer=peer)
         self.sent.clear()
         return term
 
