@@ -29,7 +29,7 @@ from seatrial.core.wal import DEFAULT_SEGMENT_BYTES
 MAX_FILE_BYTES = 64 * 1024
 MAX_KEY_FILE_BYTES = 4096
 MIN_KEY_BYTES = 16
-MAX_MEMBERS = 64
+MAX_MEMBERS = 32
 GROUP_WRITE_BYTES = 1089 << 10  # what the machine hands out at a time: entries, a chunk
 
 Positive = Annotated[int, Meta(gt=0)]

@@ -56,7 +56,8 @@ cdef class ClusterInvariants:
     cdef Durability durability
     cdef int count
     cdef uint32_t[64] nodes             # ids of the nodes that were seen; `seen` is beside it
-    cdef Quorum quorum                  # who committed the newest committed entry
+    cdef Quorum quorum                  # who committed the newest committed entry,
+    cdef Quorum former                  # and that node's configuration before it
     cdef Seen[64] seen
     cdef list replicas                  # keeps seen[slot].replica alive
     cdef unordered_map[uint64_t, uint32_t] leaders      # term -> node
@@ -88,3 +89,4 @@ cdef class ClusterInvariants:
     cdef int _committed(self, Raft raft, uint64_t index) except -1
     cdef int _complete(self, Raft raft) except -1
     cdef int _durable(self, uint64_t index) except -1
+    cdef bint _held_formerly(self, uint64_t index, uint64_t term) noexcept

@@ -42,7 +42,7 @@ from cython.operator cimport dereference, postincrement
 from seatrial.core.invariant cimport must
 from seatrial.core.log cimport Log
 from seatrial.core.quorum cimport is_quorum
-from seatrial.core.raft cimport FOLLOWER, LEADER, MAX_MEMBERS, Raft
+from seatrial.core.raft cimport FOLLOWER, LEADER, MAX_PLACES, Raft
 from seatrial.core.replica cimport Replica
 
 from seatrial.core.errors import InvariantViolation
@@ -71,9 +71,10 @@ cdef class ClusterInvariants:
         self.durability = durability
         self.count = 0
         memset(&self.quorum, 0, sizeof(self.quorum))
+        memset(&self.former, 0, sizeof(self.former))
         memset(self.nodes, 0, sizeof(self.nodes))
         memset(self.seen, 0, sizeof(self.seen))
-        self.replicas = [None] * MAX_MEMBERS
+        self.replicas = [None] * MAX_PLACES
         self.whole = Whole()
 
     @property
@@ -179,7 +180,7 @@ cdef class ClusterInvariants:
         for i in range(self.count):
             if self.nodes[i] == node:
                 return i
-        must(self.count < MAX_MEMBERS, b"invariants: more nodes than one group has", node)
+        must(self.count < MAX_PLACES, b"invariants: more nodes than one group has", node)
         self.nodes[self.count] = node
         self.count += 1
         return self.count - 1
@@ -190,6 +191,7 @@ cdef class ClusterInvariants:
         cdef int i
         if q.raft == <void*>raft and q.version == raft.config_version:
             return 0
+        self.former = q[0]
         q.raft = <void*>raft
         q.version = raft.config_version
         q.places = raft.places
@@ -421,12 +423,26 @@ cdef class ClusterInvariants:
         for i in range(q.places):
             if voters >> i & 1 and self.durability.term_at(q.nodes[i], index) == term:
                 held |= <uint64_t>1 << i
-        if not is_quorum(held, q.voters, q.outgoing):
+        if not is_quorum(held, q.voters, q.outgoing) and not self._held_formerly(index, term):
             held_by = [q.nodes[i] for i in range(q.places) if held >> i & 1]
             voting = [q.nodes[i] for i in range(q.places) if voters >> i & 1]
             raise InvariantViolation(f"durability: committed entry {index} of term {term} is on "
                                      f"the disks of nodes {held_by} only, of {voting}")
         return 0
+
+
+    cdef bint _held_formerly(self, uint64_t index, uint64_t term) noexcept:
+        """Whether the decider's configuration before its newest has it on enough disks: the newest
+        may have been appended after the commit, in the same step."""
+        cdef Quorum* q = &self.former
+        cdef uint64_t held = 0
+        cdef int i
+        if q.raft == NULL or q.raft != self.quorum.raft:
+            return False
+        for i in range(q.places):
+            if self.durability.term_at(q.nodes[i], index) == term:
+                held |= <uint64_t>1 << i
+        return is_quorum(held, q.voters, q.outgoing)
 
 
 cdef class Whole:

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
-    MAX_NODES = 64
+    MAX_NODES = 32              # half as many as raft.pyx has places for
     MAX_ADDRESS_BYTES = 255
     CONFIGURATION_VERSION = 1
 

@@ -258,7 +258,7 @@ cdef const char* read_members(const char* payload, size_t size, Members* m) noex
     if h.flags & ~AUTO_LEAVE or h.reserved:
         return b"flags that this node does not know"
     if h.count > MAX_NODES:
-        return b"more than 64 nodes"
+        return b"more than 32 nodes"
     m.count = h.count
     m.auto_leave = h.flags & AUTO_LEAVE
     for i in range(m.count):

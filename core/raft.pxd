@@ -12,7 +12,7 @@ cdef enum:
     PRE_CANDIDATE = 3
 
 cdef enum:
-    MAX_MEMBERS = 64
+    MAX_PLACES = 64
 
 cdef enum:
     ROUNDS = 64             # whose sending time a leader remembers
@@ -31,6 +31,8 @@ cdef class Raft:
     cdef uint64_t voters
     cdef uint64_t outgoing      # not empty: a joint configuration
     cdef uint64_t learners
+    cdef uint64_t former_voters # those of the configuration before
+    cdef int speaking           # the place of who is being listened to
     cdef uint64_t replicas      # all three
     cdef bint auto_leave
     cdef readonly uint64_t config_index     # of the entry that says so
@@ -98,6 +100,7 @@ cdef class Raft:
     cdef int _peer(self, uint32_t node) noexcept nogil
     cdef int _place(self, uint32_t node) except -1 nogil
     cdef bint _votes(self) noexcept nogil
+    cdef bint _stands(self) noexcept nogil
     cdef bint _alone(self) noexcept nogil
     cdef int _adopt(self, const char* payload, size_t size, uint64_t index) except -1 nogil
     cdef int _adopt_newest(self) except -1 nogil

@@ -158,7 +158,9 @@ cdef class Raft:
         self.me = self._place(node)
         self.heard_ns = self.leader_durable_ns = now_ns
         self._reset_election_timer(now_ns)
+        # answers to what an earlier life of this node asked must not fit a question of this one
         self.ticket = self.ticket_asked = self.ticket_answered = self._random() >> 1
+        self.pre_round = self._random() >> 1
 
     def __dealloc__(self):
         cdef int i
@@ -200,18 +202,20 @@ cdef class Raft:
         return -1
 
     cdef int _place(self, uint32_t node) except -1 nogil:
-        """The place of a node, which gets one if need be. Places of nodes that are no members
-        are used again, of those that are not connected first."""
+        """The place of a node, which gets one if need be. There are twice as many as members;
+        those of other nodes are used again, of nodes that are not connected first, but never
+        the leader's nor that of who is just being listened to."""
         cdef int i, place = self._peer(node)
         cdef Progress* p
         if place >= 0:
             return place
-        if self.places < MAX_MEMBERS:
+        if self.places < MAX_PLACES:
             place = self.places
             self.places += 1
         else:
             for i in range(self.places):
-                if not self.replicas >> i & 1 and i != self.me:
+                if (not self.replicas >> i & 1 and i != self.me and i != self.speaking
+                        and self.peers[i].node != self.leader):
                     if place < 0 or self.peers[place].connected:
                         place = i
             must(place >= 0, b"no place for another node", node)
@@ -232,6 +236,13 @@ cdef class Raft:
         """Whether this node is a voter, and so may stand for election."""
         return (self.voters | self.outgoing) >> self.me & 1
 
+    cdef bint _stands(self) noexcept nogil:
+        """Whether this node may stand for election: as a voter; or as one that was a voter before a
+        configuration that is not committed yet. Only it may hold that, and then nobody else can be
+        elected (thesis, 4.2.2)."""
+        return self._votes() or (self.config_index > self.commit
+                                 and self.former_voters >> self.me & 1)
+
     cdef bint _alone(self) noexcept nogil:
         """Whether nobody else has a vote."""
         return (self.voters | self.outgoing) & ~(<uint64_t>1 << self.me) == 0
@@ -241,9 +252,11 @@ cdef class Raft:
         cdef Members m
         cdef const char* wrong = read_members(payload, size, &m)
         cdef uint64_t bit, before = self.replicas
+        cdef bint new
         cdef Progress* p
         cdef int i, place
         must(wrong is NULL, wrong, index)
+        self.former_voters = self.voters | self.outgoing
         self.replicas = 0
         for i in range(m.count):        # first, so that no place of a member is taken away
             place = self._peer(m.nodes[i])
@@ -251,11 +264,13 @@ cdef class Raft:
                 self.replicas |= <uint64_t>1 << place
         self.voters = self.outgoing = self.learners = 0
         for i in range(m.count):
+            place = self._peer(m.nodes[i])
+            new = place < 0 or not before >> place & 1
             place = self._place(m.nodes[i])
             bit = <uint64_t>1 << place
             p = &self.peers[place]
             p.priority = m.priorities[i]
-            if not before & bit:        # new to us: nothing is known of its log
+            if new:                     # nothing is known of its log
                 p.state = PROBE
                 p.probing = False
                 p.next_index = self.log.last() + 1
@@ -413,6 +428,7 @@ cdef class Raft:
             self.term = term
             self.vote = 0
             self.verified = 0           # what a term's leader holds stays so for the whole term
+            self.acked = 0
             self.leader_durable = 0
             self.leader_durable_ns = now_ns
             self.state_version += 1
@@ -420,7 +436,6 @@ cdef class Raft:
                 buffer_consume(&self.peers[i].held, buffer_size(&self.peers[i].held))
         self.role = FOLLOWER
         self.leader = leader
-        self.acked = 0
         self.ack_owed = False
         self.ticket_ns = 0
         return 0
@@ -510,7 +525,7 @@ cdef class Raft:
         self.lease_end_ns = 0
         self.lease_void = False
         self.transfer_to = 0
-        self.hand_over_ns = now_ns + self.election_ns
+        self.hand_over_ns = max(self.hand_over_ns, now_ns + self.election_ns)
         for i in range(self.places):
             p = &self.peers[i]
             p.state = PROBE
@@ -531,7 +546,7 @@ cdef class Raft:
         if self.role != LEADER:
             if now_ns >= self.election_deadline_ns:
                 # a learner never stands; whose disk is stuck could not even vote for itself
-                if not self._votes() or self._disk_stalls(now_ns):
+                if not self._stands() or self._disk_stalls(now_ns):
                     self._reset_election_timer(now_ns)
                     return 0
                 self._pre_campaign(now_ns)
@@ -676,7 +691,7 @@ cdef class Raft:
         if self.round_wanted > self.round_sent and self.round_confirmed == self.round_sent:
             self._begin_round(now_ns)
         self._answer_tickets()
-        if self.auto_leave and self.commit >= self.config_index:
+        if self.auto_leave and self.commit >= self.config_index and self.transfer_to == 0:
             self._leave_joint()
         for i in range(self.places):
             if i != self.me and self.replicas >> i & 1:
@@ -790,13 +805,16 @@ cdef class Raft:
 
     cdef int _follow(self, const Message* m, uint64_t now_ns) except -1 nogil:
         """A leader of our term spoke: follow it."""
+        cdef bint stalled = now_ns >= self.leader_durable_ns + 3 * self.election_ns
+        if stalled and self.role == PRE_CANDIDATE:
+            return 0                    # its disk stands still, and it does not see that
         if self.role != FOLLOWER or self.leader != m.sender:
             must(self.leader == 0 or self.leader == m.sender or MUTANT(VOTE_NOT_PERSISTED)
                  or MUTANT(STALE_APPEND_ACCEPTED),
                  b"two leaders in one term", self.term, self.leader, m.sender)
             self._become_follower(self.term, m.sender, now_ns)
-        if now_ns < self.leader_durable_ns + 3 * self.election_ns:
-            self.heard_ns = now_ns      # else its disk stands still, and it does not see that
+        if not stalled:
+            self.heard_ns = now_ns
             self._reset_election_timer(now_ns)
         return 0
 
@@ -861,7 +879,7 @@ cdef class Raft:
         if MUTANT(MATCH_FROM_HEARTBEAT):
             r.log_term = self.verified
         r.commit = m.index
-        r.round = m.round
+        r.round = m.round if self.heard_ns == now_ns else 0     # a promise not to vote (leases)
         return self._emit(&self.peers[self._peer(m.sender)], &r)
 
     # ---- answers to the leader -----------------------------------------------------------
@@ -990,7 +1008,7 @@ cdef class Raft:
         for i in range(self.places):
             p = &self.peers[i]
             if (self.voters >> i & 1 and p.priority > self.peers[best].priority
-                    and p.connected and p.match_index == self.log.last()):
+                    and p.connected and p.match_index >= self.commit):
                 best = i
         if best != self.me:
             self.hand_over_ns = now_ns + 10 * self.election_ns
@@ -1016,7 +1034,7 @@ cdef class Raft:
         """Once it has everything, tell it to stand for election without waiting."""
         cdef Progress* p = &self.peers[self._peer(self.transfer_to)]
         cdef Message m
-        if p.match_index != self.log.last() or self.transfer_told:
+        if p.match_index != self.log.last() or self.transfer_told or not p.connected:
             return 0
         self.lease_void = self.transfer_told = True
         memset(&m, 0, sizeof(m))
@@ -1050,7 +1068,9 @@ cdef class Raft:
         """Vote once a term, and only for a log at least as up to date as ours (paper, 5.4.1)."""
         cdef Message r
         cdef bint grant = (self._up_to_date(m)
-                           and (self.vote == 0 or self.vote == m.sender or MUTANT(VOTE_TWICE))
+                           and (self.vote == m.sender or MUTANT(VOTE_TWICE)
+                                or self.vote == 0 and (m.header.flags & FORCED != 0
+                                                       or not self._withholds_votes(now_ns)))
                            and self.role != CANDIDATE and self.role != LEADER)
         memset(&r, 0, sizeof(r))
         if grant:
@@ -1074,6 +1094,7 @@ cdef class Raft:
         cdef size_t at
         cdef int place = self._place(sender)
         cdef Progress* p
+        self.speaking = place
         if h.length < MESSAGE_SIZE:
             with gil:
                 raise ProtocolError(f"member's frame of {h.length} bytes: expected at least "
@@ -1192,6 +1213,8 @@ cdef class Raft:
         p = &self.peers[place]
         p.connected = False
         p.ticket = 0
+        if node == self.transfer_to:
+            self.transfer_told = False
         buffer_consume(&p.out, buffer_size(&p.out))
         buffer_consume(&p.held, buffer_size(&p.held))
         p.state = PROBE

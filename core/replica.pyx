@@ -34,7 +34,6 @@ from seatrial.core.codec cimport (
     OP_CAS,
     OP_OPEN_SESSION,
     OP_PING,
-    OP_READ,
     OP_STATUS,
     OP_TRANSACT,
     RECORD_SIZE,
@@ -170,8 +169,10 @@ cdef class Replica:
         """``receive_peer`` for C callers."""
         cdef int place = self.raft._place(peer)
         cdef Buffer* b = &self.raft.peers[place].input
+        # (its place, and so this buffer, is nobody else's while it speaks)
         cdef size_t at = 0
         cdef Py_ssize_t n
+        self.raft.speaking = place
         if buffer_size(b):
             buffer_append(b, p, size)
             p = b.data + b.start
@@ -254,7 +255,7 @@ cdef class Replica:
                 self.admin.append((c.id, r.request, op, body[:command.key_length]))
             return 0
         if self.raft.role != LEADER and not (op_reads(op) and (r.header.flags & ANY_NODE
-                                                              or MUTANT(READ_FROM_FOLLOWER))):
+                                                                or MUTANT(READ_FROM_FOLLOWER))):
             return self._not_leader(c, r.request)
         if op == OP_TRANSACT and not sound(command):
             self.refused += 1

@@ -407,20 +407,10 @@ def test_metrics_are_served_to_scrapers_and_to_nobody_else(single: Nodes) -> Non
         with urllib.request.urlopen(f"{base}/metrics", timeout=PATIENCE_S) as answer:
             return str(answer.read().decode())
 
-<<<<<<< HEAD
     text = until("it leads, and its first entry is committed", lambda: (
         found if 'seatrial_role{role="leader"} 1.0' in (found := page())
         and "seatrial_commit_index 0.0" not in found else ""))
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-=======
-    def values_of_a_leader() -> dict[str, str]:
-        values = dict(line.rsplit(" ", 1) for line in page().splitlines()
-                      if not line.startswith("#"))
-        leads = values['seatrial_role{role="leader"}'] == "1.0"
-        return values if leads and float(values["seatrial_commit_index"]) >= 1 else {}
-
-    values = until("it leads and commits", values_of_a_leader)
->>>>>>> 78146e5 (core/raft: pre-vote, and nobody votes while it hears a leader or just after its start)
     assert float(values["seatrial_term"]) >= 1
     assert float(values["seatrial_wal_sync_seconds_count"]) >= 2
     assert (values["seatrial_wal_sync_seconds_count"]

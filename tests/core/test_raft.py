@@ -481,6 +481,21 @@ def test_who_asked_for_pre_votes_in_vain_still_knows_what_it_shares_with_its_lea
     assert node.last("heartbeat-reply")["index"] == 1
 
 
+@pytest.mark.parametrize("flags", [0, FORCED])
+def test_a_vote_is_withheld_in_a_nodes_own_term_too(flags: int) -> None:
+    """A frame of a later term from anybody brings a node into that term without a leader there;
+    what it promised to the leader before still holds. Found by review: a stale read by lease."""
+    node = Node(term=4, log=(4,))
+    node.receive("heartbeat", 2, 4)
+    node.receive("pre-vote-reply", 3, 5)
+    assert (node.status["term"], node.status["leader"]) == (5, 0)
+    node.receive("vote", 3, 5, index=1, log_term=4, flags=flags)
+    assert node.last("vote-reply")["flags"] == flags
+    node.now += ELECTION_NS
+    node.receive("vote", 3, 5, index=1, log_term=4)
+    assert node.last("vote-reply")["flags"] == GRANTED
+
+
 def test_a_pre_candidate_that_gives_its_vote_away_is_no_rival_any_more() -> None:
     node = Node(term=3, log=(3,))
     node.now = node.replica.deadline_ns()
@@ -884,6 +899,18 @@ def test_a_transfer_that_comes_to_nothing_ends_after_an_election_timeout() -> No
     assert [answer[:2] for answer in node.answers] == [(1, "session-lost")]
 
 
+def test_who_is_not_connected_is_told_when_it_comes_back() -> None:
+    node = Node()
+    term = node.lead()
+    node.acknowledge(term, 1)
+    node.replica.peer_down(2, node.now)
+    assert node.transfer(2)
+    assert node.count("timeout-now") == 0
+    node.replica.peer_up(2, node.now)
+    node.poll()
+    assert node.count("timeout-now") == 1
+
+
 @pytest.mark.parametrize("target", [1, 9])
 def test_a_transfer_to_oneself_or_a_stranger_is_refused(target: int) -> None:
     node = Node()
@@ -939,7 +966,20 @@ def test_followers_leave_a_leader_whose_disk_gets_nowhere() -> None:
         node.now += 10 * MS
         node.receive("heartbeat", 2, 4, index=1, log_term=0)
     turn = node.replica.deadline_ns()
-    node.receive("heartbeat", 2, 4, index=1, log_term=0)
+    node.receive("heartbeat", 2, 4, index=1, log_term=0, round=7)
     assert node.replica.deadline_ns() == turn
-    node.receive("heartbeat", 2, 4, index=1, log_term=1)
-    assert node.replica.deadline_ns() != turn
+    assert node.last("heartbeat-reply")["round"] == 0       # nor does it confirm any lease
+    node.time_out()
+    assert node.status["role"] == "candidate"
+    other = Node(term=4)
+    other.receive("append", 2, 4, records=entry(1, 4))
+    for _ in range(31):
+        other.now += 10 * MS
+        other.receive("heartbeat", 2, 4, index=1, log_term=0)
+    other.now = other.replica.deadline_ns()
+    other.replica.tick(other.now)
+    other.poll()
+    other.receive("heartbeat", 2, 4, index=1, log_term=0)
+    assert other.status["role"] == "pre-candidate"          # it goes on asking the others
+    other.receive("heartbeat", 2, 4, index=1, log_term=1)
+    assert other.status["role"] == "follower"

@@ -127,6 +127,28 @@ def test_a_leader_that_is_removed_leads_until_that_is_committed_and_does_not_cou
     assert (node.status["role"], node.status["term"]) == ("follower", term)
 
 
+@pytest.mark.parametrize("kind", ["remove", "learner"])
+def test_a_leader_whose_own_removal_is_not_committed_stands_again(kind: str) -> None:
+    """Thesis, 4.2.2: only it may hold that entry, and then nobody else can be elected. Found by
+    review: a majority lived, and nobody led any more."""
+    node, term = leading()
+    change(node, (kind, 1))
+    node.time_out()
+    while node.status["role"] == "leader":
+        node.now = node.replica.deadline_ns()
+        node.replica.tick(node.now)
+        node.poll()
+    node.time_out()
+    node.receive("pre-vote-reply", 3, term, flags=GRANTED, round=node.last("pre-vote")["round"])
+    assert node.status["role"] == "candidate"
+    for peer in (2, 3):
+        node.receive("vote-reply", peer, term + 1, flags=GRANTED)
+    assert node.status["role"] == "leader"
+    node.acknowledge(term + 1, 3)
+    node.acknowledge(term + 1, 3, peer=3)
+    assert (node.status["role"], node.status["commit"]) == ("follower", 3)
+
+
 def test_the_last_voter_can_not_be_removed() -> None:
     node, _ = leading(1)
     with pytest.raises(BadConfiguration, match="removed all voters"):
@@ -156,7 +178,8 @@ def test_a_learner_counts_for_nothing() -> None:
 
 def test_a_learner_does_not_stand_for_election() -> None:
     node = Node(term=1)
-    node.receive("append", 2, 1, records=config(1, 1, Configuration([2, 3], learners=[1])))
+    node.receive("append", 2, 1, records=config(1, 1, Configuration([2, 3], learners=[1])),
+                 commit=1)
     for _ in range(5):
         node.time_out()
     node.receive("timeout-now", 2, 1)
@@ -269,6 +292,7 @@ def test_a_leader_hands_over_to_a_voter_of_a_higher_priority_that_has_kept_up() 
     node, term = leading()
     change(node, ("update", 2), priority=9)
     node.acknowledge(term, 2, peer=3)
+    node.receive("append-reply", 2, term, index=1)
     for _ in range(20):
         node.time_out()
         node.receive("heartbeat-reply", 3, term, round=node.last("heartbeat")["round"])
@@ -302,3 +326,30 @@ def test_places_are_used_again() -> None:
         node.receive("vote", stranger, 5, index=0, log_term=0, flags=FORCED)
     node.receive("heartbeat", 2, 6)
     assert node.last("heartbeat-reply")["receiver"] == 2
+
+
+def test_a_node_that_gets_the_place_of_one_removed_begins_from_nothing() -> None:
+    """Found by review: it took over next_index 0 and read before the log's beginning."""
+    node, term = leading(31)
+    for stranger in range(100, 132):
+        node.replica.peer_up(stranger, node.now)
+    node.replica.peer_down(31, node.now)
+    change(node, ("remove", 31), ("learner", 300))
+    sent = [m for _, m in node.sent if m["receiver"] == 300]
+    assert [m["index"] for m in sent if m["type"] == "append"] == [2]
+    assert all(m["index"] <= 2 for m in sent)
+
+
+def test_the_place_of_a_leader_is_not_taken_from_it() -> None:
+    """Found by review: an acknowledgement to a leader that had no place any more."""
+    node = Node(term=4)
+    for stranger in range(100, 170):
+        node.replica.peer_up(stranger, node.now)
+    node.replica.peer_up(9, node.now)
+    unknown = Configuration([1, 2, 3, 9], learners=[400])
+    node.receive("append", 9, 5, records=config(1, 5, unknown), sync=False)
+    for stranger in range(500, 570):
+        node.receive("pre-vote", stranger, 5, index=9, log_term=9, round=1, sync=False)
+    node.poll()
+    assert node.last("append-reply")["index"] == 1
+    assert node.status["configuration"] == str(unknown)
