@@ -430,7 +430,6 @@ cdef class ClusterInvariants:
                                      f"the disks of nodes {held_by} only, of {voting}")
         return 0
 
-
     cdef bint _held_formerly(self, uint64_t index, uint64_t term) noexcept:
         """Whether the decider's configuration before its newest has it on enough disks: the newest
         may have been appended after the commit, in the same step."""

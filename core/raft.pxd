@@ -31,7 +31,7 @@ cdef class Raft:
     cdef uint64_t voters
     cdef uint64_t outgoing      # not empty: a joint configuration
     cdef uint64_t learners
-    cdef uint64_t former_voters # those of the configuration before
+    cdef uint64_t former_voters     # those of the configuration before
     cdef int speaking           # the place of who is being listened to
     cdef uint64_t replicas      # all three
     cdef bint auto_leave

@@ -254,8 +254,8 @@ cdef class Replica:
             with gil:
                 self.admin.append((c.id, r.request, op, body[:command.key_length]))
             return 0
-        if self.raft.role != LEADER and not (op_reads(op) and (r.header.flags & ANY_NODE
-                                                                or MUTANT(READ_FROM_FOLLOWER))):
+        if self.raft.role != LEADER and not (
+                op_reads(op) and (r.header.flags & ANY_NODE or MUTANT(READ_FROM_FOLLOWER))):
             return self._not_leader(c, r.request)
         if op == OP_TRANSACT and not sound(command):
             self.refused += 1

@@ -330,7 +330,7 @@ def test_places_are_used_again() -> None:
 
 def test_a_node_that_gets_the_place_of_one_removed_begins_from_nothing() -> None:
     """Found by review: it took over next_index 0 and read before the log's beginning."""
-    node, term = leading(31)
+    node, _ = leading(31)
     for stranger in range(100, 132):
         node.replica.peer_up(stranger, node.now)
     node.replica.peer_down(31, node.now)
