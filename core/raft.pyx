@@ -172,13 +172,17 @@ cdef class Raft:
         buffer_free(&self.configs)
         buffer_free(&self.base_config)
 
-    def restore(self, uint64_t term, uint32_t vote, bytes records) -> None:
-        """Take what the disk held, once, before anything else."""
+    def restore(self, uint64_t term, uint32_t vote, bytes records, *, uint64_t first=1,
+                uint64_t base_term=0) -> None:
+        """Take what the disk held, once, before anything else: the entries from ``first`` on, after
+        one of term ``base_term``."""
         cdef const char* p = records
         cdef uint32_t count
         cdef size_t size = len(records), at = records_sound(p, size, &count)
         must(self.term == 0 and self.log.count == 0, b"restore: the machine is not new")
         must(at == size, b"restore: recovery let a damaged record through", at, size)
+        if first > 1:
+            self.log.restart(first - 1, base_term)
         while p < <const char*>records + size:
             self._configured(self.log.append(<const Record*>p))
             p += (<const Record*>p).length

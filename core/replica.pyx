@@ -121,9 +121,10 @@ cdef class Replica:
             free(dereference(at).second)
             preincrement(at)
 
-    def restore(self, term: int, vote: int, records: bytes) -> None:
+    def restore(self, term: int, vote: int, records: bytes, *, first: int = 1,
+                base_term: int = 0) -> None:
         """Take what the disk held, once, before any input."""
-        self.raft.restore(term, vote, records)
+        self.raft.restore(term, vote, records, first=first, base_term=base_term)
 
     # ---- inputs ------------------------------------------------------------------------
 

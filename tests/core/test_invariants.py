@@ -67,11 +67,12 @@ class Group:
         terms = self.disks[node]
         return terms[index - 1] if index <= len(terms) else 0
 
-    def start(self, node: int, *, term: int = 0, vote: int = 0, log: bytes = b"") -> None:
+    def start(self, node: int, *, term: int = 0, vote: int = 0, log: bytes = b"", first: int = 1,
+              base_term: int = 0) -> None:
         """Begin the process anew, with what its disk is said to hold."""
         replica = Replica(node, range(1, self.size + 1), seed=node, now_ns=self.now,
                           heartbeat_ns=10 * MS, election_ns=100 * MS)
-        replica.restore(term, vote, log)
+        replica.restore(max(term, base_term), vote, log, first=first, base_term=base_term)
         for peer in self.disks:
             if peer != node:
                 replica.peer_up(peer, self.now)

@@ -172,8 +172,7 @@ def test_a_snapshot_that_ends_with_another_term_than_what_was_committed_is_found
         group.receive(node, "append", 3, 2, index=4, log_term=2, commit=4)
     group.check()
     for term in (2, 1):
-        group.start(3)
-        group.replicas[3].raft.log.restart(3, term)
+        group.start(3, first=4, base_term=term)
         group.receive(3, "append", 2, 2, index=3, log_term=term, records=entries(2, first=4))
         if term == 2:
             group.check()
