@@ -202,8 +202,25 @@ MUTANTS = (
             "durability", "election safety")),
 )
 
-# What the swarm's workload can't show: tests/core/test_kv_planted.py plants them, and finds them.
+# What the swarm's workload can't show: tests/core/test_kv_planted.py plants those of the state
+# machine and finds them, tests/core/test_planted_bugs.py those of the log.
 ELSEWHERE = (
+    Mutant("segment-freed-early", "wal",
+           "the log's beginning goes before the snapshot that replaces it is whole",
+           "camunda/camunda#6894",
+           ("recovery", "durability")),
+    Mutant("incomplete-snapshot-taken", "wal",
+           "a snapshot that a crash cut short is loaded",
+           "JDRaftKeeper/RaftKeeper#240",
+           ("recovery", "durability")),
+    Mutant("chunk-at-wrong-offset", "wal",
+           "a snapshot's chunk is taken wherever it belongs in the snapshot",
+           "camunda/camunda#4346",
+           ("recovery", "durability")),
+    Mutant("stale-frames-replayed", "wal",
+           "what a recycled segment holds of its earlier life is replayed",
+           "cockroachdb/pebble#567, facebook/rocksdb#881",
+           ("recovery", "durability")),
     Mutant("session-named-by-client", "sessions",
            "a session's id is its client's choice, so a late copy of the opening brings it back",
            "thesis, 6.3 (a session's id is the index of the entry that opened it)",

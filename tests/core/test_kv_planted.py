@@ -84,8 +84,8 @@ STORIES = {
 }
 
 
-def test_each_bug_that_the_swarm_lacks_has_a_story() -> None:
-    assert sorted(STORIES) == sorted(mutant.name for mutant in ELSEWHERE)
+def test_each_of_these_bugs_is_in_the_catalogue() -> None:
+    assert set(STORIES) <= {mutant.name for mutant in ELSEWHERE}
 
 
 @pytest.mark.parametrize("name", STORIES)
