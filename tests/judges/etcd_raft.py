@@ -47,7 +47,8 @@ def build() -> Path:
     target = BUILD / "etcd"
     made = subprocess.run([go, "build", "-o", str(target), "."], cwd=SOURCES, check=False,
                           capture_output=True, text=True,
-                          env=os.environ | {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly -buildvcs=false"})
+                          env=os.environ | {"GOTOOLCHAIN": "local",
+                                            "GOFLAGS": "-mod=readonly -buildvcs=false"})
     if made.returncode:
         if re.search(r"dial tcp|no such host|proxy|i/o timeout|connection refused", made.stderr):
             raise NoJudge(f"go.etcd.io/raft can't be downloaded: {made.stderr.strip()[-300:]}")
