@@ -1,4 +1,4 @@
-"""``python -m seatrial.core``: run a node, ask one, look into its log.
+"""``python -m seatrial.core``: run a node, ask one, change the members, look into a log.
 
 Exit codes: 0 done; 254 what was given is wrong; 255 the machine, the disk or the other node.
 Errors are one line on standard error.
@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import msgspec
 
-from seatrial.core import admin, inspection
+from seatrial.core import admin, inspection, member_commands
 from seatrial.core.config import load, parse_address, read_key
 from seatrial.core.errors import ConfigError, NodeError
 
@@ -40,7 +40,7 @@ def status(options: argparse.Namespace) -> None:
     """Ask a running node."""
     if options.config is not None:
         settings = load(options.config)
-        address = settings.members[settings.node]
+        address = settings.address
         cluster, key = settings.cluster, settings.keys["admin"]
     elif options.address and options.key and options.cluster:
         cluster, key = options.cluster, read_key(options.key)
@@ -85,6 +85,7 @@ def parser() -> Parser:
     sub.add_argument("--json", action="store_true")
     sub.set_defaults(run=status)
 
+    member_commands.add(commands)
     for name, run, text in (
         ("dump-wal", dump_wal, "print every frame and record of a write-ahead log"),
         ("verify", verify, "check every byte of a write-ahead log"),

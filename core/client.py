@@ -161,9 +161,14 @@ class Operations:
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
 
-    async def read(self, key: bytes, *, timeout_s: float | None = None) -> Answer:
-        """Return the newest value (None when the key is absent), linearizably."""
-        return await self._operate("read", key, timeout_s=timeout_s)
+    async def read(
+        self, key: bytes, *, any_node: bool = False, timeout_s: float | None = None
+    ) -> Answer:
+        """Return the newest value (None when the key is absent), linearizably.
+
+        ``any_node``: all nodes answer by turns, followers too; it takes load off the leader.
+        """
+        return await self._operate("read", key, timeout_s=timeout_s, any_node=any_node)
 
     async def write(self, key: bytes, value: bytes, *, timeout_s: float | None = None) -> Answer:
         """Set a key."""
@@ -258,7 +263,7 @@ class Operations:
 
     async def _operate(
         self, kind: str, key: bytes = b"", value: bytes = b"", expected: bytes | None = None,
-        *, timeout_s: float | None = None, node: int = 0,
+        *, timeout_s: float | None = None, node: int = 0, any_node: bool = False,
     ) -> Answer:
         if self._machine.closed:
             raise Refused("the client is closed")
@@ -267,7 +272,8 @@ class Operations:
             raise ValueError(f"node {node} is not among the members {members}")
         now = self._clock()
         limit = int((self.timeout_s if timeout_s is None else timeout_s) * 1e9)
-        handle = self._machine.start(now, kind, now + limit, key, value, expected, node=node)
+        handle = self._machine.start(
+            now, kind, now + limit, key, value, expected, node=node, any_node=any_node)
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting[handle] = future
         self._settle()

@@ -145,6 +145,7 @@ class Operation:
     expected: bytes | None
     deadline_ns: int
     node: int                   # the only one that may be asked; 0 for any
+    spread: bool = False        # a read that any node may answer: by turns
     session: Session | None = None
     attempt: int = 0            # request under way; 0 for none
     asked: int = 0              # the node it went to
@@ -193,6 +194,7 @@ class ClientMachine:
         self._idle: list[Session] = []
         self._requests = 0
         self._handles = 0
+        self._turn = 0              # whose turn it is to answer a read that any node may answer
         self._now_ns = 0            # of the newest event
         self._effects: list[Effect] = []
 
@@ -200,12 +202,13 @@ class ClientMachine:
 
     def start(
         self, now_ns: int, kind: str, deadline_ns: int, key: bytes = b"", value: bytes = b"",
-        expected: bytes | None = None, *, node: int = 0,
+        expected: bytes | None = None, *, node: int = 0, any_node: bool = False,
     ) -> int:
         """Begin an operation; return its handle. Its end is a ``Done``."""
         self._now_ns = now_ns
         self._handles += 1
-        operation = Operation(self._handles, kind, key, value, expected, deadline_ns, node)
+        operation = Operation(
+            self._handles, kind, key, value, expected, deadline_ns, node, any_node)
         self._operations[operation.handle] = operation
         if kind in WRITES:
             self._enter_session(operation)
@@ -349,6 +352,8 @@ class ClientMachine:
         """Send an operation that has no attempt under way, or see to it that it can be."""
         if self.closed or self._now_ns < operation.not_before_ns:
             return
+        if operation.spread:
+            self._take_turns(operation)
         connection = self._choose(operation)
         if connection is None:
             return
@@ -360,6 +365,19 @@ class ClientMachine:
         elif connection.state == "up":
             self._attempt(operation, connection)
 
+    def _take_turns(self, operation: Operation) -> None:
+        """Ask the next node whose connection is up; those on the way are dialled meanwhile."""
+        operation.node = 0
+        for _ in self._order:
+            self._turn = (self._turn + 1) % len(self._order)
+            connection = self.connections[self._order[self._turn]]
+            if connection.state == "up":
+                operation.node = connection.node
+                return
+            if connection.state == "down" and connection.retry_ns <= self._now_ns:
+                connection.state = "connecting"
+                self._effects.append(Connect(connection.node))
+
     def _attempt(self, operation: Operation, connection: Connection) -> None:
         self._requests += 1
         operation.attempt = self._requests
@@ -369,7 +387,8 @@ class ClientMachine:
         operation.opening = session is not None and not session.client
         if session is None:
             frame = encode_request(
-                operation.attempt, 0, 0, OPS[operation.kind], operation.key, operation.value)
+                operation.attempt, 0, 0, OPS[operation.kind], operation.key, operation.value,
+                any_node=operation.spread)
         elif operation.opening:
             frame = encode_request(operation.attempt, session.nonce, 0, OPS["open-session"])
         else:

@@ -113,6 +113,7 @@ cdef enum:                      # frame types
     TIMEOUT_NOW = 9
     READ_INDEX = 10
     READ_INDEX_REPLY = 11
+    NOTICE = 31                 # from shell to shell (notice.py), since protocol 2
     REQUEST = 32
     RESPONSE = 33
 
@@ -132,7 +133,9 @@ cdef enum:                      # Command.op
     OP_HOLDER = 13              # the last that reads
     OP_OPEN_SESSION = 16
     OP_PING = 32
-    OP_STATUS = 33
+    OP_STATUS = 33              # this and the two that follow: for the shell
+    OP_CHANGE = 34
+    OP_TRANSFER = 35
     OP_IS_VALUE = 64            # compares, in a transaction only
     OP_IS_ABSENT = 65
     OP_IS_PRESENT = 66

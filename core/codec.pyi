@@ -12,6 +12,7 @@ def encode_request(
 def decode_request(
     frame: bytes,
 ) -> tuple[int, int, int, int, bytes, bytes, bytes | None]: ...
+def encode_notice(body: bytes) -> bytes: ...
 def encode_response(
     request: int, status: int, value: bytes | None = None, node: int = 0, rindex: int = 0,
     epoch: int = 0, term: int = 0,

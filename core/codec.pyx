@@ -30,6 +30,7 @@ OPS = {
     "transact": OP_TRANSACT, "acquire": OP_ACQUIRE, "keep-alive": OP_KEEP_ALIVE,
     "release": OP_RELEASE, "scan": OP_SCAN, "holder": OP_HOLDER,
     "open-session": OP_OPEN_SESSION, "ping": OP_PING, "status": OP_STATUS,
+    "change": OP_CHANGE, "transfer": OP_TRANSFER,
     "is-value": OP_IS_VALUE, "is-absent": OP_IS_ABSENT, "is-present": OP_IS_PRESENT,
 }
 STATUSES = (
@@ -163,6 +164,19 @@ def decode_request(bytes frame) -> tuple:
     p += c.key_length + c.value_length
     expected = p[:c.expected_length] if c.flags & HAS_EXPECTED else None
     return r.request, r.client, r.sequence, c.op, key, value, expected
+
+
+def encode_notice(bytes body) -> bytes:
+    """Return a NOTICE frame: what one node's shell tells another's."""
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + len(body))
+    cdef char* p = PyBytes_AS_STRING(frame)
+    cdef FrameHeader* h = <FrameHeader*>p
+    memset(p, 0, HEADER_SIZE)
+    set_length(h, HEADER_SIZE + len(body))
+    h.type = NOTICE
+    memcpy(p + HEADER_SIZE, PyBytes_AS_STRING(body), len(body))
+    h.crc = plain_crc(p)
+    return frame
 
 
 def encode_response(request: int, status: int, value: bytes | None = None, node: int = 0,

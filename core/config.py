@@ -23,6 +23,7 @@ import yaml
 from msgspec import Meta
 
 from seatrial.core.errors import ConfigError, NodeError
+from seatrial.core.handshake import PROTOCOL_MAX, PROTOCOL_MIN
 from seatrial.core.mutants import NAMES as MUTANTS
 from seatrial.core.wal import DEFAULT_SEGMENT_BYTES
 
@@ -34,6 +35,7 @@ GROUP_WRITE_BYTES = 1089 << 10  # what the machine hands out at a time: entries,
 
 Positive = Annotated[int, Meta(gt=0)]
 NodeId = Annotated[int, Meta(ge=1, le=65535)]
+Priority = Annotated[int, Meta(ge=0, le=255)]
 
 
 class Address(NamedTuple):
@@ -103,9 +105,14 @@ class NodeConfig(Strict, frozen=True):
     listen: Annotated[list[str], Meta(min_length=1, max_length=16)]
     data: str
     keys: Keys
+    join: bool = False              # a member is to be made of it; `members` are others
+    advertise: str | None = None    # where others reach it; its entry in `members`, or `listen`
+    priorities: dict[NodeId, Priority] = {}
     metrics: str | None = None
     heartbeat_ms: Positive = 100
     election_ms: Positive = 1000
+    leases: bool = False
+    protocol: Annotated[int, Meta(ge=PROTOCOL_MIN, le=PROTOCOL_MAX)] = PROTOCOL_MAX
     log: Log = Log()
     limits: Limits = Limits()
     wal: WalSettings = WalSettings()
@@ -156,12 +163,22 @@ class Settings:
         self.members = {node: address(f"members.{node}", text)
                         for node, text in sorted(config.members.items())}
         self.listen = [address(f"listen[{i}]", text) for i, text in enumerate(config.listen)]
+        self.address = self._address(config)
+        if config.join:                 # who joins has no vote before it is a member
+            self.members.pop(self.node, None)
         self.metrics = address("metrics", config.metrics) if config.metrics is not None else None
         self.data = folder / config.data
         self.log_file = folder / config.log.file if config.log.file is not None else None
         check(config)
         self.keys = {role: read_key(folder / getattr(config.keys, role))
                      for role in ("client", "peer", "admin")}
+
+
+    def _address(self, config: NodeConfig) -> Address:
+        """Return where others reach this node."""
+        if config.advertise is not None:
+            return address("advertise", config.advertise)
+        return self.members.get(self.node, self.listen[0])
 
 
 def address(key: str, text: str) -> Address:
@@ -175,9 +192,16 @@ def address(key: str, text: str) -> Address:
 def check(config: NodeConfig) -> None:
     """Refuse combinations that can't work."""
     largest = 4096 + config.limits.max_key_bytes + 2 * config.limits.max_value_bytes
-    if config.node not in config.members:
+    if config.node not in config.members and not config.join:
         raise ConfigError(
-            f"node: {config.node} is not among members {sorted(config.members)}")
+            f"node: {config.node} is not among members {sorted(config.members)}"
+            " (a node that is to become a member says join: true)")
+    if config.join and set(config.members) <= {config.node}:
+        raise ConfigError("members: a node that joins must know another one")
+    for node in config.priorities:
+        if node not in config.members:
+            raise ConfigError(
+                f"priorities: {node} is not among members {sorted(config.members)}")
     if config.election_ms < 2 * config.heartbeat_ms:
         raise ConfigError(
             f"election_ms: {config.election_ms} must be at least"

@@ -27,6 +27,16 @@ offset field         of a hello: 112 bytes, little-endian
 ====== ============= ===========================================================
 
 A verdict has 8 bytes: magic "STRV", u8 code (0: come in), u8 0, u16 protocol.
+
+The listener chooses the highest protocol that both speak. Whoever holds the key of role peer may
+come in whatever its number: a node that lags behind does not know all members by name.
+
+======== ======================================================================
+protocol what it adds
+======== ======================================================================
+1        requests, consensus
+2        notices between the shells of members (notice.py)
+======== ======================================================================
 """
 from __future__ import annotations
 
@@ -38,9 +48,10 @@ from typing import NamedTuple
 from seatrial.core.errors import HandshakeRefused
 
 PROTOCOL_MIN = 1
-PROTOCOL_MAX = 1
+PROTOCOL_MAX = 2
 HELLO = struct.Struct("<4sHHB3xI32s64s")
 VERDICT = struct.Struct("<4sBxH")
+MAX_NODE = 65535
 PROOF_BYTES = 32
 NONCE_BYTES = 32
 HELLO_MAGIC = b"STRL"
@@ -48,14 +59,14 @@ VERDICT_MAGIC = b"STRV"
 ROLES = {"client": 1, "peer": 2, "link": 3, "admin": 4}
 ROLE_NAMES = {number: name for name, number in ROLES.items()}
 
-WELCOME, WRONG_CLUSTER, NO_PROTOCOL, BAD_KEY, TOO_MANY, UNKNOWN_ROLE, UNKNOWN_NODE = range(7)
+WELCOME, WRONG_CLUSTER, NO_PROTOCOL, BAD_KEY, TOO_MANY, UNKNOWN_ROLE, BAD_NODE = range(7)
 REASONS = {
     WRONG_CLUSTER: "it belongs to another cluster",
     NO_PROTOCOL: f"no common protocol (this build speaks {PROTOCOL_MIN} to {PROTOCOL_MAX})",
     BAD_KEY: "the key is not the right one",
     TOO_MANY: "it has too many connections already",
     UNKNOWN_ROLE: "it does not serve this role",
-    UNKNOWN_NODE: "it does not know a member with this number",
+    BAD_NODE: "this number is its own, or none that a member can have",
 }
 
 
@@ -69,10 +80,10 @@ class Hello(NamedTuple):
     cluster: str
 
 
-def encode_hello(cluster: str, role: int, node: int, nonce: bytes) -> bytes:
+def encode_hello(cluster: str, role: int, node: int, nonce: bytes, protocol_max: int) -> bytes:
     """Return the 112 bytes."""
     return HELLO.pack(
-        HELLO_MAGIC, PROTOCOL_MIN, PROTOCOL_MAX, role, node, nonce, cluster.encode())
+        HELLO_MAGIC, PROTOCOL_MIN, protocol_max, role, node, nonce, cluster.encode())
 
 
 def decode_hello(data: bytes) -> Hello:
@@ -95,15 +106,15 @@ class ListenerHandshake:
     """The listener's side: feed bytes, send what comes back, until ``done``."""
 
     def __init__(
-        self, cluster: str, node: int, keys: Mapping[str, bytes], members: frozenset[int],
-        nonce: bytes, *, full: bool = False,
+        self, cluster: str, node: int, keys: Mapping[str, bytes], nonce: bytes, *,
+        full: bool = False, protocol_max: int = PROTOCOL_MAX,
     ) -> None:
         self.cluster = cluster
         self.node = node
         self.keys = keys
-        self.members = members
         self.nonce = nonce
         self.full = full
+        self.protocol_max = protocol_max
         self.done = False
         self.role = ""              # known after the connector's hello
         self.peer = 0               # the member's number, for role peer
@@ -144,16 +155,17 @@ class ListenerHandshake:
             raise self._refusal(TOO_MANY)
         if hello.cluster != self.cluster:
             raise self._refusal(WRONG_CLUSTER)
-        self.protocol = min(PROTOCOL_MAX, hello.protocol_max)
+        self.protocol = min(self.protocol_max, hello.protocol_max)
         if self.protocol < max(PROTOCOL_MIN, hello.protocol_min):
             raise self._refusal(NO_PROTOCOL)
         if self.role not in self.keys:
             raise self._refusal(UNKNOWN_ROLE)
         if self.role == "peer":
-            if hello.node not in self.members or hello.node == self.node:
-                raise self._refusal(UNKNOWN_NODE)
+            if not 0 < hello.node <= MAX_NODE or hello.node == self.node:
+                raise self._refusal(BAD_NODE)
             self.peer = hello.node
-        self._ours = encode_hello(self.cluster, hello.role, self.node, self.nonce)
+        self._ours = encode_hello(
+            self.cluster, hello.role, self.node, self.nonce, self.protocol_max)
         return self._ours + proof(self.keys[self.role], b"server", self._theirs, self._ours)
 
     def _refusal(self, code: int) -> HandshakeRefused:
@@ -166,7 +178,7 @@ class ConnectorHandshake:
 
     def __init__(
         self, cluster: str, role: str, key: bytes, nonce: bytes, *, node: int = 0,
-        expect: int = 0,
+        expect: int = 0, protocol_max: int = PROTOCOL_MAX,
     ) -> None:
         self.key = key
         self.expect = expect        # the node that must be there; 0 for any
@@ -175,7 +187,8 @@ class ConnectorHandshake:
         self.node = 0               # who is there
         self.protocol = 0
         self._input = bytearray()
-        self._ours = encode_hello(cluster, ROLES[role], node, nonce)
+        self._protocol_max = protocol_max
+        self._ours = encode_hello(cluster, ROLES[role], node, nonce, protocol_max)
         self._proved = False
 
     def hello(self) -> bytes:
@@ -226,4 +239,6 @@ class ConnectorHandshake:
             raise HandshakeRefused(REASONS.get(code, f"it refused with code {code}"))
         if not self._proved:
             raise HandshakeRefused("it let us in without proving that it holds the key")
+        if not PROTOCOL_MIN <= self.protocol <= self._protocol_max:
+            raise HandshakeRefused(f"it chose protocol {self.protocol}, which was not offered")
         self.done = True

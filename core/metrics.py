@@ -46,6 +46,13 @@ GAUGES = (
     ("last_index", "last_index", "Newest entry in the log."),
     ("durable_index", "durable_index", "Newest entry on this node's disk."),
     ("sessions", "sessions", "Client sessions kept."),
+    ("config_index", "config_index", "Entry that holds the configuration in use; 0: the file's."),
+    ("voters", "voters", "Members with a vote."),
+    ("learners", "learners", "Members without a vote."),
+    ("joint", "joint", "1 while old and new voters decide together."),
+    ("not_a_member", "outside", "1 when this node is known to be no member."),
+    ("transfer_to", "transfer_to", "Node that is to lead instead of this one; 0: none."),
+    ("lease", "lease", "1 while this leader may answer reads without asking."),
 )
 COUNTERS = (
     ("elections", "elections", "Elections this node stood for."),
@@ -76,6 +83,12 @@ class NodeCollector(Collector):
         yield labelled(
             GaugeMetricFamily("seatrial_connections", "Open connections.", labels=["role"]),
             sample.connections)
+        yield labelled(
+            GaugeMetricFamily(
+                "seatrial_member_match_index", "Newest entry known to be on a member's disk; of a"
+                " leader.", labels=["member"]),
+            {str(peer): seen["match_index"] for peer, seen in sample.status["peers"].items()
+             if sample.status["role"] == "leader"})
         yield labelled(
             CounterMetricFamily(
                 "seatrial_handshakes_refused", "Handshakes refused.", labels=["reason"]),

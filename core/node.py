@@ -33,10 +33,13 @@ import msgspec
 import uvloop
 
 from seatrial.core import mutants
+from seatrial.core.administration import administer, describe_configuration
+from seatrial.core.codec import OPS, STATUSES
 from seatrial.core.config import Settings
 from seatrial.core.errors import NodeError, ProtocolError
 from seatrial.core.identity import Identity, check_identity, write_identity
 from seatrial.core.journal import Journal
+from seatrial.core.links import Links, initial_configuration
 from seatrial.core.metrics import Exporter, Sample
 from seatrial.core.replica import Replica
 from seatrial.core.transport import Inbound, Link, listening_socket
@@ -45,8 +48,8 @@ from seatrial.core.wal import Wal
 FATAL_EXIT = 255
 LEADER = 2                      # of Raft.role
 CLIENT = 1                      # of take_output's two kinds; the other is a member
-STATUS_OK, STATUS_BAD_REQUEST = 0, 4
-OP_STATUS = 33
+STATUS_OK, STATUS_BAD_REQUEST = STATUSES.index("ok"), STATUSES.index("bad-request")
+OP_STATUS = OPS["status"]
 MS = 1_000_000
 
 
@@ -66,25 +69,23 @@ class Node:
         self.cluster = settings.cluster
         self.node = settings.node
         self.keys = settings.keys
-        self.members = settings.members
+        self.protocol_max = config.protocol
         self.started_ns = boottime_ns()
         mutants.activate(config.mutant)
         self.wal = self._open_wal()
         self.replica = Replica(
-            self.node, sorted(self.members), seed=int.from_bytes(os.urandom(8), "little"),
-            now_ns=self.started_ns, heartbeat_ns=config.heartbeat_ms * MS,
+            self.node, initial_configuration(settings),
+            seed=int.from_bytes(os.urandom(8), "little"), now_ns=self.started_ns,
+            heartbeat_ns=config.heartbeat_ms * MS,
             election_ns=config.election_ms * MS, max_batch_bytes=limits.max_batch_bytes,
             max_inflight_bytes=limits.max_inflight_bytes,
             max_value_bytes=limits.max_value_bytes, max_key_bytes=limits.max_key_bytes,
             max_sessions=limits.max_sessions, session_ttl_ns=limits.session_ttl_s * 1000 * MS,
-            max_uncommitted_bytes=limits.max_uncommitted_bytes)
+            max_uncommitted_bytes=limits.max_uncommitted_bytes, leases=config.leases)
         found = self.wal.recovered
         self.replica.restore(found.term, found.vote, found.records)
         self.wal.recovered = found._replace(records=b"", snapshot=None, partial=None)
-        self.links = {
-            peer: Link(self, peer, address, config.election_ms)
-            for peer, address in self.members.items() if peer != self.node
-        }
+        self.links = Links(self, self.replica.raft, settings)
         self.inbound: dict[int, Inbound] = {}           # admitted, by number
         self.peers: dict[int, Inbound] = {}             # of those, the members' newest
         self.refusals: Counter[str] = Counter()
@@ -124,8 +125,7 @@ class Node:
             self._loop.add_signal_handler(number, self._stop.set)
         await self._listen()
         self._loop.add_reader(self.wal.done_fd, self._disk_done)
-        for link in self.links.values():
-            link.start()
+        self.links.follow()
         found = self.wal.recovered
         self.journal.info(
             "started", pid=os.getpid(), cluster=self.cluster,
@@ -152,8 +152,7 @@ class Node:
         self.journal.info("stopping")
         for server in self._servers:
             server.close()
-        for link in self.links.values():
-            await link.stop()
+        await self.links.stop()
         for inbound in list(self.inbound.values()):
             inbound.transport.close()
         if self._timer is not None:
@@ -209,6 +208,7 @@ class Node:
         before = self.peers.get(inbound.peer)
         self.peers[inbound.peer] = inbound
         self.replica.peer_reset(inbound.peer)
+        self.links.connected(inbound.peer)
         if before is not None:
             before.close("the member connected anew")
 
@@ -223,6 +223,7 @@ class Node:
             self.replica.client_down(inbound.number)
         elif self.peers.get(inbound.peer) is inbound:
             del self.peers[inbound.peer]
+            self.links.disconnected(inbound.peer)
 
     def received(self, inbound: Inbound, data: bytes) -> None:
         """Feed the machine."""
@@ -231,6 +232,8 @@ class Node:
                 self.replica.receive_client(inbound.number, data, boottime_ns())
             elif self.peers.get(inbound.peer) is inbound:
                 self.replica.receive_peer(inbound.peer, data, boottime_ns())
+                if self.links.outside:
+                    self.links.spoke(inbound.peer, data)
         except ProtocolError as error:
             inbound.close(str(error))
         self.wake()
@@ -238,6 +241,7 @@ class Node:
     def link_up(self, link: Link) -> None:
         """Our connection to a member came up."""
         self.journal.info("link-up", peer=link.peer, address=str(link.address))
+        self.links.tell(link)
         self.replica.peer_up(link.peer, boottime_ns())
         self.wake()
 
@@ -262,8 +266,10 @@ class Node:
         replica, wal = self.replica, self.wal
         now = boottime_ns()
         while True:
-            for connection, request, op, _ in replica.take_admin():
-                self._administer(connection, request, op)
+            for connection, request, op, body in replica.take_admin():
+                self._administer(connection, request, op, body)
+            for peer, body in replica.take_notices():
+                self._hear(peer, body)
             replica.poll(now)
             group = None if wal.busy else replica.take_persist()
             self._send(replica.take_output())
@@ -272,19 +278,27 @@ class Node:
                 break
             now = boottime_ns()
             replica.persisted(group[0], now)
+        self.links.follow()
         self._notice_changes()
         self._arm_timer(now)
+
+    def _hear(self, peer: int, body: bytes) -> None:
+        try:
+            self.links.heard(peer, body)
+        except ProtocolError as error:
+            if peer in self.peers:
+                self.peers[peer].close(str(error))
 
     def _light(self, size: int) -> bool:
         """Return whether to sync a group write here, with the whole loop waiting for the disk."""
         return size <= self._inline_bytes and (
-            self.replica.raft.role != LEADER or len(self.members) == 1)
+            self.replica.raft.role != LEADER or self.links.alone())
 
     def _send(self, output: list[tuple[int, int, bytes]]) -> None:
         inbound, links = self.inbound, self.links
         for kind, number, data in output:
             if kind != CLIENT:
-                links[number].send(data)
+                links.send(number, data)
                 continue
             client = inbound.get(number)
             if client is None:
@@ -338,12 +352,17 @@ class Node:
         if before[2] != now[2]:
             self.journal.info("leader", leader=raft.leader, term=raft.term)
 
-    def _administer(self, connection: int, request: int, op: int) -> None:
+    def _administer(self, connection: int, request: int, op: int, body: bytes) -> None:
         if op == OP_STATUS:
             self.replica.reply(
                 connection, request, STATUS_OK, msgspec.json.encode(self.describe()))
-        else:
+            return
+        inbound = self.inbound.get(connection)
+        if inbound is None or inbound.role != "admin":
             self.replica.reply(connection, request, STATUS_BAD_REQUEST, b"")
+            return
+        self.journal.info("asked", op=op, body=body.decode(errors="replace"))
+        administer(self.replica, connection, request, op, body, boottime_ns())
 
     def describe(self) -> dict[str, Any]:
         """Return all that ``status`` shows."""
@@ -352,7 +371,11 @@ class Node:
             "cluster": self.cluster, "pid": os.getpid(),
             "uptime_s": round((boottime_ns() - self.started_ns) / 1e9, 3),
             "mutant": self.settings.config.mutant,
-            "members": {node: str(address) for node, address in self.members.items()},
+            "members": {node: address for node, (address, _)
+                        in self.links.configuration.details.items()},
+            "membership": describe_configuration(self.replica) | {
+                "outside": self.links.outside},
+            "protocol": self.protocol_max,
             "connections": self._connections(),
             "wal": {"segment": self.wal.segment, "syncs": stats.syncs, "bytes": stats.bytes,
                     "sync_ns": stats.sync_ns},
@@ -365,8 +388,12 @@ class Node:
 
     def sample(self) -> Sample:
         """Return all that is measured."""
+        found = self.links.configuration
         return Sample(
-            self.replica.status(), self.wal.stats(), self._connections(), dict(self.refusals),
+            self.replica.status() | {
+                "voters": len(found.voters), "learners": len(found.learners),
+                "joint": int(found.joint), "outside": int(self.links.outside)},
+            self.wal.stats(), self._connections(), dict(self.refusals),
             self.journal.lost)
 
 

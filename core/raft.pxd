@@ -62,7 +62,7 @@ cdef class Raft:
     cdef uint64_t heard_ns      # when a leader of our term last spoke, or this process began
     cdef uint64_t pre_round     # pre-candidate: numbers its questions
     cdef uint64_t heartbeat_deadline_ns
-    cdef uint64_t term_start    # leader: index of the no-op of its term
+    cdef readonly uint64_t term_start   # leader: index of the no-op of its term
     cdef uint64_t round_sent    # leader: leadership rounds (reads)
     cdef uint64_t round_wanted
     cdef uint64_t round_confirmed

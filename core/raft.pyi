@@ -19,6 +19,7 @@ class Raft:
     config_index: int
     config_version: int
     transfer_to: int
+    term_start: int
     def __init__(
         self, node: int, configuration: Configuration, seed: int, now_ns: int, heartbeat_ns: int,
         election_ns: int, max_batch_bytes: int, max_inflight_bytes: int, leases: bool = ...,

@@ -49,6 +49,7 @@ cdef class Replica:
     cdef vector[uint32_t] dirty
     cdef deque[Read] reads
     cdef list admin
+    cdef list notices
     cdef size_t max_value_bytes
     cdef size_t max_key_bytes
     cdef SessionTerms session_terms
@@ -58,6 +59,7 @@ cdef class Replica:
     cdef readonly uint64_t served_writes
     cdef readonly uint64_t refused
 
+    cdef int _notice(self, uint32_t peer, const char* frame, size_t size) except -1 nogil
     cdef int _request(self, Connection* c, const Request* r) except -1 nogil
     cdef int _respond(self, Connection* c, uint64_t request, uint8_t status, bint has_value,
                       const char* value, size_t size, uint64_t rindex) except -1 nogil

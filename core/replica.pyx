@@ -26,16 +26,21 @@ from seatrial.core.codec cimport (
     ANY_NODE,
     COMMAND_SIZE,
     Command,
+    FrameHeader,
     HAS_VALUE,
+    HEADER_SIZE,
     KIND_COMMAND,
     KIND_OPEN_SESSION,
     MAX_FRAME_BYTES,
     MESSAGE_SIZE,
+    NOTICE,
     OP_CAS,
+    OP_CHANGE,
     OP_OPEN_SESSION,
     OP_PING,
     OP_STATUS,
     OP_TRANSACT,
+    OP_TRANSFER,
     RECORD_SIZE,
     REQUEST,
     REQUEST_SIZE,
@@ -106,6 +111,7 @@ cdef class Replica:
         self.kv = KeyValue()
         self.clock = LogClock()
         self.admin = []
+        self.notices = []
         self.max_value_bytes = max_value_bytes
         self.max_key_bytes = max_key_bytes
         self.session_terms.max_sessions = max_sessions
@@ -182,9 +188,20 @@ cdef class Replica:
             n = next_frame(p + at, size - at)
             if n == 0:
                 break
-            self.raft.step(peer, p + at, now_ns)
+            if (<const FrameHeader*>(p + at)).type == NOTICE:
+                self._notice(peer, p + at, n)
+            else:
+                self.raft.step(peer, p + at, now_ns)
             at += n
         return leave_rest(b, p, at, size)
+
+    cdef int _notice(self, uint32_t peer, const char* frame, size_t size) except -1 nogil:
+        """A frame of a member's shell to ours."""
+        with gil:
+            if plain_crc(frame) != (<const FrameHeader*>frame).crc:
+                raise ProtocolError("NOTICE: check failed: bytes were altered on the way")
+            self.notices.append((peer, frame[HEADER_SIZE:size]))
+        return 0
 
     def receive_client(self, uint32_t connection, bytes data, uint64_t now_ns) -> None:
         """Take bytes of a client's connection. Raises ProtocolError: close that connection."""
@@ -251,7 +268,7 @@ cdef class Replica:
         op = command.op
         if op == OP_PING:
             return self._respond(c, r.request, STATUS_OK, False, NULL, 0, 0)
-        if op == OP_STATUS:
+        if op == OP_STATUS or op == OP_CHANGE or op == OP_TRANSFER:
             with gil:
                 self.admin.append((c.id, r.request, op, body[:command.key_length]))
             return 0
@@ -524,6 +541,12 @@ cdef class Replica:
         self.admin = []
         return out
 
+    def take_notices(self) -> list:
+        """Return and forget what members' shells told ours: (member, bytes)."""
+        out = self.notices
+        self.notices = []
+        return out
+
     def reply(self, uint32_t connection, uint64_t request, uint8_t status, bytes value) -> None:
         """Answer an administrative request; nothing happens if the connection is gone."""
         cdef Connection* c = self._connection(connection)
@@ -555,7 +578,8 @@ cdef class Replica:
             "elections": raft.elections, "conflicts": raft.conflicts,
             "duplicates": self.kv.duplicates, "served_reads": self.served_reads,
             "served_writes": self.served_writes, "refused": self.refused,
-            "configuration": str(raft.configuration()),
+            "configuration": str(raft.configuration()), "config_index": raft.config_index,
+            "transfer_to": raft.transfer_to, "lease": bool(raft.holds_lease(raft.now_ns)),
             "connections": self.connections.size(), "peers": peers,
         }
 

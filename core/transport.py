@@ -3,7 +3,7 @@
 Between two members there are two connections, one each way: a node dials every other member
 and sends its own messages on the connection that it dialled; on the other it only listens.
 So each side alone decides when to dial again, and there is never a question which of two
-crossing connections counts.
+crossing connections counts. Whom to dial, and where, is links.py's business.
 
 A cut network shows as silence. The sender notices by TCP_USER_TIMEOUT (bytes that are not
 acknowledged for so long), the receiver by keepalive or because the member connects anew.
@@ -37,7 +37,7 @@ class Shell(Protocol):
     cluster: str
     node: int
     keys: dict[str, bytes]
-    members: dict[int, Address]
+    protocol_max: int
 
     def admit(self, inbound: Inbound) -> None: ...
     def full(self) -> bool: ...
@@ -104,6 +104,7 @@ class Inbound(asyncio.Protocol):
         self.number = number            # never used again
         self.role = ""
         self.peer = 0
+        self.protocol = 0
         self.address = ""
         self.choked = False             # the other end does not fetch what we send
         self.transport: asyncio.Transport
@@ -120,8 +121,8 @@ class Inbound(asyncio.Protocol):
         send_at_once(self.transport)
         shell = self.shell
         self._handshake = ListenerHandshake(
-            shell.cluster, shell.node, shell.keys, frozenset(shell.members),
-            os.urandom(NONCE_BYTES), full=shell.full())
+            shell.cluster, shell.node, shell.keys, os.urandom(NONCE_BYTES), full=shell.full(),
+            protocol_max=shell.protocol_max)
         self._deadline = asyncio.get_running_loop().call_later(
             self._handshake_s, self._refuse, "no hello in time")
 
@@ -146,6 +147,7 @@ class Inbound(asyncio.Protocol):
         self._deadline.cancel()
         self._handshake = None
         self.role, self.peer = handshake.role, handshake.peer
+        self.protocol = handshake.protocol
         self.shell.admit(self)
         rest = handshake.leftover()
         if rest:
@@ -189,6 +191,8 @@ class Link(asyncio.Protocol):
         self.peer = peer
         self.address = address
         self.up = False
+        self.protocol = 0               # of the present connection
+        self._retired = False
         self._transport: asyncio.Transport | None = None
         self._handshake: ConnectorHandshake | None = None
         self._user_timeout_ms = user_timeout_ms
@@ -210,6 +214,19 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
             await self._gone.wait()
+
+    def retire(self) -> None:
+        """Dial no more, and close once what was sent has left."""
+        self._retired = True
+        if self._task is not None:
+            self._task.cancel()
+        if self.up:
+            self.up = False
+            self.shell.link_down(self)
+            assert self._transport is not None
+            self._transport.close()
+        elif self._transport is not None:
+            self._transport.abort()
 
     def send(self, data: bytes) -> None:
         """Send, or drop when the link is down: consensus repeats what matters."""
@@ -253,13 +270,16 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send our hello."""
         self._transport = cast(asyncio.Transport, transport)
+        if self._retired:
+            self._transport.abort()
+            return
         tune(transport, self._user_timeout_ms)
         send_at_once(self._transport)
         shell = self.shell
         self._refusal = ""
         self._handshake = ConnectorHandshake(
             shell.cluster, "peer", shell.keys["peer"], os.urandom(NONCE_BYTES), node=shell.node,
-            expect=self.peer)
+            expect=self.peer, protocol_max=shell.protocol_max)
         self._transport.write(self._handshake.hello())
 
     def data_received(self, data: bytes) -> None:
@@ -276,6 +296,7 @@ class Link(asyncio.Protocol):
         if out:
             self._transport.write(out)
         if self._handshake.done:
+            self.protocol = self._handshake.protocol
             self._handshake = None
             self.up = True
             self._ready.set()

@@ -49,7 +49,12 @@ def test_a_good_file_is_read_with_paths_from_its_own_folder(folder: Path) -> Non
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"node": 4}, r"node: 4 is not among members \[1, 2, 3\]"),
+    ({"node": 4}, r"node: 4 is not among members \[1, 2, 3\] .*join: true"),
+    ({"join": True, "members": {2: "a:1"}}, "members: a node that joins must know another one"),
+    ({"advertise": "here"}, "advertise: 'here' is not host:port"),
+    ({"priorities": {7: 1}}, r"priorities: 7 is not among members \[1, 2, 3\]"),
+    ({"priorities": {1: 256}}, r"<= 255 - at `\$.priorities"),
+    ({"protocol": 3}, r"<= 2 - at `\$.protocol`"),
     ({"node": "2"}, r"Expected `int`, got `str` - at `\$.node`"),
     ({"node": 0}, r">= 1 - at `\$.node`"),
     ({"node": None}, "missing required field `node`"),
@@ -78,6 +83,15 @@ def test_what_is_wrong_is_named(folder: Path, changes: dict[str, Any], message: 
     assert str(refusal.value).startswith(f"configuration {path}: ")
     assert "\n" not in str(refusal.value)
     assert refusal.value.exit_code == 254
+
+
+def test_a_node_that_joins_is_no_member_of_the_first_configuration(folder: Path) -> None:
+    settings = load(write(folder, node=4, join=True))
+    assert sorted(settings.members) == [1, 2, 3]
+    assert settings.address == Address("198.18.0.2", 7000)
+    settings = load(write(folder, join=True, advertise="two.example:7000"))
+    assert sorted(settings.members) == [1, 3]
+    assert settings.address == Address("two.example", 7000)
 
 
 @pytest.mark.skipif(bool(NAMES), reason="this build has planted bugs")

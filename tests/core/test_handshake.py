@@ -7,6 +7,7 @@ from seatrial.core.errors import HandshakeRefused
 from seatrial.core.handshake import (
     HELLO,
     PROOF_BYTES,
+    PROTOCOL_MAX,
     VERDICT,
     ConnectorHandshake,
     ListenerHandshake,
@@ -16,15 +17,16 @@ KEYS = {"client": b"c" * 16, "peer": b"p" * 16, "admin": b"a" * 16}
 
 
 def listener(*, cluster: str = "lab", full: bool = False, nonce: bytes = b"L" * 32,
-             keys: dict[str, bytes] = KEYS) -> ListenerHandshake:
-    return ListenerHandshake(cluster, 1, keys, frozenset({1, 2, 3}), nonce, full=full)
+             keys: dict[str, bytes] = KEYS, protocol: int = PROTOCOL_MAX) -> ListenerHandshake:
+    return ListenerHandshake(cluster, 1, keys, nonce, full=full, protocol_max=protocol)
 
 
 def connector(role: str = "client", *, cluster: str = "lab", key: bytes | None = None,
-              node: int = 0, expect: int = 0, nonce: bytes = b"C" * 32) -> ConnectorHandshake:
+              node: int = 0, expect: int = 0, nonce: bytes = b"C" * 32,
+              protocol: int = PROTOCOL_MAX) -> ConnectorHandshake:
     return ConnectorHandshake(
         cluster, role, KEYS.get(role, b"k" * 16) if key is None else key, nonce, node=node,
-        expect=expect)
+        expect=expect, protocol_max=protocol)
 
 
 def converse(ours: ConnectorHandshake, theirs: ListenerHandshake, size: int = 4096) -> None:
@@ -50,7 +52,28 @@ def test_holders_of_the_key_come_in(role: str, node: int, size: int) -> None:
     assert ours.done
     assert theirs.done
     assert (theirs.role, theirs.peer) == (role, node)
-    assert (ours.node, ours.protocol, theirs.protocol) == (1, 1, 1)
+    assert (ours.node, ours.protocol, theirs.protocol) == (1, PROTOCOL_MAX, PROTOCOL_MAX)
+
+
+@pytest.mark.parametrize(("old", "new"), [(1, 2), (2, 1), (1, 1)])
+def test_builds_agree_on_the_highest_protocol_that_both_speak(old: int, new: int) -> None:
+    ours, theirs = connector("peer", node=2, protocol=old), listener(protocol=new)
+    converse(ours, theirs)
+    assert (ours.protocol, theirs.protocol) == (1, 1)
+
+
+def test_a_protocol_that_was_not_offered_is_not_taken() -> None:
+    ours, theirs = connector("peer", node=2, protocol=1), listener()
+    ours.receive(theirs.receive(ours.hello()))
+    with pytest.raises(HandshakeRefused, match="it chose protocol 2, which was not offered"):
+        ours.receive(VERDICT.pack(b"STRV", 0, 2))
+
+
+def test_a_node_that_nobody_knows_comes_in_with_the_key() -> None:
+    """It may be a member already, and this one not have heard of it yet (thesis, 4.1)."""
+    ours, theirs = connector("peer", node=60000), listener()
+    converse(ours, theirs)
+    assert (theirs.done, theirs.peer) == (True, 60000)
 
 
 def test_a_member_is_let_in_where_clients_have_taken_all_places() -> None:
@@ -75,8 +98,9 @@ def test_what_follows_the_handshake_at_once_is_kept() -> None:
     (connector(cluster="other"), listener(), "it belongs to another cluster"),
     (connector(), listener(full=True), "too many connections"),
     (connector("link"), listener(), "does not serve this role"),
-    (connector("peer", node=9), listener(), "does not know a member with this number"),
-    (connector("peer", node=1), listener(), "does not know a member with this number"),
+    (connector("peer", node=0), listener(), "none that a member can have"),
+    (connector("peer", node=65536), listener(), "none that a member can have"),
+    (connector("peer", node=1), listener(), "this number is its own"),
     (connector(key=b"wrong" * 4), listener(), "does not hold the key that was given here"),
     (connector("client", key=KEYS["peer"]), listener(), "does not hold the key"),
     (connector(expect=2), listener(), "it is node 1, expected node 2"),
@@ -127,17 +151,17 @@ def test_a_listener_of_another_protocol_is_recognised(answer: bytes) -> None:
         connector().receive(answer)
 
 
-@pytest.mark.parametrize(("low", "high"), [(2, 9), (0, 0)])
+@pytest.mark.parametrize(("low", "high"), [(3, 9), (0, 0)])
 def test_builds_without_a_common_protocol_part(low: int, high: int) -> None:
     hello = HELLO.pack(b"STRL", low, high, 1, 0, bytes(32), b"lab")
-    with pytest.raises(HandshakeRefused, match=r"no common protocol \(this build speaks 1 to 1\)"):
+    with pytest.raises(HandshakeRefused, match=r"no common protocol \(this build speaks 1 to 2\)"):
         listener().receive(hello)
 
 
 def test_a_newer_build_that_still_speaks_ours_is_welcome() -> None:
     theirs = listener()
     theirs.receive(HELLO.pack(b"STRL", 1, 7, 1, 0, bytes(32), b"lab"))
-    assert theirs.protocol == 1
+    assert theirs.protocol == PROTOCOL_MAX
 
 
 @pytest.mark.parametrize("hello", [

@@ -1,0 +1,168 @@
+"""Whom this node dials, and where: links follow the configuration.
+
+A node has a link to every member of the newest configuration in its log, and to whoever is
+connected to it: a leader or candidate that it has not heard of yet must get its answers. The
+address is the one in the configuration; of a node that is not in it, what that node says itself
+(notice.py), then the configuration file's.
+
+* Links open as soon as a configuration is in the log and close when it is committed: until then
+  it may be taken back.
+* Who is no member is told so, by every member, and then closes its links; so do they. It answers
+  whoever speaks to it as to a member, as the leader does when it is made one again.
+"""
+from __future__ import annotations
+
+import asyncio
+
+from seatrial.core.config import Address, Settings, parse_address
+from seatrial.core.membership import Configuration
+from seatrial.core.notice import SINCE_PROTOCOL, Notice, decode_notice
+from seatrial.core.raft import Raft
+from seatrial.core.transport import Link, Shell
+
+FRAME_TYPE = 8                  # its offset in a frame (codec.pxd)
+NOTICE = b"\x1f"
+
+
+def initial_configuration(settings: Settings) -> Configuration:
+    """Return the configuration before the first one in the log: the file's."""
+    priorities = settings.config.priorities
+    return Configuration(settings.members, details={
+        node: (str(address), priorities.get(node, 0))
+        for node, address in settings.members.items()})
+
+
+class Links:
+    """All links of one node."""
+
+    def __init__(self, shell: Shell, raft: Raft, settings: Settings) -> None:
+        self.configuration = raft.configuration()
+        self.outside = False            # as far as is known, this node is no member
+        self._shell = shell
+        self._raft = raft
+        self._settings = settings
+        self._by_node: dict[int, Link] = {}
+        self._connected: dict[int, Address | None] = {}     # to us; and where it listens
+        self._spoke: set[int] = set()   # who did to us, since we are outside
+        self._version = 0               # of the configuration; 0: not begun
+        self._settled = False           # it is committed
+        self._told = 0                  # index of the newest one that is said to leave us out
+
+    async def stop(self) -> None:
+        """Close all."""
+        links, self._by_node = list(self._by_node.values()), {}
+        await asyncio.gather(*(link.stop() for link in links))
+
+    def send(self, node: int, data: bytes) -> None:
+        """Send, or drop where there is no link: consensus repeats what matters."""
+        link = self._by_node.get(node)
+        if link is not None:
+            link.send(data)
+
+    def alone(self) -> bool:
+        """Return whether nobody else has a vote."""
+        return self.configuration.voters | self.configuration.outgoing == {self._shell.node}
+
+    # -- events -------------------------------------------------------------------------------
+
+    def follow(self) -> None:
+        """Look for news of the configuration: once an iteration."""
+        raft = self._raft
+        if raft.config_version != self._version:
+            self._version = raft.config_version
+            self._settled = False
+            self.configuration = raft.configuration()
+            self._shell.journal.info(
+                "configuration", index=raft.config_index, members=str(self.configuration))
+        elif self._settled or raft.commit < raft.config_index:
+            return
+        if raft.commit >= raft.config_index:
+            self._settled = True
+            for link in self._by_node.values():
+                self.tell(link)
+        self._reconcile()
+
+    def connected(self, peer: int) -> None:
+        """A node connected to us."""
+        self._connected[peer] = None
+        self._reconcile()
+
+    def disconnected(self, peer: int) -> None:
+        """Its connection to us is gone."""
+        del self._connected[peer]
+        self._spoke.discard(peer)
+        self._reconcile()
+
+    def spoke(self, peer: int, data: bytes) -> None:
+        """A node sent this to us, who are no member."""
+        if data[FRAME_TYPE:FRAME_TYPE + 1] != NOTICE and peer not in self._spoke:
+            self._spoke.add(peer)
+            self._reconcile()
+
+    def heard(self, peer: int, body: bytes) -> None:
+        """Take a notice. Raises ProtocolError."""
+        notice = decode_notice(body)
+        if peer in self._connected:
+            self._connected[peer] = notice.where
+        if notice.config_index > self._raft.config_index and self._shell.node not in notice.nodes:
+            self._told = max(self._told, notice.config_index)
+        self._reconcile()
+
+    def tell(self, link: Link) -> None:
+        """Say where we listen; and to one that is no member, that it is none."""
+        if not link.up or link.protocol < SINCE_PROTOCOL:
+            return
+        index, nodes = 0, frozenset[int]()
+        if self._settled and link.peer not in self.configuration.nodes:
+            index, nodes = self._raft.config_index, self.configuration.nodes
+        link.send(Notice(str(self._settings.address), index, nodes).encode())
+
+    # -- who is dialled -------------------------------------------------------------------------
+
+    def _reconcile(self) -> None:
+        if not self._version:
+            return
+        self._find_out_whether_outside()
+        wanted = set(self._spoke)
+        if not self.outside:
+            wanted |= self.configuration.nodes | self._connected.keys()
+        wanted.discard(self._shell.node)
+        for peer, link in list(self._by_node.items()):
+            if peer not in wanted:
+                if self._settled:
+                    self._close(link)
+            elif (self._address(peer) or link.address) != link.address:
+                self._close(link)
+        for peer in sorted(wanted - self._by_node.keys()):
+            address = self._address(peer)
+            if address is not None:
+                link = Link(self._shell, peer, address, self._settings.config.election_ms)
+                self._by_node[peer] = link
+                link.start()
+
+    def _find_out_whether_outside(self) -> None:
+        raft = self._raft
+        before = self.outside
+        self.outside = self._told > raft.config_index or (
+            self._settled and raft.config_index > 0
+            and self._shell.node not in self.configuration.nodes)
+        if self.outside == before:
+            return
+        self._spoke.clear()
+        if self.outside:
+            self._shell.journal.warning(
+                "not-a-member", index=max(self._told, raft.config_index))
+
+    def _close(self, link: Link) -> None:
+        self._shell.journal.info("link-closed", peer=link.peer, address=str(link.address))
+        del self._by_node[link.peer]
+        link.retire()
+
+    def _address(self, peer: int) -> Address | None:
+        details = self.configuration.details.get(peer)
+        if details is not None and details[0]:
+            try:
+                return parse_address(details[0])
+            except ValueError as error:
+                self._shell.journal.error("bad-address", peer=peer, reason=str(error))
+        return self._connected.get(peer) or self._settings.members.get(peer)
