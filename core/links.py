@@ -21,7 +21,7 @@ from seatrial.core.raft import Raft
 from seatrial.core.transport import Link, Shell
 
 FRAME_TYPE = 8                  # its offset in a frame (codec.pxd)
-NOTICE = b"\x1f"
+ASKING = b"\x01\x03\x05\x07"     # VOTE, APPEND, HEARTBEAT, PRE_VOTE: they want an answer
 
 
 def initial_configuration(settings: Settings) -> Configuration:
@@ -94,8 +94,8 @@ class Links:
         self._reconcile()
 
     def spoke(self, peer: int, data: bytes) -> None:
-        """A node sent this to us, who are no member."""
-        if data[FRAME_TYPE:FRAME_TYPE + 1] != NOTICE and peer not in self._spoke:
+        """A node sent this to us, who are no member: does it take us for one?"""
+        if peer not in self._spoke and len(data) > FRAME_TYPE and data[FRAME_TYPE] in ASKING:
             self._spoke.add(peer)
             self._reconcile()
 
@@ -106,6 +106,7 @@ class Links:
             self._connected[peer] = notice.where
         if notice.config_index > self._raft.config_index and self._shell.node not in notice.nodes:
             self._told = max(self._told, notice.config_index)
+            self._spoke.discard(peer)
         self._reconcile()
 
     def tell(self, link: Link) -> None:
@@ -129,7 +130,7 @@ class Links:
         wanted.discard(self._shell.node)
         for peer, link in list(self._by_node.items()):
             if peer not in wanted:
-                if self._settled:
+                if self._settled or self.outside:
                     self._close(link)
             elif (self._address(peer) or link.address) != link.address:
                 self._close(link)

@@ -43,9 +43,8 @@ def _demand(members: Members, node: int, *roles: str) -> None:
     """Refuse a node that has none of these roles ("": is no member)."""
     role = role_of(members, node)
     if role not in roles:
-        raise ConfigError(f"node {node} is " + (f"a {role} already" if role and "" in roles else
-                          f"a {role}, expected {' or '.join(roles)}" if role else
-                          "not a member"))
+        raise ConfigError(
+            f"node {node} is " + (f"a {role} already" if role else "not a member"))
 
 
 def _settled(found: Cluster) -> Members:

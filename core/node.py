@@ -125,7 +125,6 @@ class Node:
             self._loop.add_signal_handler(number, self._stop.set)
         await self._listen()
         self._loop.add_reader(self.wal.done_fd, self._disk_done)
-        self.links.follow()
         found = self.wal.recovered
         self.journal.info(
             "started", pid=os.getpid(), cluster=self.cluster,
@@ -133,6 +132,7 @@ class Node:
             term=found.term, vote=found.vote, last_index=found.last_index,
             segments=found.segments, repairs=self.wal.repairs,
             mutant=self.settings.config.mutant)
+        self.links.follow()
         gc.collect()
         gc.freeze()             # what lives as long as the node is never looked at again
         self.wake()

@@ -57,9 +57,12 @@ class Script:
         self.dialled: list[int] = []
         self.closed: list[int] = []
 
-    def start(self, kind: str, *, limit_ms: int = 10_000, node: int = 0) -> int:
+    def start(
+        self, kind: str, *, limit_ms: int = 10_000, node: int = 0, any_node: bool = False
+    ) -> int:
         return self.machine.start(
-            self.now, kind, self.now + limit_ms * MS, b"k", b"v", b"old", node=node)
+            self.now, kind, self.now + limit_ms * MS, b"k", b"v", b"old", node=node,
+            any_node=any_node)
 
     def effects(self) -> list[Asked]:
         """Take effects: return what was asked, note the rest."""
@@ -673,3 +676,42 @@ def test_an_operation_for_one_node_alone_turns_nobody_elsewhere() -> None:
     script.wait(200 * MS)
     script.start("read")
     assert script.only().node == 1
+
+
+def test_reads_that_any_node_may_answer_go_by_turns_to_all() -> None:
+    script = Script()
+    script.start("read", any_node=True)
+    assert script.effects() == []
+    assert sorted(script.dialled) == [1, 2, 3]
+    for node in (1, 2, 3):
+        script.connect(node)
+    script.answer(script.only(), OK, b"x")
+    asked = []
+    for _ in range(6):
+        handle = script.start("read", any_node=True)
+        asked.append(script.only())
+        script.answer(asked[-1], OK, b"x")
+        script.effects()
+        assert isinstance(script.ended[handle], Answer)
+    assert sorted(each.node for each in asked) == [1, 1, 2, 2, 3, 3]
+    script.start("write")
+    assert script.only().node == 1              # what must go to the leader is left alone
+
+
+def test_a_read_that_any_node_may_answer_goes_on_to_the_next_where_one_can_not() -> None:
+    script = Script()
+    handle = script.start("read", any_node=True)
+    script.effects()
+    for node in (1, 2, 3):
+        script.connect(node)
+    first = script.only()
+    script.not_leader(first, 0)                 # a follower that knows no leader
+    script.wait(RETRY_NS)
+    second = script.only()
+    assert second.node != first.node
+    script.machine.disconnected(second.node, script.now)
+    third = script.only()
+    assert third.node != second.node
+    script.answer(third, OK, b"x")
+    script.effects()
+    assert isinstance(script.ended[handle], Answer)
