@@ -23,6 +23,7 @@ from seatrial.core.handshake import NONCE_BYTES, ConnectorHandshake
 READ_BYTES = 1 << 16
 MAX_ANSWER_BYTES = 1 << 20
 ONE_NODE_S = 2.0                # one that does not answer must not use up all our time
+ONE_ANSWER_S = 5.0              # then the leader is looked for again, and what became of it
 PAUSE_S = 0.05
 CAUGHT_UP_ENTRIES = 1000        # administration.MAX_LAG_ENTRIES: what a new voter may lack
 
@@ -157,7 +158,8 @@ class Cluster:
         assert self._leader is not None
         try:
             status, value = ask(
-                self._leader, self.cluster, self.key, op, msgspec.json.encode(body), self._left())
+                self._leader, self.cluster, self.key, op, msgspec.json.encode(body),
+                min(ONE_ANSWER_S, self._left()))
         except HandshakeRefused:
             raise
         except NodeError as error:

@@ -166,6 +166,9 @@ class Settings:
         self.address = self._address(config)
         if config.join:                 # who joins has no vote before it is a member
             self.members.pop(self.node, None)
+            if self.address.host in ("0.0.0.0", "::"):
+                raise ConfigError(
+                    f"advertise: others can't reach {self.address}: say where they can")
         self.metrics = address("metrics", config.metrics) if config.metrics is not None else None
         self.data = folder / config.data
         self.log_file = folder / config.log.file if config.log.file is not None else None

@@ -84,7 +84,7 @@ class Links:
 
     def connected(self, peer: int) -> None:
         """A node connected to us."""
-        self._connected[peer] = None
+        self._connected.setdefault(peer, None)
         self._reconcile()
 
     def disconnected(self, peer: int) -> None:

@@ -47,6 +47,13 @@ def _demand(members: Members, node: int, *roles: str) -> None:
             f"node {node} is " + (f"a {role} already" if role else "not a member"))
 
 
+def _demand_new(members: Members, node: int, address: str, *, learner_too: bool) -> None:
+    """Refuse a member; not a learner that an earlier attempt, which was interrupted, made of it."""
+    if not (learner_too and role_of(members, node) == "learner"
+            and members["addresses"].get(str(node)) == address):
+        _demand(members, node, "")
+
+
 def _settled(found: Cluster) -> Members:
     """Return the members once no change is under way."""
     members: Members = found.change([], lambda _: True)["membership"]
@@ -69,7 +76,7 @@ def add_member(options: argparse.Namespace) -> None:
     """Make a node a learner, and when it has caught up a voter."""
     found, node = cluster(options), options.node
     _address("ADDRESS", options.where)
-    _demand(_settled(found), node, "")
+    _demand_new(_settled(found), node, options.where, learner_too=not options.learner)
     wish = {"node": node, "address": options.where, "priority": options.priority}
     if not options.learner and options.force:
         show(options, found.change([wish | {"kind": "voter"}], _has_role(node, "voter"),
@@ -111,8 +118,7 @@ def replace_member(options: argparse.Namespace) -> None:
     _address("ADDRESS", options.where)
     members = _settled(found)
     _demand(members, old, "voter", "learner")
-    if role_of(members, new) != "learner" or members["addresses"].get(str(new)) != options.where:
-        _demand(members, new, "")           # else an earlier attempt came so far
+    _demand_new(members, new, options.where, learner_too=True)
     role = role_of(members, old)
     priority = members["priorities"][str(old)]
     found.change([{"kind": "learner", "node": new, "address": options.where,

@@ -51,6 +51,8 @@ def test_a_good_file_is_read_with_paths_from_its_own_folder(folder: Path) -> Non
 @pytest.mark.parametrize(("changes", "message"), [
     ({"node": 4}, r"node: 4 is not among members \[1, 2, 3\] .*join: true"),
     ({"join": True, "members": {2: "a:1"}}, "members: a node that joins must know another one"),
+    ({"join": True, "node": 4, "listen": ["0.0.0.0:7000"]},
+     "advertise: others can't reach 0.0.0.0:7000"),
     ({"advertise": "here"}, "advertise: 'here' is not host:port"),
     ({"priorities": {7: 1}}, r"priorities: 7 is not among members \[1, 2, 3\]"),
     ({"priorities": {1: 256}}, r"<= 255 - at `\$.priorities"),

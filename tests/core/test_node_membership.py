@@ -373,6 +373,43 @@ def test_a_learner_that_lags_far_behind_is_not_promoted(make: Any) -> None:
     assert nodes.voters() == [1, 2]
 
 
+def test_an_addition_that_was_interrupted_is_gone_on_with(make: Any) -> None:
+    nodes = make(1, 3)
+    nodes.start(1)
+    nodes.leads()
+    said = nodes.do("member", "add", 2, nodes.members[2], "--timeout", 1, code=255)
+    assert "node 2 is a learner now and not connected" in said
+    assert "node 2 is a learner already" in nodes.do(
+        "member", "add", 2, "127.0.0.1:9", code=254)            # that is not where it is
+    nodes.start(2)
+    assert "node 2 at" in nodes.do("member", "add", 2, nodes.members[2], "--priority", 3)
+    assert nodes.voters() == [1, 2]
+    nodes.start(3)
+    nodes.do("member", "add", 3, nodes.members[3], "--no-wait")
+    assert nodes.voters() == [1, 2]
+    nodes.do("member", "promote", 3, "--force", "--no-wait")
+    assert nodes.voters() == [1, 2, 3]
+
+
+def test_a_member_that_moved_is_found_again(make: Any) -> None:
+    nodes = make(3, 4)
+    nodes.start(1, 2, 3)
+    leader = nodes.leads()
+    moving = 1 if leader != 1 else 2
+    nodes.signal(moving, signal.SIGTERM)
+    assert nodes.ended(moving) == (0, "")
+    where = nodes.members[4]
+    nodes.configure(moving, listen=[where], advertise=where)
+    nodes.start(moving)
+    nodes.do("member", "address", moving, where, via=leader)
+    nodes.members[moving] = where
+    until("it is connected and has all", lambda: (
+        (status := nodes.status(nodes.leads()))["node"] == moving
+        or (status["peers"][str(moving)]["match_index"] == status["commit"]
+        and status["peers"][str(moving)]["connected"])))
+    assert f"node {moving} at {where}: voter" in nodes.do("member", "list", via=leader)
+
+
 def test_only_administrators_change_the_members(make: Any) -> None:
     nodes = make(1, 1)
     nodes.start()
