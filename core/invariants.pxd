@@ -66,6 +66,7 @@ cdef class ClusterInvariants:
     cdef vector[Entry] entries          # entry i is at i - 1
     cdef vector[Entry] rivals
     cdef vector[Committed] committed    # entry i is at i - 1
+    cdef object configuration           # the newest committed one
     cdef Whole whole
     cdef readonly uint64_t checks
 
@@ -87,6 +88,8 @@ cdef class ClusterInvariants:
     cdef int _advanced(self, Seen* s, Replica r) except -1
     cdef uint64_t _first_difference(self, Log log) noexcept
     cdef int _committed(self, Raft raft, uint64_t index) except -1
+    cdef int _reconfigured(self, Raft raft, uint64_t index) except -1
+    cdef int _asked_for(self, Raft raft, uint64_t index) except -1
     cdef int _complete(self, Raft raft) except -1
     cdef int _durable(self, uint64_t index) except -1
     cdef bint _held_formerly(self, uint64_t index, uint64_t term) noexcept

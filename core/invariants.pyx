@@ -32,6 +32,9 @@ only grows (*Leader Append-Only*, 5.3). The term in which an entry was committed
 the first node that knew it. That may be too late a term (it heard of a later one in the same
 step), never one too early, so no leader is blamed wrongly.
 
+*Configuration Safety*: committed configurations differ by the steps that membership.pyx makes,
+and a leader asks for one only when the one before is committed (thesis, 4.1 and 4.3).
+
 *Election Safety* (5.2): at most one leader a term, by the votes of a majority. A leader that
 resigns in the very step in which it was elected goes unseen; it sent no entry to anybody.
 """
@@ -39,6 +42,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 from cython.operator cimport dereference, postincrement
 
+from seatrial.core.buffer cimport buffer_size
+from seatrial.core.codec cimport KIND_CONFIG, RECORD_SIZE, Record
 from seatrial.core.invariant cimport must
 from seatrial.core.log cimport Log
 from seatrial.core.quorum cimport is_quorum
@@ -46,6 +51,7 @@ from seatrial.core.raft cimport FOLLOWER, LEADER, MAX_PLACES, Raft
 from seatrial.core.replica cimport Replica
 
 from seatrial.core.errors import InvariantViolation
+from seatrial.core.membership import Configuration
 
 
 cdef class Durability:
@@ -213,6 +219,9 @@ cdef class ClusterInvariants:
         s.vote = s.promised_vote
         s.last = raft.log.observed = raft.log.first - 1
         s.commit = s.applied = 0
+        self.quorum.raft = NULL         # this one may lie where another one was
+        if self.configuration is None:
+            self.configuration = raft.configuration()
         return 0
 
     cdef int _changed(self, Seen* s, Replica r) except -1:
@@ -310,6 +319,8 @@ cdef class ClusterInvariants:
             entry.term = log.slot(i).term
             entry.crc = log.record(i).crc
             self._matches(raft, &entry, i)
+            if log.record(i).kind == KIND_CONFIG and entry.term == raft.term:
+                self._asked_for(raft, i)
         log.observed = last
         return 0
 
@@ -393,8 +404,40 @@ cdef class ClusterInvariants:
         entry.term = raft.log.term_at(index)
         entry.in_term = raft.term
         self.committed.push_back(entry)
+        if raft.log.record(index).kind == KIND_CONFIG:
+            self._reconfigured(raft, index)
         self._decided_by(raft)
         return self._durable(index)
+
+    cdef int _reconfigured(self, Raft raft, uint64_t index) except -1:
+        """Configuration Safety: from each committed configuration to the next there is one step,
+        of one voter (thesis, 4.1), into a joint configuration or out of it (4.3)."""
+        cdef Record* r = raft.log.record(index)
+        before = self.configuration
+        after = Configuration.decode((<const char*>r + RECORD_SIZE)[:r.length - RECORD_SIZE])
+        if after.joint:
+            allowed = not before.joint and after.outgoing == before.voters
+        elif before.joint:
+            allowed = after == before.leave_joint()
+        else:
+            allowed = len(after.voters ^ before.voters) <= 1
+        if not allowed:
+            raise InvariantViolation(f"configuration safety: node {raft.node} commits {after} as "
+                                     f"entry {index}, next to {before}")
+        self.configuration = after
+        return 0
+
+    cdef int _asked_for(self, Raft raft, uint64_t index) except -1:
+        """Nobody asks for a configuration while the one before is not committed, or majorities
+        of two that are more than one step apart decide (thesis, 4.1)."""
+        cdef const uint64_t* known = <const uint64_t*>(raft.configs.data + raft.configs.start)
+        cdef size_t count = buffer_size(&raft.configs) // sizeof(uint64_t)
+        if (raft.role == LEADER and count > 1 and known[count - 1] == index
+                and known[count - 2] > raft.commit):
+            raise InvariantViolation(f"configuration safety: node {raft.node}, leader of term "
+                                     f"{raft.term}, asks for configuration {index}, while "
+                                     f"{known[count - 2]} is not committed")
+        return 0
 
     cdef int _complete(self, Raft raft) except -1:
         """Leader Completeness: a leader holds what was committed in its term or before (5.4)."""

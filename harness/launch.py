@@ -154,6 +154,9 @@ def plan_of(document: Document, request: Request) -> Plan:
         if name not in CATALOGUE:
             raise document.error(("faults", "names", number),
                                  f"unknown fault {name!r}; {suggestion(name, CATALOGUE)}")
+    if spec.topology.spares and request.world != SIM:
+        raise document.error(("topology", "spares"), "nodes that are no members exist only in the "
+                             "simulated world (--on sim)")
     system = registry.make(registry.SYSTEMS, spec.system, document, "system")
     if request.world == SIM:
         system = _simulated(system, document)

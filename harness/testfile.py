@@ -34,9 +34,19 @@ class Part(Section):
 
 
 class Topology(Section):
-    """The hosts that a world is asked for."""
+    """The hosts that a world is asked for. ``spares``: how many of them, the last ones, run
+    without being members at first; only a simulated world has such.
+    """
 
     nodes: Annotated[int, Field(ge=1, le=9)] = 5
+    spares: Annotated[int, Field(ge=0, le=8)] = 0
+
+    @model_validator(mode="after")
+    def _somebody_is_a_member(self) -> Topology:
+        if self.spares >= self.nodes:
+            raise ValueError(f"spares is {self.spares} of {self.nodes} nodes: expected fewer, "
+                             "so that there is a member")
+        return self
 
 
 class Faults(Section):
@@ -186,6 +196,9 @@ class Spec(Section):
             raise ValueError(
                 f"coverage.min_fault_names is {wanted}, but faults.names has only {given}"
             )
+        if self.coverage.min_ok_per_window and self.topology.spares:
+            raise ValueError("coverage.min_ok_per_window: not with topology.spares: who is a "
+                             "majority would change")
         return self
 
 

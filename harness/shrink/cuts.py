@@ -117,8 +117,10 @@ def fewer_nodes(spec: Spec, count: int) -> Iterator[Spec]:
     """Yield tests with so many of the nodes, those that faults name rather kept."""
     names = [f"n{number}" for number in range(1, spec.topology.nodes + 1)]
     named = {name for fault in planned(spec).faults for name in fault.targets or ()}
+    members = set(names[:spec.topology.nodes - spec.topology.spares])
     for kept in sorted(combinations(names, count), key=lambda kept: len(named - set(kept))):
-        yield only_nodes(spec, kept)
+        if members & set(kept):
+            yield only_nodes(spec, kept)
 
 
 def only_nodes(spec: Spec, kept: Sequence[str]) -> Spec:
@@ -136,8 +138,10 @@ def only_nodes(spec: Spec, kept: Sequence[str]) -> Spec:
         clients[client] = next(free)
     moved = renumbered(spec, clients)
     faults = [fault for old in plan.faults if (fault := _mapped(old, new)) is not None]
-    return replaced(moved, faults=faults,
-                    topology=spec.topology.model_copy(update={"nodes": len(kept)}))
+    members = before - spec.topology.spares
+    spares = sum(int(name[1:]) > members for name in kept)
+    return replaced(moved, faults=faults, topology=spec.topology.model_copy(
+        update={"nodes": len(kept), "spares": spares}))
 
 
 def _mapped(fault: PlannedFault, new: Mapping[str, str]) -> PlannedFault | None:

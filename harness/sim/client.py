@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from seatrial.core.client import CONNECT_S, Operations
-from seatrial.core.client_machine import NEVER, ClientMachine, Close, Connect, Done, Send
+from seatrial.core.client_machine import NEVER, Answer, ClientMachine, Close, Connect, Done, Send
 
+from .environment import PPM
 from .loop import Timer
 
 CONNECT_NS = int(CONNECT_S * 1e9)
@@ -39,20 +40,33 @@ class Network(Protocol):
 
 
 class SimClient(Operations):
-    """A client of the nodes 1 to ``nodes``, in the pool of clients with this endpoint."""
+    """A client of the nodes 1 to ``nodes``, in the pool of clients with this endpoint.
+
+    any_node_ppm: so many of its reads it asks of any one node, which need not lead.
+    """
 
     def __init__(
         self, world: Network, pool: int, nodes: int, *, random_u64: Callable[[], int],
-        timeout_s: float, prefer: int = 0,
+        timeout_s: float, prefer: int = 0, any_node_ppm: int = 0,
     ) -> None:
         machine = ClientMachine(range(1, nodes + 1), random_u64, prefer=prefer)
         super().__init__(machine, timeout_s=timeout_s, clock=lambda: world.now_ns)
         self._world = world
         self._pool = pool
+        self._random_u64 = random_u64
+        self._any_node_ppm = any_node_ppm
         self._connections: dict[int, int] = {}      # node -> connection
         self._nodes: dict[int, int] = {}            # connection -> node
         self._alarm: Timer | None = None
         self._alarm_ns = NEVER
+
+    async def read(
+        self, key: bytes, *, any_node: bool = False, timeout_s: float | None = None,
+    ) -> Answer:
+        """Return the newest value; now and then of a node that need not lead."""
+        if self._any_node_ppm and self._random_u64() % PPM < self._any_node_ppm:
+            any_node = True
+        return await super().read(key, any_node=any_node, timeout_s=timeout_s)
 
     async def close(self) -> None:
         """End what is under way and close all connections."""

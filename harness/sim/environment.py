@@ -18,6 +18,7 @@ from ..yamlfile import suggestion
 
 US, MS, S = 1_000, 1_000_000, 1_000_000_000
 PPM = 1_000_000
+LEASE_DRIFT_PPM = 150_000       # the most that clocks may be off where leaders have leases
 CRASH_POINTS = ("vote", "write", "answer", "lead", "append")
 
 Ns = Annotated[int, Meta(ge=0, le=60 * S)]
@@ -42,6 +43,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     follower at a time, and without an answer. ``max_sessions``: of clients; over that number the
     one unused for the longest is forgotten, and each that was not used for ``session_ttl_ns``.
     ``op_timeout_ns``: how long a client waits for an answer, 0: as long as the test file says.
+    ``leases``: leaders answer reads by lease; then no clock may be off by more than LEASE_DRIFT_PPM, or jump. ``any_node_ppm``: so many reads are
+    asked of any node.
 
     ``crash_points``: at these moments (vote: one was given; write: a group write begins; answer:
     before a client gets one; lead: an election was won; append: entries arrived) a node loses
@@ -70,6 +73,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     op_timeout_ns: Ns = 0
     max_sessions: Annotated[int, Meta(ge=1, le=1 << 30)] = 100_000
     session_ttl_ns: Ns = 3_600_000 * MS
+    leases: bool = False
+    any_node_ppm: Ppm = 0
     crash_points: tuple[PointPpm, ...] = ()
     crash_down_ns: Ns = 500 * MS
 
@@ -78,6 +83,9 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             if point not in CRASH_POINTS:
                 raise ValueError(f"unknown point {point!r}; "
                                  f"{suggestion(point, CRASH_POINTS)}")
+        if self.leases and self.drift_ppm > LEASE_DRIFT_PPM:
+            raise ValueError(f"with leases no clock may be off by more than {LEASE_DRIFT_PPM} "
+                             f"ppm, got {self.drift_ppm}")
 
     def changed(self, changes: Mapping[str, Any]) -> Environment:
         """Return this environment with other values for these fields, all of them checked."""

@@ -18,6 +18,7 @@ cdef enum:                      # of a machine
 
 cdef class Group:               # one Raft cluster
     cdef readonly list hosts
+    cdef readonly list voters   # that it begins with; the other hosts are spares
     cdef readonly int domain
     cdef readonly uint64_t heartbeat_ns, election_ns
     cdef ClusterInvariants invariants
@@ -73,6 +74,7 @@ cdef class Machines(Timeline):
     cdef bint _must_wait(self, Machine m, Event* e) except -1
     cdef int _empty_inbox(self, Machine m) except -1
     cdef int _iterate(self, Machine m) except -1
+    cdef int _leases(self, Machine m) except -1
     cdef bint _strikes(self, Machine m, int point, int which=*) except -1
     cdef int _send_all(self, Machine m) except -1
     cdef uint32_t _leaving(self, Machine m, Buffer* b) except? 1

@@ -28,7 +28,8 @@ from seatrial.harness.sim.virtual_time cimport GOES_ON, RINGS, STARTS, SYNCED, r
 from functools import partial
 
 from seatrial.core.errors import InvariantViolation, NodeError
-from seatrial.harness.sim.environment import CRASH_POINTS
+from seatrial.core.membership import Configuration
+from seatrial.harness.sim.environment import CRASH_POINTS, LEASE_DRIFT_PPM
 
 cdef enum:
     VOTE_POINT = 0
@@ -101,12 +102,19 @@ cdef class Machines(Timeline):
         self.crash_points(dict(environment.crash_points), environment.crash_down_ns)
 
     def add_group(self, hosts, *, uint64_t heartbeat_ns, uint64_t election_ns,
-                  int domain=0) -> None:
-        """Make a Raft cluster of these hosts' nodes; ``start`` each of them then."""
+                  int domain=0, voters=None) -> None:
+        """Make a Raft cluster of these hosts' nodes; ``start`` each of them then.
+
+        voters: those of them that it begins with, all if None. The others are spares: they run,
+        reach everybody and are reached, and take part once a change of members says so.
+        """
         cdef Group g = Group()
         cdef Machine m
         cdef GroupDurability durability = GroupDurability()
         g.hosts = sorted(hosts)
+        g.voters = g.hosts if voters is None else sorted(voters)
+        if not g.voters or not set(g.voters) <= set(g.hosts):
+            raise ValueError(f"voters {g.voters}: expected at least one, and of hosts {g.hosts}")
         g.domain = domain
         g.heartbeat_ns, g.election_ns = heartbeat_ns, election_ns
         durability.machines = self.machines
@@ -180,7 +188,7 @@ cdef class Machines(Timeline):
         m.led = False
         m.timer_ns = NEVER
         m.replica = Replica(
-            host + 1, [h + 1 for h in m.group.hosts],
+            host + 1, [h + 1 for h in m.group.voters],
             seed=draw(self.seed, 0x6C696665, m.life * 64 + host),
             now_ns=shown(&m.clock, self.now_ns),
             heartbeat_ns=m.group.heartbeat_ns, election_ns=m.group.election_ns,
@@ -188,7 +196,8 @@ cdef class Machines(Timeline):
             max_inflight_bytes=self.environment.max_inflight_bytes,
             max_write_bytes=self.environment.segment_bytes // 2,
             max_sessions=self.environment.max_sessions,
-            session_ttl_ns=self.environment.session_ttl_ns)
+            session_ttl_ns=self.environment.session_ttl_ns,
+            leases=self.environment.leases, lease_drift_ppm=LEASE_DRIFT_PPM)
         try:
             m.replica.restore(found.term, found.vote, found.records)
             self._note("start", host, -1, None)
@@ -295,6 +304,55 @@ cdef class Machines(Timeline):
                  if m.replica is not None and m.replica.raft.role == LEADER]
         found.sort(reverse=True)
         return found
+
+    def configuration(self, int host) -> Configuration | None:
+        """Return the configuration that a running node goes by."""
+        cdef Machine m = self._machine(host)
+        return None if m.replica is None else m.replica.raft.configuration()
+
+    def settled(self, int host) -> bool:
+        """Return whether a node knows its configuration to be committed, and it is not joint."""
+        cdef Machine m = self._machine(host)
+        cdef Raft raft
+        if m.replica is None:
+            return False
+        raft = m.replica.raft
+        return raft.commit >= raft.config_index and raft.outgoing == 0
+
+    def voters(self, int host) -> list:
+        """Return the hosts that a host's group began with as voters."""
+        return list(self._machine(host).group.voters)
+
+    def change(self, int host, changes) -> bool:
+        """Ask a node for other members, as an administrator would; False when it doesn't lead.
+
+        Raises BadConfiguration: they can't be had, or not now.
+        """
+        cdef Machine m = self._machine(host)
+        changes = list(changes)
+        if m.state != UP or not m.replica.change(changes):
+            return False
+        self._note("change", host, -1, [(c.kind, c.node) for c in changes])
+        return self._asked(m)
+
+    def transfer(self, int host, int to) -> bool:
+        """Ask a node to let another one lead; False when it doesn't, or that one can't."""
+        cdef Machine m = self._machine(host)
+        if m.state != UP or not m.replica.transfer(to + 1, shown(&m.clock, self.now_ns)):
+            return False
+        self._note("transfer", host, to, None)
+        return self._asked(m)
+
+    def _asked(self, Machine m):
+        try:
+            self._iterate(m)
+        except InvariantViolation as violation:
+            raise self._told(violation, m.host, "administrator") from None
+        return True
+
+    def election_ns(self, int host) -> int:
+        """Return the election timeout of a host's group."""
+        return self._machine(host).group.election_ns
 
     def disk(self, int host) -> Disk:
         """Return a host's disk."""
@@ -429,9 +487,32 @@ cdef class Machines(Timeline):
         if m.life != life:
             return 0
         m.group.invariants.stepped(r)
+        if r.raft.lease_ns and r.raft.role == LEADER:
+            self._leases(m)
         if wrote and self._strikes(m, WRITE_POINT):
             return 0
         return self._wind(m)
+
+    cdef int _leases(self, Machine m) except -1:
+        """Leader leases: while one node holds a lease, no node leads a later term (thesis,
+        6.4.1). In true time, which only the world knows; so it is checked here."""
+        cdef Raft mine = m.replica.raft, raft
+        cdef Machine other
+        cdef bint held = mine.holds_lease(shown(&m.clock, self.now_ns))
+        for h in m.group.hosts:
+            other = <Machine>self.machines[h]
+            if other.replica is None or other is m:
+                continue
+            raft = other.replica.raft
+            if raft.role != LEADER or raft.term == mine.term:
+                continue
+            if held if raft.term > mine.term else raft.holds_lease(
+                    shown(&other.clock, self.now_ns)):
+                older, newer = sorted([(mine.term, m.host + 1), (raft.term, h + 1)])
+                raise InvariantViolation(
+                    f"leader leases: node {older[1]} holds its lease of term {older[0]} while "
+                    f"node {newer[1]} leads term {newer[0]}")
+        return 0
 
     cdef bint _strikes(self, Machine m, int point, int which=0) except -1:
         """Perhaps take the node's power at this moment, the ``which``-th of its kind just now."""
@@ -531,17 +612,22 @@ cdef class Machines(Timeline):
         cdef Replica r
         machines = [self._machine(h) for h in g.hosts]
         running = [m for m in machines if m.state != BROKEN]
-        if 2 * len(running) <= len(machines):
-            return None         # a majority is gone for good: nothing was promised
         for m in running:
             if m.state != UP:
                 return f"n{m.host + 1} is {STATES[m.state]}"
+        if (configuration := self._in_force(running)) is None:
+            return None         # a majority is gone for good: nothing was promised
+        members = [m for m in running if m.host + 1 in configuration.nodes]
         leading = [m.host for m in running if m.replica.raft.role == LEADER]
         if len(leading) != 1:
             return "leaders: " + (", ".join(f"n{h + 1}" for h in leading) or "none")
-        first = (<Machine>running[0]).replica
-        pair = f"n{(<Machine>running[0]).host + 1} and "
-        for m in running:
+        if leading[0] + 1 not in configuration.voters:
+            return f"n{leading[0] + 1} leads and is no voter: {configuration}"
+        if configuration.joint:
+            return f"members are still being changed: {configuration}"
+        first = (<Machine>members[0]).replica
+        pair = f"n{(<Machine>members[0]).host + 1} and "
+        for m in members:
             r = m.replica
             if r.raft.term != first.raft.term:
                 return f"{pair}n{m.host + 1} are in terms {first.raft.term} and {r.raft.term}"
@@ -554,3 +640,25 @@ cdef class Machines(Timeline):
             if r.kv.items() != first.kv.items() or r.kv.hash() != first.kv.hash():
                 return f"{pair}n{m.host + 1} hold different states at index {r.kv.applied}"
         return None
+
+    def _in_force(self, running):
+        """Return the configuration of the most up-to-date log, which is that of the next leader;
+        None if so many are gone for good that there will be none.
+
+        Who was removed, and who is a spare, may lag behind for ever.
+        """
+        cdef Machine m, best = None
+        for m in running:
+            if best is None or self._newest(m) > self._newest(best):
+                best = m
+        if best is None:
+            return None
+        found = best.replica.raft.configuration()
+        alive = {m.host + 1 for m in running}
+        for half in (found.voters, found.outgoing):
+            if half and 2 * len(half & alive) <= len(half):
+                return None
+        return found
+
+    def _newest(self, Machine m):
+        return m.replica.raft.log.last_term(), m.replica.raft.log.last()

@@ -24,7 +24,7 @@ from ..nemesis.kind import Range
 from ..nemesis.packages import Course, Options, Package, campaign
 from ..rng import Rng
 from ..testfile import Spec
-from .environment import MS, US, Environment, environment
+from .environment import LEASE_DRIFT_PPM, MS, PPM, US, Environment, environment
 
 QUIET = 0.2                     # of a run's time, until further faults begin
 QUIET_LATE = 0.75               # until those that take a node away for good
@@ -44,7 +44,18 @@ SINGLE = {
     "disk-slow": 2, "disk-stall": 2, "disk-error": 2, "disk-full": 1, "disk-flip": 3,
     "clock-bump": 2, "clock-drift": 2,
 }
-FEATURES = PATTERNS | SINGLE
+# Who takes part; in a lane of their own.
+MEMBERS = {
+    "member-add": 2, "member-remove": 2, "member-replace": 2, "member-churn": 3,
+    "transfer-leader": 3, "member-race": 3,
+}
+NEED_SPARES = ("member-add", "member-replace")
+# What lets clocks jump or run wild, which leases do not stand.
+NOT_WITH_LEASES = (
+    "clock-bump", "clock-drift", "election-contest", "split-vote", "late-votes", "fresh-leader",
+    "old-requests", "figure-eight",
+)
+FEATURES = PATTERNS | SINGLE | MEMBERS
 
 
 class Swarm(msgspec.Struct, frozen=True):
@@ -75,9 +86,16 @@ def draw(spec: Spec, seed: int) -> Swarm:
     rng = Rng(seed).split("swarm")
     mood = pick(rng.split("mood"), MOODS)
     peaceful = mood == CALM or not spec.faults.names
-    lanes = [] if peaceful else features(rng.split("features"), hostile=mood == HOSTILE)
+    leases = given.get("leases", leased(rng.split("leases"), spec))
+    lanes = [] if peaceful else features(
+        rng.split("features"), hostile=mood == HOSTILE,
+        without=[*(NOT_WITH_LEASES if leases else ()),
+                 *(() if spec.topology.spares else NEED_SPARES)])
     names = [name for lane in lanes for name in lane]
     fields = surroundings(rng.split("environment"), names, spec.clients, extreme=mood == HOSTILE)
+    fields |= _reads(rng.split("reads"))
+    if leases:
+        fields |= {"leases": True, "drift_ppm": _drift(rng.split("drift"))}
     if spec.sim.op_timeout is not None:
         shortest_ms, longest_ms = (round(1000 * seconds) for seconds in spec.sim.op_timeout)
         fields["op_timeout_ns"] = wide(rng.split("op_timeout"), shortest_ms, longest_ms) * MS
@@ -89,14 +107,32 @@ def draw(spec: Spec, seed: int) -> Swarm:
 # ---- faults
 
 
-def features(rng: Rng, *, hostile: bool) -> list[list[str]]:
-    """Return the names of the further faults of a seed, by lane."""
-    patterns = some(rng.split("patterns"), PATTERNS, 1 + rng.below(2 + hostile))
-    single = some(rng.split("single"), SINGLE, hostile + rng.below(4))
-    late = [name for name in LATE if name in single]
+def leased(rng: Rng, spec: Spec) -> bool:
+    """Return whether leaders have leases, where the test's own faults and clocks let them."""
+    drift_ppm = spec.sim.environment.get("drift_ppm", 0)
+    return (chance(rng, 35) and not set(spec.faults.names) & set(NOT_WITH_LEASES)
+            and drift_ppm <= LEASE_DRIFT_PPM)
+
+
+def features(rng: Rng, *, hostile: bool, without: Sequence[str] = ()) -> list[list[str]]:
+    """Return the names of the further faults of a seed, by lane.
+
+    Where members change no disk is damaged for good: who could spare a majority of whom?
+    """
+    patterns = some(rng.split("patterns"), but(PATTERNS, without), 1 + rng.below(2 + hostile))
+    single = some(rng.split("single"), but(SINGLE, without), hostile + rng.below(4))
+    members: list[str] = []
+    if chance(rng.split("whether members"), 50):
+        members = some(rng.split("members"), but(MEMBERS, without), 1 + rng.below(2))
+    late = [name for name in LATE if name in single and members in ([], ["transfer-leader"])]
     single = [name for name in single if name not in LATE]
     lanes = [patterns, single] if hostile else [patterns + single]
-    return [lane for lane in (*lanes, late) if lane]
+    return [lane for lane in (*lanes, members, late) if lane]
+
+
+def but(weights: Mapping[str, int], without: Sequence[str]) -> dict[str, int]:
+    """Return the weights of the others."""
+    return {name: weight for name, weight in weights.items() if name not in without}
 
 
 def some(rng: Rng, weights: Mapping[str, int], count: int) -> list[str]:
@@ -180,6 +216,15 @@ def _clocks(rng: Rng, extreme: bool) -> dict[str, Any]:
     if chance(rng, 25):
         found["iteration_ns"] = wide(rng, 2 * US, 200 * US)
     return found
+
+
+def _drift(rng: Rng) -> int:
+    """How far off clocks are where leases are to stand it."""
+    return LEASE_DRIFT_PPM if chance(rng, 50) else wide(rng, 10, LEASE_DRIFT_PPM)
+
+
+def _reads(rng: Rng) -> dict[str, Any]:
+    return {"any_node_ppm": wide(rng, 50_000, PPM)} if chance(rng, 40) else {}
 
 
 def _sizes(rng: Rng, names: Sequence[str], clients: int) -> dict[str, Any]:

@@ -53,7 +53,8 @@ class SimulatedNode:
         world = world_of(test)
         hosts = range(len(test.nodes))
         world.add_group(hosts, heartbeat_ns=self.options.heartbeat_ms * MS,
-                        election_ns=self.options.election_ms * MS)
+                        election_ns=self.options.election_ms * MS,
+                        voters=hosts[:len(hosts) - test.spec.topology.spares])
         for host in hosts:
             world.start(host)
         deadline_ns = test.clock() + int(self.options.start_timeout * 1e9)
@@ -105,4 +106,5 @@ class SimulatedNode:
         return NodeConnection(SimClient(
             world_of(test), process % len(test.pools), len(test.nodes), prefer=node + 1,
             random_u64=test.rng(f"sessions of process {process}").next64,
-            timeout_s=PATIENCE * test.op_timeout_ns / 1e9))
+            timeout_s=PATIENCE * test.op_timeout_ns / 1e9,
+            any_node_ppm=world_of(test).environment.any_node_ppm))

@@ -126,8 +126,9 @@ class LastMajority(OnDisks):
 
 def spare(scene: SimScene) -> int:
     """Return how many more disks may go."""
-    healthy = [name for name in scene.names if scene.state(scene.host(name)) != BROKEN]
-    return len(healthy) - majority(len(scene.names))
+    voters = scene.voters()
+    healthy = [host for host in voters if scene.state(host) != BROKEN]
+    return len(healthy) - majority(len(voters))
 
 
 @dataclass(frozen=True)

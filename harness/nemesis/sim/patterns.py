@@ -122,14 +122,22 @@ async def late(
 
 
 def bump(scene: SimScene, *hosts: int) -> None:
-    """Let these nodes stand for election now: their clocks jump beyond any timeout."""
-    for host in hosts:
-        scene.world.clock_bump(host, JUMP_NS)
+    """Let these nodes stand for election now: their clocks jump beyond any timeout, and those of
+    all that don't lead far enough for them to vote again. Nothing where leaders have leases, which
+    stand on clocks that do not jump."""
+    if scene.environment.leases:
+        return
+    leading = [host for _, host in scene.world.leaders()]
+    for host in range(len(scene.names)):
+        if host in hosts:
+            scene.world.clock_bump(host, JUMP_NS)
+        elif host not in leading:
+            scene.world.clock_bump(host, scene.world.election_ns(host))
 
 
 def rising(scene: SimScene, rng: Rng, *beside: int) -> list[int]:
-    """Return the nodes that are up, but for some, in random order."""
-    return [host for host in rng.shuffled(range(len(scene.names)))
+    """Return the voters that are up, but for some, in random order."""
+    return [host for host in rng.shuffled(scene.voters())
             if host not in beside and scene.state(host) == UP]
 
 

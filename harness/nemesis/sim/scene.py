@@ -11,6 +11,8 @@ import contextlib
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from seatrial.core.membership import BadConfiguration, Change, Configuration
+
 from ..fault import Fault, FaultError
 from ..heal import Healed
 from ..scene import Scene
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from ...sim.world import Pair, World
     from ...test import Test
 
+RESTORE_S = 0.02
 DOWN, UP, PAUSED, BROKEN = "down", "up", "paused", "broken"
 
 
@@ -27,7 +30,8 @@ class SimScene(Scene):
 
     handles: fault -> its cuts and impairments; readings: fault -> what was read as it began;
     passing: cuts that are part of a pattern and soon over; tasks: fault -> what goes on while it
-    is in force; points: whoever sets crash points -> which.
+    is in force; points: whoever sets crash points -> which; changed_members: whether a fault ever
+    asked for other members.
     """
 
     def __init__(self, test: Test, targets: Sequence[str]) -> None:
@@ -37,6 +41,7 @@ class SimScene(Scene):
         self.readings: dict[str, Any] = {}
         self.passing: dict[int, list[Pair]] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.changed_members = False
         self.environment = self.world.environment
         self.points = {
             "": (dict(self.environment.crash_points), self.environment.crash_down_ns)}
@@ -51,6 +56,9 @@ class SimScene(Scene):
         for host in range(len(self.names)):
             if self.state(host) == DOWN:
                 self.world.start(host)
+        if self.changed_members:
+            with contextlib.suppress(FaultError):       # then some node is gone for good
+                await restored(self, self.recover_s)
 
     async def close(self) -> list[Healed]:
         """Let go of everything; the world itself ends with the run."""
@@ -89,6 +97,17 @@ class SimScene(Scene):
     def peers(self, host: int) -> list[int]:
         """Return every endpoint that it exchanges packets with: the other hosts, the clients."""
         return [other for other in range(self.world.network.endpoints) if other != host]
+
+    def configuration(self) -> Configuration | None:
+        """Return what the newest leader goes by; None while nobody leads."""
+        for _, host in self.world.leaders():
+            return self.world.configuration(host)
+        return None
+
+    def voters(self) -> list[int]:
+        """Return the hosts that vote, as far as the newest leader knows, lowest first."""
+        now = self.configuration()
+        return self.world.voters(0) if now is None else sorted(node - 1 for node in now.voters)
 
     def pools(self) -> list[int]:
         """Return the endpoints that clients send from."""
@@ -154,6 +173,39 @@ class SimScene(Scene):
             for point, ppm in given.items():
                 worst[point] = max(ppm, worst.get(point, 0))
         self.world.crash_points(worst, next(reversed(self.points.values()))[1])
+
+
+async def restored(scene: SimScene, limit_s: float) -> None:
+    """Bring the initial number of voters back, and no learners; FaultError if that can't be done
+    in time. Those that it began with come first."""
+    deadline_ns = scene.world.now_ns + int(limit_s * 1e9)
+    while (wishes := missing(scene)) != []:
+        if scene.world.now_ns > deadline_ns:
+            raise FaultError(f"not the initial number of voters again: {scene.configuration()}")
+        if wishes is not None:
+            with contextlib.suppress(BadConfiguration):
+                scene.world.change(scene.world.leaders()[0][1], wishes)
+        await asyncio.sleep(RESTORE_S)
+
+
+def missing(scene: SimScene) -> list[Change] | None:
+    """Return what must be changed for the initial number of voters; None while nothing can be."""
+    leaders = scene.world.leaders()
+    if not leaders or not scene.world.settled(leaders[0][1]):
+        return None
+    host = leaders[0][1]
+    now = scene.world.configuration(host)
+    assert now is not None
+    first = scene.world.voters(host)
+    if len(now.voters) == len(first) and not now.learners:
+        return []
+    up = [other for other in range(len(scene.names)) if scene.state(other) == UP]
+    if len(up) < len(first):
+        return None
+    best = sorted(up, key=lambda other: (other != host, other + 1 not in now.voters,
+                                         other not in first, other))[:len(first)]
+    return [*(Change("voter", other + 1) for other in best if other + 1 not in now.voters),
+            *(Change("remove", node) for node in sorted(now.nodes) if node - 1 not in best)]
 
 
 def _heard(task: asyncio.Task[None]) -> None:

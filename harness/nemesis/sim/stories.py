@@ -122,7 +122,7 @@ class StaleLeader(Pattern):
     async def arrange(self, scene: SimScene, fault: Fault, rng: Rng) -> bool:
         term, old = await next_leader(scene)
         others = rising(scene, rng, old)
-        if len(others) < majority(len(scene.names)):
+        if len(others) < majority(len(scene.voters())):
             return False
         late_ms, paused = fault.parameters["late_ms"], rng.below(2) == 1
         async with late(scene, [(old, host) for host in others], late_ms):
@@ -173,10 +173,10 @@ class BareMajority(Pattern):
     async def arrange(self, scene: SimScene, fault: Fault, rng: Rng) -> bool:
         _, leader = await next_leader(scene)
         up = rising(scene, rng, leader)
-        few = [leader, *up[:majority(len(scene.names)) - 1]]
+        few = [leader, *up[:majority(len(scene.voters())) - 1]]
         away = [host for host in range(len(scene.names)) if host not in few]
         victim, down_ms = few[-1], fault.parameters["down_ms"]
-        if len(few) < majority(len(scene.names)) or has_disk_fault(scene, victim):
+        if len(few) < majority(len(scene.voters())) or has_disk_fault(scene, victim):
             return False
         async with apart(scene, between(few, away)):
             await rest(rng, 100)
@@ -286,7 +286,7 @@ class OldRequests(Pattern):
     async def arrange(self, scene: SimScene, fault: Fault, rng: Rng) -> bool:
         term, old = await next_leader(scene)
         others = rising(scene, rng, old)
-        if len(others) < majority(len(scene.names)):
+        if len(others) < majority(len(scene.voters())):
             return False
         async with apart(scene, [(old, pool) for pool in scene.half(rng.below(3))]):
             await asyncio.sleep(0.1 + rng.uniform(0, 0.2))
