@@ -58,7 +58,19 @@ static inline void seatrial_arm(int id) { seatrial_mutant = id; }
     "segment-freed-early," \
     "incomplete-snapshot-taken," \
     "chunk-at-wrong-offset," \
-    "stale-frames-replayed"
+    "stale-frames-replayed," \
+    "change-before-noop," \
+    "changes-overlap," \
+    "configuration-when-applied," \
+    "cut-keeps-configuration," \
+    "joint-by-new-half-only," \
+    "learner-counts," \
+    "lease-without-drift," \
+    "lease-from-answer," \
+    "restart-forgets-silence," \
+    "votes-not-withheld," \
+    "read-joins-asked-ticket," \
+    "removed-leader-stays"
 #else
 #define MUTANT(id) 0
 static inline void seatrial_arm(int id) { (void)id; }

@@ -81,11 +81,19 @@ from seatrial.core.membership cimport Members, read_members
 from seatrial.core.mutant cimport (
     ACK_BEFORE_DURABLE,
     ACK_UNVERIFIED,
+    CHANGES_OVERLAP,
+    CHANGE_BEFORE_NOOP,
     CHECKSUM_SKIPPED,
     COMMIT_BEYOND_VERIFIED,
     COMMIT_OLD_TERM,
+    CONFIGURATION_WHEN_APPLIED,
     CONFLICT_NOT_TRUNCATED,
+    CUT_KEEPS_CONFIGURATION,
+    JOINT_BY_NEW_HALF_ONLY,
     LEADER_COUNTS_ITSELF,
+    LEARNER_COUNTS,
+    LEASE_FROM_ANSWER,
+    LEASE_WITHOUT_DRIFT,
     MATCH_FROM_HEARTBEAT,
     MATCH_FROM_REFUSAL,
     MUTANT,
@@ -93,9 +101,12 @@ from seatrial.core.mutant cimport (
     PREVIOUS_TERM_UNCHECKED,
     PROBE_NEVER_REPEATED,
     READ_BEFORE_NOOP,
+    READ_JOINS_ASKED_TICKET,
     READ_OLD_ROUND,
     READ_UNCONFIRMED,
+    REMOVED_LEADER_STAYS,
     RESTART_COMMITS_ALL,
+    RESTART_FORGETS_SILENCE,
     STALE_APPEND_ACCEPTED,
     STALE_VOTES_COUNT,
     STEP_DOWN_KEEPS_WAITERS,
@@ -105,6 +116,7 @@ from seatrial.core.mutant cimport (
     VOTE_TWICE,
     VOTE_WITHOUT_LOG_CHECK,
     VOTES_COUNTED_TWICE,
+    VOTES_NOT_WITHHELD,
     seatrial_arm,
 )
 from seatrial.core.progress cimport PROBE, STREAM
@@ -150,6 +162,8 @@ cdef class Raft:
         if leases:                      # our clock may run slow, a follower's fast
             self.lease_ns = (election_ns * (1_000_000 - lease_drift_ppm)
                              // (1_000_000 + lease_drift_ppm))
+            if MUTANT(LEASE_WITHOUT_DRIFT):
+                self.lease_ns = election_ns
         self.log = Log()
         self.role = FOLLOWER
         self.next_persist = 1
@@ -157,6 +171,8 @@ cdef class Raft:
         self._adopt_newest()
         self.me = self._place(node)
         self.heard_ns = self.leader_durable_ns = now_ns
+        if MUTANT(RESTART_FORGETS_SILENCE):
+            self.heard_ns = 0
         self._reset_election_timer(now_ns)
         # answers to what an earlier life of this node asked must not fit a question of this one
         self.ticket = self.ticket_asked = self.ticket_answered = self._random() >> 1
@@ -305,7 +321,7 @@ cdef class Raft:
 
     cdef int _configured(self, const Record* r) except -1 nogil:
         """An entry was appended: is it a configuration?"""
-        if r.kind != KIND_CONFIG:
+        if r.kind != KIND_CONFIG or MUTANT(CONFIGURATION_WHEN_APPLIED):
             return 0
         buffer_append(&self.configs, &r.index, sizeof(uint64_t))
         return self._adopt(<const char*>r + RECORD_SIZE, r.length - RECORD_SIZE, r.index)
@@ -317,7 +333,7 @@ cdef class Raft:
                and (<uint64_t*>(self.configs.data + self.configs.end))[-1] >= index):
             self.configs.end -= sizeof(uint64_t)
             lost = True
-        return self._adopt_newest() if lost else 0
+        return self._adopt_newest() if lost and not MUTANT(CUT_KEEPS_CONFIGURATION) else 0
 
     cdef int _leave_joint(self) except -1 nogil:
         """The joint configuration is committed: go on with its new half alone (thesis, 4.3)."""
@@ -336,7 +352,7 @@ cdef class Raft:
         cdef const char* p = self.base_config.data + self.base_config.start
         cdef size_t size = buffer_size(&self.base_config)
         if buffer_size(&self.configs):
-            r = self.log.record(self.config_index)
+            r = self.log.record((<uint64_t*>(self.configs.data + self.configs.end))[-1])
             p, size = <const char*>r + RECORD_SIZE, r.length - RECORD_SIZE
         return Configuration.decode(p[:size])
 
@@ -350,9 +366,9 @@ cdef class Raft:
         single-server membership changes", raft-dev 2015).
         """
         must(self.role == LEADER, b"changes members without leading", self.role, self.term)
-        if self.commit < self.term_start:
+        if self.commit < self.term_start and not MUTANT(CHANGE_BEFORE_NOOP):
             raise BadConfiguration("this leader has not committed an entry of its term yet")
-        if self.commit < self.config_index:
+        if self.commit < self.config_index and not MUTANT(CHANGES_OVERLAP):
             raise BadConfiguration("the change before this one is not committed yet")
         if self.transfer_to:
             raise BadConfiguration("leadership is being handed over")
@@ -447,7 +463,8 @@ cdef class Raft:
     cdef bint _withholds_votes(self, uint64_t now_ns) noexcept nogil:
         """A leader lives, as far as we know, or we might have promised one our silence before
         a restart (thesis, 4.2.3)."""
-        return self.role == LEADER or now_ns < self.heard_ns + self.election_ns
+        return self.role == LEADER or (now_ns < self.heard_ns + self.election_ns
+                                       and not MUTANT(VOTES_NOT_WITHHELD))
 
     cdef bint _disk_stalls(self, uint64_t now_ns) noexcept nogil:
         """A group write has taken longer than an election timeout, and still does."""
@@ -507,7 +524,8 @@ cdef class Raft:
                 granted |= <uint64_t>1 << i
             elif self.peers[i].voted:
                 refused |= <uint64_t>1 << i
-        result = vote_result(granted, refused, self.voters, self.outgoing)
+        result = vote_result(granted, refused, self.voters,
+                             0 if MUTANT(JOINT_BY_NEW_HALF_ONLY) else self.outgoing)
         if MUTANT(VOTES_COUNTED_TWICE) and count > popcount(self.voters) // 2:
             result = VOTE_WON
         if result == VOTE_LOST:
@@ -734,12 +752,15 @@ cdef class Raft:
             match[i] = self.durable_index if i == self.me else self.peers[i].match_index
             if MUTANT(LEADER_COUNTS_ITSELF) and i == self.me:
                 match[i] = self.log.last()
-        reached = joint_committed(match, self.voters, self.outgoing)
+        reached = joint_committed(
+            match, self.voters | self.learners if MUTANT(LEARNER_COUNTS) else self.voters,
+            0 if MUTANT(JOINT_BY_NEW_HALF_ONLY) else self.outgoing)
         if reached > self.commit and (self.log.term_at(reached) == self.term
                                       or MUTANT(COMMIT_OLD_TERM)):
             must(reached <= self.log.last(), b"commits beyond the log", reached, self.log.last())
             self.commit = reached
-            if reached >= self.config_index and not self._votes():
+            if (reached >= self.config_index and not self._votes()
+                    and not MUTANT(REMOVED_LEADER_STAYS)):
                 self._become_follower(self.term, 0, self.now_ns)    # removed (thesis, 4.2.2)
         return 0
 
@@ -949,6 +970,8 @@ cdef class Raft:
         self.round_confirmed = joint_committed(rounds, self.voters, self.outgoing)
         if self.round_confirmed and self.round_sent - self.round_confirmed < ROUNDS:
             self.lease_end_ns = self.round_ns[self.round_confirmed % ROUNDS] + self.lease_ns
+            if MUTANT(LEASE_FROM_ANSWER):
+                self.lease_end_ns = self._heard_majority_ns(self.now_ns) + self.lease_ns
         return 0
 
     # ---- reads at followers (thesis, 6.4) --------------------------------------------------
@@ -956,7 +979,8 @@ cdef class Raft:
     cdef uint64_t ask_read_index(self) noexcept nogil:
         """Number a read that came to this follower; it may be answered once ``ticket_answered``
         is that large and ``ticket_index`` is applied. One question at a time is on its way."""
-        if self.ticket == self.ticket_asked:
+        if self.ticket == self.ticket_asked and not (MUTANT(READ_JOINS_ASKED_TICKET)
+                                                     and self.ticket > self.ticket_answered):
             self.ticket += 1
         return self.ticket
 

@@ -30,6 +30,7 @@ from seatrial.core.codec cimport (
     HAS_VALUE,
     HEADER_SIZE,
     KIND_COMMAND,
+    KIND_CONFIG,
     KIND_OPEN_SESSION,
     MAX_FRAME_BYTES,
     MESSAGE_SIZE,
@@ -66,6 +67,7 @@ from seatrial.core.invariant cimport must
 from seatrial.core.log cimport Slot
 from seatrial.core.mutant cimport (
     ANSWER_BEFORE_COMMIT,
+    CONFIGURATION_WHEN_APPLIED,
     MUTANT,
     READ_FROM_FOLLOWER,
     READ_UNCONFIRMED,
@@ -411,6 +413,9 @@ cdef class Replica:
         for i in range(self.kv.applied + 1, self.raft.commit + 1):
             record = self.raft.log.record(i)
             self.kv.apply(record, &out)
+            if MUTANT(CONFIGURATION_WHEN_APPLIED) and record.kind == KIND_CONFIG:
+                buffer_append(&self.raft.configs, &record.index, sizeof(uint64_t))
+                self.raft._adopt(<const char*>record + RECORD_SIZE, record.length - RECORD_SIZE, i)
             slot = self.raft.log.slot(i)
             if slot.connection:
                 self.served_writes += 1

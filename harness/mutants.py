@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-PARTS = ("wal", "log", "election", "replication", "commit", "sessions", "reads", "codec")
+PARTS = ("wal", "log", "election", "replication", "commit", "sessions", "reads", "codec",
+         "membership", "leases")
 PROPERTIES = (
     # what the simulated world checks after every step (core/invariants.pyx)
     "election safety", "election by majority", "one vote a term", "terms only grow", "log matching",
     "leader append-only", "state machine safety", "leader completeness", "commit by counting",
-    "commit only grows", "durability",
+    "commit only grows", "durability", "configuration safety", "leader leases",
     # what the node checks itself, and stops at
     "assertion", "recovery",
     # what is judged when a run is over
@@ -200,6 +201,60 @@ MUTANTS = (
            "Amazon S3's outage of 2008-07-20",
            ("assertion", "log matching", "state machine safety", "linearizable", "liveness",
             "durability", "election safety")),
+    # membership
+    Mutant("change-before-noop", "membership",
+           "a new leader changes the members before an entry of its term is committed",
+           "Ongaro, Bug in single-server membership changes (raft-dev, 2015)",
+           ("leader completeness", "state machine safety", "durability",
+            "configuration safety", "election safety")),
+    Mutant("changes-overlap", "membership",
+           "members are changed once more while the change before is not committed",
+           "thesis, 4.1",
+           ("configuration safety",)),
+    Mutant("configuration-when-applied", "membership",
+           "other members count when they are applied, not when they are appended",
+           "thesis, 4.1; etcd-io/etcd#7280, etcd-io/etcd#11284",
+           ("durability", "leader completeness", "election safety", "election by majority",
+            "state machine safety", "configuration safety")),
+    Mutant("cut-keeps-configuration", "membership",
+           "when a change of members is cut off the log again, it stays in force",
+           "thesis, 4.1; camunda/camunda#57393",
+           ("election by majority", "durability", "liveness", "leader completeness",
+            "state machine safety")),
+    Mutant("joint-by-new-half-only", "membership",
+           "while members change, the new ones decide alone",
+           "thesis, 4.3",
+           ("durability", "election by majority", "leader completeness",
+            "state machine safety")),
+    Mutant("learner-counts", "membership",
+           "what a learner holds counts towards a majority",
+           "thesis, 4.2.1",
+           ("durability",)),
+    Mutant("removed-leader-stays", "membership",
+           "a leader that was removed goes on leading",
+           "thesis, 4.2.2",
+           ("liveness",)),
+    # leases
+    Mutant("lease-without-drift", "leases",
+           "a lease lasts as long as an election timeout, as if no clock ran fast or slow",
+           "thesis, 6.4.1",
+           ("leader leases", "linearizable")),
+    Mutant("lease-from-answer", "leases",
+           "a lease counts from when the answers came, not from when the question was sent",
+           "thesis, 6.4.1",
+           ("leader leases", "linearizable")),
+    Mutant("restart-forgets-silence", "leases",
+           "a node votes at once after a restart, though it promised a leader not to",
+           "thesis, 4.2.3; tikv/tikv#15035",
+           ("leader leases", "linearizable")),
+    Mutant("votes-not-withheld", "leases",
+           "a node that hears a leader votes for another one",
+           "thesis, 4.2.3; sofastack/sofa-jraft#25",
+           ("leader leases", "linearizable")),
+    Mutant("read-joins-asked-ticket", "reads",
+           "a follower answers a read by what it had asked the leader before the read came",
+           "thesis, 6.4; etcd-io/etcd#20418",
+           ("linearizable",)),
 )
 
 # What the swarm's workload can't show: tests/core/test_kv_planted.py plants those of the state

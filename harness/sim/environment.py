@@ -43,8 +43,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     follower at a time, and without an answer. ``max_sessions``: of clients; over that number the
     one unused for the longest is forgotten, and each that was not used for ``session_ttl_ns``.
     ``op_timeout_ns``: how long a client waits for an answer, 0: as long as the test file says.
-    ``leases``: leaders answer reads by lease; then no clock may be off by more than LEASE_DRIFT_PPM, or jump. ``any_node_ppm``: so many reads are
-    asked of any node.
+    ``leases``: leaders answer reads by lease; then no clock may be off by more than
+    LEASE_DRIFT_PPM, or jump. ``any_node_ppm``: so many reads are asked of any node.
 
     ``crash_points``: at these moments (vote: one was given; write: a group write begins; answer:
     before a client gets one; lead: an election was won; append: entries arrived) a node loses
