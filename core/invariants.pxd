@@ -89,6 +89,7 @@ cdef class ClusterInvariants:
     cdef uint64_t _first_difference(self, Log log) noexcept
     cdef int _committed(self, Raft raft, uint64_t index) except -1
     cdef int _reconfigured(self, Raft raft, uint64_t index) except -1
+    cdef int _goes_by(self, Raft raft) except -1
     cdef int _asked_for(self, Raft raft, uint64_t index) except -1
     cdef int _complete(self, Raft raft) except -1
     cdef int _durable(self, uint64_t index) except -1

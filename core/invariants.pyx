@@ -33,7 +33,8 @@ the first node that knew it. That may be too late a term (it heard of a later on
 step), never one too early, so no leader is blamed wrongly.
 
 *Configuration Safety*: committed configurations differ by the steps that membership.pyx makes,
-and a leader asks for one only when the one before is committed (thesis, 4.1 and 4.3).
+and a leader asks for one only when the one before is committed, and an entry of its own term
+(thesis, 4.1 and 4.3; Ongaro, raft-dev 2015).
 
 *Election Safety* (5.2): at most one leader a term, by the votes of a majority. A leader that
 resigns in the very step in which it was elected goes unseen; it sent no entry to anybody.
@@ -234,6 +235,7 @@ cdef class ClusterInvariants:
             self._elected(raft)
         if raft.log.observed < s.last:
             self._cut(s, raft)
+            self._goes_by(raft)
         self._appended(raft)
         if raft.commit != s.commit or r.kv.applied != s.applied:
             self._advanced(s, r)
@@ -427,16 +429,32 @@ cdef class ClusterInvariants:
         self.configuration = after
         return 0
 
+    cdef int _goes_by(self, Raft raft) except -1:
+        """A node uses the newest configuration in its log, also after that was cut (4.1)."""
+        cdef int i
+        newest = raft.configuration()
+        voters = {raft.peers[i].node for i in range(raft.places) if raft.voters >> i & 1}
+        if voters != newest.voters:
+            raise InvariantViolation(f"configuration safety: node {raft.node} goes by voters "
+                                     f"{sorted(voters)}, its log says {newest}")
+        return 0
+
     cdef int _asked_for(self, Raft raft, uint64_t index) except -1:
         """Nobody asks for a configuration while the one before is not committed, or majorities
-        of two that are more than one step apart decide (thesis, 4.1)."""
+        of two that are more than one step apart decide (thesis, 4.1); nor before an entry of its
+        own term is, for then there may be one that it does not know (Ongaro, "Bug in
+        single-server membership changes", raft-dev 2015)."""
         cdef const uint64_t* known = <const uint64_t*>(raft.configs.data + raft.configs.start)
         cdef size_t count = buffer_size(&raft.configs) // sizeof(uint64_t)
-        if (raft.role == LEADER and count > 1 and known[count - 1] == index
-                and known[count - 2] > raft.commit):
+        if raft.role != LEADER or count == 0 or known[count - 1] != index:
+            return 0
+        what = f"entry {known[count - 2]}" if count > 1 and known[count - 2] > raft.commit else None
+        if raft.commit < raft.term_start:
+            what = f"entry {raft.term_start}, the first of its term,"
+        if what is not None:
             raise InvariantViolation(f"configuration safety: node {raft.node}, leader of term "
-                                     f"{raft.term}, asks for configuration {index}, while "
-                                     f"{known[count - 2]} is not committed")
+                                     f"{raft.term}, asks for configuration {index} while {what} "
+                                     "is not committed")
         return 0
 
     cdef int _complete(self, Raft raft) except -1:

@@ -37,9 +37,10 @@ class Stage:
 
     def __init__(
         self, *names: str, seed: int = 1, nodes: int = 5, targets: tuple[str, ...] = ("one",),
-        tamper: Callable[[World], Any] = lambda world: world, **environment: Any,
+        spares: int = 0, tamper: Callable[[World], Any] = lambda world: world, **environment: Any,
     ) -> None:
         self.world = World(seed, nodes, Environment(**environment))
+        self.voters = range(nodes - spares)
         self.loop = SimLoop(self.world)  # type: ignore[abstract]  # loop.py adds what it refuses
         self.nemesis = FaultNemesis(names, targets=targets)
         self.events: list[Op] = []
@@ -57,7 +58,8 @@ class Stage:
         return self.loop.run_until_complete(self._played(body))
 
     async def _played(self, body: Callable[[Stage], Awaitable[T]]) -> T:
-        self.world.add_group(range(self.world.hosts), heartbeat_ns=50 * MS, election_ns=300 * MS)
+        self.world.add_group(range(self.world.hosts), heartbeat_ns=50 * MS, election_ns=300 * MS,
+                             voters=self.voters)
         for host in range(self.world.hosts):
             self.world.start(host)
         while self.world.converged() is not None:

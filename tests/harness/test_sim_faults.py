@@ -14,7 +14,9 @@ from seatrial.harness.sim.world import World
 from .sim_stage import MS, Stage, Tampered
 
 LIFE = [("requested", None), ("effective", None), ("ended", None), ("recovered", None)]
-ENVIRONMENT: dict[str, dict[str, Any]] = {"disk-full": {"segment_bytes": 4096}}
+ENVIRONMENT: dict[str, dict[str, Any]] = {
+    "disk-full": {"segment_bytes": 4096},
+    "member-add": {"nodes": 6, "spares": 1}, "member-replace": {"nodes": 6, "spares": 1}}
 UNUSUAL = ("disk-flip", "disk-lost-writes")
 USUAL = [name for name in SIM_KINDS if name not in UNUSUAL]
 
@@ -47,7 +49,7 @@ def test_every_fault_takes_effect_is_proved_and_leaves_nothing_behind(name: str)
     assert made.told == LIFE
     assert fault.targets
     assert set(fault.parameters) == set(SIM_KINDS[name].parameters)
-    assert made.states() == ["up"] * 5
+    assert made.states() == ["up"] * made.world.hosts
     network = made.world.network
     assert all(made.world.hears(a, b) for a in range(network.endpoints)
                for b in range(network.endpoints) if a != b)

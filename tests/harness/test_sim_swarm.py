@@ -6,14 +6,25 @@ from collections import Counter
 import pytest
 
 from seatrial.harness.nemesis.catalogue import SIM_KINDS
-from seatrial.harness.sim.environment import FIELDS, Environment
-from seatrial.harness.sim.swarm import CALM, FEATURES, HOSTILE, PATTERNS, ROUGH, Swarm, draw
+from seatrial.harness.sim.environment import FIELDS, LEASE_DRIFT_PPM, Environment
+from seatrial.harness.sim.swarm import (
+    CALM,
+    FEATURES,
+    HOSTILE,
+    NEED_SPARES,
+    NOT_WITH_LEASES,
+    PATTERNS,
+    ROUGH,
+    Swarm,
+    draw,
+)
 from seatrial.harness.testfile import Spec, validated
 from seatrial.harness.yamlfile import Document
 
 SEEDS = range(400)
 FILE = """
 name: small
+topology: {nodes: 7, spares: 2}
 workload: {name: register}
 time_limit: 60
 faults: {names: [kill, partition-leader], duration: 2, gap: 0.9, lanes: 1}
@@ -65,7 +76,7 @@ def test_every_feature_is_on_in_some_seeds_and_off_in_most(swarms: list[Swarm]) 
     assert max(on.values()) < len(SEEDS) * 0.6
     many = [sum(len(course.names) for course in swarm.courses[1:]) for swarm in swarms
             if len(swarm.courses) > 1]
-    assert (min(many), max(many)) == (1, 7)
+    assert (min(many), max(many)) in ((1, 8), (1, 9))
 
 
 def test_every_seed_that_is_not_calm_has_a_pattern(swarms: list[Swarm]) -> None:
@@ -147,3 +158,29 @@ def test_a_draw_is_in_whole_numbers_so_that_it_means_the_same_everywhere(
     for swarm in swarms:
         for field in FIELDS:
             assert isinstance(getattr(swarm.environment, field), int | bool | tuple)
+
+
+def test_where_leaders_have_leases_no_clock_jumps_or_is_off_by_more_than_they_stand(
+    swarms: list[Swarm],
+) -> None:
+    leased = [swarm for swarm in swarms if swarm.environment.leases]
+    assert len(SEEDS) / 5 < len(leased) < len(SEEDS) / 2
+    assert all(swarm.environment.drift_ppm <= LEASE_DRIFT_PPM for swarm in leased)
+    assert not any(set(swarm.names) & set(NOT_WITH_LEASES) for swarm in leased)
+    assert any(set(swarm.names) & set(NOT_WITH_LEASES) for swarm in swarms)
+
+
+def test_a_test_whose_own_faults_let_clocks_jump_has_no_leases() -> None:
+    given = validated(Document.parse("t.yml", FILE.replace("kill,", "clock-bump,")))[1]
+    assert not any(draw(given, seed).environment.leases for seed in SEEDS)
+
+
+def test_where_members_change_no_disk_is_damaged_for_good(swarms: list[Swarm]) -> None:
+    changing = [swarm for swarm in swarms if any(n.startswith("member-") for n in swarm.names)]
+    assert len(changing) > len(SEEDS) / 5
+    assert not any("disk-flip" in swarm.names for swarm in changing)
+
+
+def test_without_spares_nobody_is_added() -> None:
+    given = validated(Document.parse("t.yml", FILE.replace("spares: 2", "spares: 0")))[1]
+    assert not any(set(draw(given, seed).names) & set(NEED_SPARES) for seed in SEEDS)

@@ -23,12 +23,11 @@ from .patterns import (
     LOOK_S,
     PATIENCE_S,
     Pattern,
-    apart,
     between,
     bump,
     down,
     next_leader,
-    rest,
+    rising,
 )
 from .scene import UP, SimScene, restored
 
@@ -129,10 +128,9 @@ class MemberRemove(Membership):
         found = outside(scene, now, rng)
         if found and (few or rng.below(3) == 0):
             return [Change("voter", found[0])]
-        leaders = {host + 1 for _, host in scene.world.leaders()[:1]}
-        if rng.below(3) == 0 and leaders <= now.voters:
-            return [Change("remove", *leaders)]
-        return [Change("remove", shuffled(rng, now.voters)[0])] if len(now.voters) > 1 else []
+        leaders = [host + 1 for _, host in scene.world.leaders() if host + 1 in now.voters]
+        node = leaders[0] if leaders and rng.below(3) == 0 else shuffled(rng, now.voters)[0]
+        return [Change("remove", node)] if len(now.voters) > 1 else []
 
 
 @dataclass(frozen=True)
@@ -164,10 +162,8 @@ class MemberChurn(Membership):
         least = majority(len(scene.world.voters(0)))
         count = least + rng.below(len(nodes) - least + 1)
         wishes = [Change("voter", node) for node in nodes[:count] if node not in now.voters]
-        for node in nodes[count:]:
-            if node in now.nodes or rng.below(3) == 0:
-                wishes.append(Change(rng.choice(("learner", "remove")), node))
-        return wishes
+        return wishes + [Change(rng.choice(("learner", "remove")), node) for node in nodes[count:]
+                         if node in now.nodes or rng.below(3) == 0]
 
 
 @dataclass(frozen=True)
@@ -209,8 +205,6 @@ class MemberRace(Membership):
     async def arrange(self, scene: SimScene, fault: Fault, rng: Rng) -> bool:
         hosts = range(len(scene.names))
         scene.changed_members = True
-        if any(scene.state(host) != UP for host in hosts):
-            return False
         _, leader = await next_leader(scene)
         now = scene.world.configuration(leader)
         if now is None:
@@ -221,6 +215,7 @@ class MemberRace(Membership):
                 "remove", next(n for n in shuffled(rng, now.voters) if n != leader + 1))
             if not ask(scene, leader, [wish]) or not await done(scene, now):
                 return False
+            await asyncio.sleep(0.1)                    # so that all know that it is done
         delay_ms = fault.parameters["delay_ms"]
         handle = scene.world.impair(sorted(permutations(hosts, 2)), delay_ns=delay_ms * MS)
         try:
@@ -234,30 +229,34 @@ class MemberRace(Membership):
     async def _play(self, scene: SimScene, rng: Rng, delay_s: float) -> bool:
         term, first = await next_leader(scene)
         now = scene.world.configuration(first)
-        others = [host for host in scene.voters() if host != first]
-        if now is None or len(others) < 2:
+        others = rising(scene, rng, first)
+        if now is None or len(others) < majority(len(now.voters)):
             return False
         spares = [node - 1 for node in outside(scene, now, rng)]
         few = [first, *spares, *others[:rng.below(2)]]
         many = [host for host in rng.shuffled(others) if host not in few]
-        async with apart(scene, between(few, many)):
+        cuts = [scene.cut_in_passing(between(few, many))]
+        try:
             self._first_asks(scene, first, few, many, spares, rng)
             await asyncio.sleep(delay_s)
             bump(scene, many[0])
             newer, second = await self._elected(scene, term, delay_s)
             companions = [host for host in many if host != second]
             left = companions[:max(1, len(companions) // 2)]
-            async with apart(scene, between(left, [host for host in many if host not in left])):
-                ask(scene, second, [Change("remove", rng.choice([first, *left]) + 1)])
-                await asyncio.sleep(delay_s * rng.uniform(3, 8))
-        away = [host for host in many if host not in left]
-        async with down(scene, away, rng.choice(("kill", "power-loss"))):
-            await rest(rng, 50)
-            bump(scene, first)
-            await asyncio.sleep(delay_s * 6)
-            bump(scene, first)
-            await asyncio.sleep(delay_s * 12)
-        return newer > term
+            away = [host for host in many if host not in left]
+            cuts.append(scene.cut_in_passing(between(left, away)))
+            ask(scene, second, [Change("remove", rng.choice([first, *left]) + 1)])
+            await asyncio.sleep(delay_s * rng.uniform(3, 8))
+            async with down(scene, away, rng.choice(("kill", "power-loss"))):
+                for cut in cuts:        # only now, for what they held back would arrive
+                    scene.lift_passing(cut)
+                for _ in range(3):      # first it hears of the newer term
+                    bump(scene, first)
+                    await asyncio.sleep(delay_s * 8)
+            return newer > term
+        finally:
+            for cut in cuts:
+                scene.lift_passing(cut)
 
     def _first_asks(self, scene: SimScene, first: int, few: Sequence[int], many: Sequence[int],
                     spares: Sequence[int], rng: Rng) -> None:
