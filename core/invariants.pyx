@@ -443,13 +443,15 @@ cdef class ClusterInvariants:
         """Nobody asks for a configuration while the one before is not committed, or majorities
         of two that are more than one step apart decide (thesis, 4.1); nor before an entry of its
         own term is, for then there may be one that it does not know (Ongaro, "Bug in
-        single-server membership changes", raft-dev 2015)."""
+        single-server membership changes", raft-dev 2015). The way out of a joint configuration
+        is always the same, whoever leads: it need not wait for that."""
         cdef const uint64_t* known = <const uint64_t*>(raft.configs.data + raft.configs.start)
         cdef size_t count = buffer_size(&raft.configs) // sizeof(uint64_t)
         if raft.role != LEADER or count == 0 or known[count - 1] != index:
             return 0
         what = f"entry {known[count - 2]}" if count > 1 and known[count - 2] > raft.commit else None
-        if raft.commit < raft.term_start:
+        if raft.commit < raft.term_start and not (
+                count > 1 and joint(raft.log.record(known[count - 2]))):
             what = f"entry {raft.term_start}, the first of its term,"
         if what is not None:
             raise InvariantViolation(f"configuration safety: node {raft.node}, leader of term "
@@ -503,6 +505,11 @@ cdef class ClusterInvariants:
             if self.durability.term_at(q.nodes[i], index) == term:
                 held |= <uint64_t>1 << i
         return is_quorum(held, q.voters, q.outgoing)
+
+
+cdef bint joint(const Record* r) except -1:
+    """Whether an entry is a joint configuration."""
+    return Configuration.decode((<const char*>r + RECORD_SIZE)[:r.length - RECORD_SIZE]).joint
 
 
 cdef class Whole:

@@ -12,10 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import permutations
 
-from seatrial.core.membership import BadConfiguration, Change, Configuration
-
 from ...rng import Rng
 from ...sim.environment import MS
+from ...sim.membership import BadConfiguration, Change, Configuration
 from ..fault import Fault
 from ..grudge import majority
 from ..kind import Kind, ranges

@@ -11,8 +11,7 @@ import contextlib
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from seatrial.core.membership import BadConfiguration, Change, Configuration
-
+from ...sim.membership import BadConfiguration, Change, Configuration
 from ..fault import Fault, FaultError
 from ..heal import Healed
 from ..scene import Scene
