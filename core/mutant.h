@@ -67,8 +67,6 @@ static inline void seatrial_arm(int id) { seatrial_mutant = id; }
     "learner-counts," \
     "lease-without-drift," \
     "lease-from-answer," \
-    "restart-forgets-silence," \
-    "votes-not-withheld," \
     "read-joins-asked-ticket," \
     "removed-leader-stays"
 #else

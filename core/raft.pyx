@@ -106,7 +106,6 @@ from seatrial.core.mutant cimport (
     READ_UNCONFIRMED,
     REMOVED_LEADER_STAYS,
     RESTART_COMMITS_ALL,
-    RESTART_FORGETS_SILENCE,
     STALE_APPEND_ACCEPTED,
     STALE_VOTES_COUNT,
     STEP_DOWN_KEEPS_WAITERS,
@@ -116,7 +115,6 @@ from seatrial.core.mutant cimport (
     VOTE_TWICE,
     VOTE_WITHOUT_LOG_CHECK,
     VOTES_COUNTED_TWICE,
-    VOTES_NOT_WITHHELD,
     seatrial_arm,
 )
 from seatrial.core.progress cimport PROBE, STREAM
@@ -171,8 +169,6 @@ cdef class Raft:
         self._adopt_newest()
         self.me = self._place(node)
         self.heard_ns = self.leader_durable_ns = now_ns
-        if MUTANT(RESTART_FORGETS_SILENCE):
-            self.heard_ns = 0
         self._reset_election_timer(now_ns)
         # answers to what an earlier life of this node asked must not fit a question of this one
         self.ticket = self.ticket_asked = self.ticket_answered = self._random() >> 1
@@ -463,8 +459,7 @@ cdef class Raft:
     cdef bint _withholds_votes(self, uint64_t now_ns) noexcept nogil:
         """A leader lives, as far as we know, or we might have promised one our silence before
         a restart (thesis, 4.2.3)."""
-        return self.role == LEADER or (now_ns < self.heard_ns + self.election_ns
-                                       and not MUTANT(VOTES_NOT_WITHHELD))
+        return self.role == LEADER or now_ns < self.heard_ns + self.election_ns
 
     cdef bint _disk_stalls(self, uint64_t now_ns) noexcept nogil:
         """A group write has taken longer than an election timeout, and still does."""
