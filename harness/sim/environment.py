@@ -72,7 +72,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_inflight_bytes: Annotated[int, Meta(ge=1, le=1 << 30)] = 4 << 20
     op_timeout_ns: Ns = 0
     max_sessions: Annotated[int, Meta(ge=1, le=1 << 30)] = 100_000
-    session_ttl_ns: Ns = 3_600_000 * MS
+    session_ttl_ns: Annotated[int, Meta(ge=0, le=24 * 3600 * S)] = 3_600_000 * MS
     leases: bool = False
     any_node_ppm: Ppm = 0
     crash_points: tuple[PointPpm, ...] = ()
