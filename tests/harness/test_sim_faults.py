@@ -78,6 +78,8 @@ SABOTAGE: dict[str, dict[str, Any]] = {
     "bare-majority": {"kill": nothing, "power_loss": nothing},
     "fresh-leader": {"kill": nothing, "power_loss": nothing, "clock_bump": nothing},
     "lost-answers": {"reset": nothing}, "old-requests": {"clock_bump": nothing},
+    "transfer-leader": {"transfer": nothing},
+    **{name: {"change": nothing} for name in SIM_KINDS if name.startswith("member-")},
     **{name: {"cut": nothing, "lift": nothing} for name in SIM_KINDS
        if name.startswith("partition-")},
     **{name: {"impair": nothing, "lift": nothing}

@@ -236,7 +236,7 @@ class MemberRace(Membership):
         many = [host for host in rng.shuffled(others) if host not in few]
         cuts = [scene.cut_in_passing(between(few, many))]
         try:
-            self._first_asks(scene, first, few, many, spares, rng)
+            asked = self._first_asks(scene, first, few, many, spares, rng)
             await asyncio.sleep(delay_s)
             bump(scene, many[0])
             newer, second = await self._elected(scene, term, delay_s)
@@ -252,22 +252,22 @@ class MemberRace(Membership):
                 for _ in range(3):      # first it hears of the newer term
                     bump(scene, first)
                     await asyncio.sleep(delay_s * 8)
-            return newer > term
+            return asked and newer > term
         finally:
             for cut in cuts:
                 scene.lift_passing(cut)
 
     def _first_asks(self, scene: SimScene, first: int, few: Sequence[int], many: Sequence[int],
-                    spares: Sequence[int], rng: Rng) -> None:
+                    spares: Sequence[int], rng: Rng) -> bool:
         how = rng.below(4)
         if how == 0:                    # a cluster of those that it hears
-            ask(scene, first, [*(Change("voter", host + 1) for host in few if host != first),
-                               *(Change("remove", host + 1) for host in many)])
-            return
+            return ask(scene, first, [
+                *(Change("voter", host + 1) for host in few if host != first),
+                *(Change("remove", host + 1) for host in many)])
         wishes = [Change("voter", host + 1) for host in spares]
         wishes += [Change("remove", host + 1) for host in many[:2]]
-        for wish in wishes[:1 + rng.below(2)]:
-            ask(scene, first, [wish])
+        count = 1 + rng.below(2)
+        return sum(ask(scene, first, [wish]) for wish in wishes[:count]) > 0
 
     async def _elected(self, scene: SimScene, term: int, delay_s: float) -> tuple[int, int]:
         """Wait until another one leads, and see it at once."""
