@@ -60,6 +60,7 @@ cdef class Raft:
     cdef bint ack_owed
     cdef uint64_t election_deadline_ns
     cdef uint64_t heard_ns      # when a leader of our term last spoke, or this process began
+    cdef uint64_t spoken_ns     # when a leader spoke, believed or not
     cdef uint64_t pre_round     # pre-candidate: numbers its questions
     cdef uint64_t heartbeat_deadline_ns
     cdef readonly uint64_t term_start   # leader: index of the no-op of its term

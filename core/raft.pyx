@@ -756,6 +756,7 @@ cdef class Raft:
             self.commit = reached
             if (reached >= self.config_index and not self._votes()
                     and not MUTANT(REMOVED_LEADER_STAYS)):
+                self._broadcast_heartbeat(self.now_ns)      # its last words: what is committed
                 self._become_follower(self.term, 0, self.now_ns)    # removed (thesis, 4.2.2)
         return 0
 
@@ -825,7 +826,11 @@ cdef class Raft:
 
     cdef int _follow(self, const Message* m, uint64_t now_ns) except -1 nogil:
         """A leader of our term spoke: follow it."""
-        cdef bint stalled = now_ns >= self.leader_durable_ns + 3 * self.election_ns
+        cdef bint stalled
+        if now_ns > self.spoken_ns + self.election_ns:      # silence is no standstill
+            self.leader_durable_ns = now_ns
+        self.spoken_ns = now_ns
+        stalled = now_ns >= self.leader_durable_ns + 3 * self.election_ns
         if stalled and self.role == PRE_CANDIDATE:
             return 0                    # its disk stands still, and it does not see that
         if self.role != FOLLOWER or self.leader != m.sender:
@@ -1092,8 +1097,9 @@ cdef class Raft:
         cdef Message r
         cdef bint grant = (self._up_to_date(m)
                            and (self.vote == m.sender or MUTANT(VOTE_TWICE)
-                                or self.vote == 0 and (m.header.flags & FORCED != 0
-                                                       or not self._withholds_votes(now_ns)))
+                                or self.vote == 0 and self.leader == 0
+                                and (m.header.flags & FORCED != 0
+                                     or not self._withholds_votes(now_ns)))
                            and self.role != CANDIDATE and self.role != LEADER)
         memset(&r, 0, sizeof(r))
         if grant:

@@ -496,6 +496,16 @@ def test_a_vote_is_withheld_in_a_nodes_own_term_too(flags: int) -> None:
     assert node.last("vote-reply")["flags"] == GRANTED
 
 
+def test_who_follows_a_leader_votes_for_nobody_else_in_that_term() -> None:
+    """It may follow a leader that it did not vote for; a late candidate of the same term can't win
+    any more. Found beside etcd's Raft."""
+    node = Node(term=4, log=(4,))
+    node.receive("heartbeat", 2, 5)
+    node.now += 5 * ELECTION_NS
+    node.receive("vote", 3, 5, index=1, log_term=4)
+    assert node.last("vote-reply")["flags"] == 0
+
+
 def test_a_pre_candidate_that_gives_its_vote_away_is_no_rival_any_more() -> None:
     node = Node(term=3, log=(3,))
     node.now = node.replica.deadline_ns()
@@ -954,6 +964,19 @@ def test_a_leader_whose_disk_is_slower_than_the_election_timeout_steps_down() ->
     node.poll()
     node.time_out()
     assert node.status["role"] == "candidate"
+
+
+def test_a_leader_that_was_not_heard_of_for_long_is_none_whose_disk_stands_still() -> None:
+    """Found beside etcd's Raft: the first APPEND after a long silence was kept, but its sender was
+    not followed."""
+    node = Node(term=4)
+    node.receive("append", 2, 4, records=entry(1, 4))
+    node.now += 10 * ELECTION_NS
+    node.replica.tick(node.now)
+    node.poll()
+    node.receive("append", 2, 4, index=1, log_term=4, records=entry(2, 4))
+    assert (node.status["role"], node.status["leader"]) == ("follower", 2)
+    assert node.last("append-reply")["index"] == 2
 
 
 def test_followers_leave_a_leader_whose_disk_gets_nowhere() -> None:
