@@ -129,7 +129,8 @@ class SplitVote(Pattern):
                 await asyncio.sleep(0.15)
             finally:
                 scene.world.lift(handle)
-            return not any(newest > term for newest, _ in scene.world.leaders())
+            return not (any(newest > term for newest, _ in scene.world.leaders())
+                        or scene.world.hears(first, second))
 
 
 @dataclass(frozen=True)
