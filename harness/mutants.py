@@ -114,11 +114,6 @@ MUTANTS = (
            "paper, figure 2 (votedFor is persistent); bakwc/PySyncObj#202, "
            "datatechnology/cornerstone#65",
            ("one vote a term", "election safety")),
-    Mutant("vote-before-durable", "election",
-           "a vote is given before it is on disk",
-           "paper, figure 2 (stable storage before responding); braft's default "
-           "(raft_sync_meta=false)",
-           ("one vote a term", "election safety")),
     Mutant("vote-twice", "election",
            "a node votes for whoever asks, however often in a term",
            "paper, 5.2; camunda/camunda#5356",
@@ -239,17 +234,13 @@ MUTANTS = (
            "a lease lasts as long as an election timeout, as if no clock ran fast or slow",
            "thesis, 6.4.1",
            ("leader leases", "linearizable")),
-    Mutant("lease-from-answer", "leases",
-           "a lease counts from when the answers came, not from when the question was sent",
-           "thesis, 6.4.1",
-           ("leader leases", "linearizable")),
     Mutant("read-joins-asked-ticket", "reads",
            "a follower answers a read by what it had asked the leader before the read came",
            "thesis, 6.4; etcd-io/etcd#20418",
            ("linearizable",)),
 )
 
-# What the swarm's workload can't show: tests/core/test_kv_planted.py plants those of the state
+# What the swarm's workload can't show: tests/core/test_planted_stories.py plants those of the state
 # machine and finds them, tests/core/test_planted_bugs.py those of the log.
 ELSEWHERE = (
     Mutant("segment-freed-early", "wal",
@@ -268,6 +259,15 @@ ELSEWHERE = (
            "what a recycled segment holds of its earlier life is replayed",
            "cockroachdb/pebble#567, facebook/rocksdb#881",
            ("recovery", "durability")),
+    Mutant("vote-before-durable", "election",
+           "a vote is given before it is on disk",
+           "paper, figure 2 (stable storage before responding); braft's default "
+           "(raft_sync_meta=false)",
+           ("one vote a term", "election safety")),
+    Mutant("lease-from-answer", "leases",
+           "a lease counts from when the answers came, not from when the question was sent",
+           "thesis, 6.4.1",
+           ("leader leases", "linearizable")),
     Mutant("session-named-by-client", "sessions",
            "a session's id is its client's choice, so a late copy of the opening brings it back",
            "thesis, 6.3 (a session's id is the index of the entry that opened it)",

@@ -1,4 +1,4 @@
-"""Bugs planted in the state machine that the swarm's workload can't show, each told by a story.
+"""Planted bugs that the swarm can't show, or only by rare luck, each told by a story.
 
 With the bug the story ends wrong; with none it ends well. The bugs are compiled into a build of
 their own, so each story runs in a process that imports that build.
@@ -18,6 +18,7 @@ from seatrial.core.kv import KeyValue
 from seatrial.harness.mutants import ELSEWHERE
 from seatrial.workloads.systems.planted import mutants_folder
 from tests.core.kv_tools import Log, S, chunks_of
+from tests.core.test_raft import LEASE_NS, Node, holder
 
 
 def late_copies() -> bool:
@@ -76,7 +77,28 @@ def write_during_a_snapshot() -> bool:
     return loaded.get(b"b") == b"then"
 
 
+def vote_and_crash() -> bool:
+    """A vote is asked for, and the disk has not synced it yet."""
+    node = Node()
+    node.receive("vote", 2, 4, index=0, log_term=0, sync=False)
+    return node.count("vote-reply") == 0
+
+
+def late_answer() -> bool:
+    """A majority's answer to a heartbeat takes nearly as long as a lease."""
+    node, term = holder()
+    sent, asked = node.now, node.last("heartbeat")["round"]
+    node.now = sent + LEASE_NS - 1
+    node.poll()
+    node.receive("heartbeat-reply", 3, term, round=asked)
+    node.now = sent + LEASE_NS
+    node.request(1, "read")
+    return node.answers == []
+
+
 STORIES = {
+    "vote-before-durable": vote_and_crash,
+    "lease-from-answer": late_answer,
     "session-named-by-client": late_copies,
     "token-repeats": old_holder,
     "snapshot-without-sessions": retry_after_loading,
@@ -99,7 +121,7 @@ def test_a_story_ends_wrong_with_its_bug_planted(name: str) -> None:
     root = Path(__file__).parents[2]
     path = os.pathsep.join([str(mutants_folder()), *(entry or str(root) for entry in sys.path)])
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.core.test_kv_planted", name], cwd=root, check=False,
+        [sys.executable, "-m", "tests.core.test_planted_stories", name], cwd=root, check=False,
         env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
     assert ended.stdout == "wrong\n", ended.stdout + ended.stderr
 
