@@ -564,6 +564,7 @@ cdef class Raft:
             if now_ns >= self.election_deadline_ns:
                 # a learner never stands; whose disk is stuck could not even vote for itself
                 if not self._stands() or self._disk_stalls(now_ns):
+                    self._become_follower(self.term, 0, now_ns)
                     self._reset_election_timer(now_ns)
                     return 0
                 self._pre_campaign(now_ns)

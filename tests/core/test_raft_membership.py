@@ -186,6 +186,19 @@ def test_a_learner_does_not_stand_for_election() -> None:
     assert (node.status["role"], node.count("vote"), node.count("pre-vote")) == ("follower", 0, 0)
 
 
+def test_who_does_not_stand_knows_no_leader_either_after_a_long_silence() -> None:
+    """Found by review: a member that was removed kept its leader for ever, and with it the reads
+    that nobody would let it answer."""
+    node = Node(term=1)
+    node.receive("append", 2, 1, records=config(1, 1, Configuration([2, 3], learners=[1])),
+                 commit=1)
+    node.request(1, "read", any_node=True)
+    assert (node.status["leader"], node.answers) == (2, [])
+    node.time_out()
+    assert node.status["leader"] == 0
+    assert [answer[:2] for answer in node.answers] == [(1, "not-leader")]
+
+
 def test_a_learner_votes_when_it_is_asked() -> None:
     """It may have been promoted and not know it yet (etcd-io/raft: a learner must vote, or a
     cluster whose voter was promoted late can't elect anybody)."""
