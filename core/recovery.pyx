@@ -409,6 +409,8 @@ cdef class Walker:
                              (<const char*>base + offset)[:header.size],
                              header.magic == SEAL_MAGIC))
         if header.magic == SEAL_MAGIC:          # its base is that of the frame which did not fit
+            if self.unsure:                     # so it knows of entries that damage took before it
+                self.joins(path, at, header, 0)
             return 0
         if not self.begun:                      # the segments before are gone
             self.log.restart(header.base, header.base_term)

@@ -336,6 +336,7 @@ def words(value: Any) -> str:
     if value is None:
         return "nil"
     text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return text if len(text) <= MOST_LETTERS else text[:MOST_LETTERS - 1] + "…"
 
 

@@ -70,7 +70,7 @@ def test_a_class_can_be_named_outright(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "options", "complaint"),
     [
         ("regster", {}, "t.yml:3: workload.name: unknown workload 'regster'; did you mean "
-                        "'register'? (known: register"),
+                        "'register'? (known: counter, lock, register"),
         ("nowhere.at_all:Class", {}, "t.yml:3: workload.name: can't import 'nowhere.at_all': "),
         ("json:Nothing", {}, "t.yml:3: workload.name: json has no 'Nothing'"),
         (":Class", {}, "t.yml:3: workload.name: can't import ''"),

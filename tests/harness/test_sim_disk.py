@@ -437,7 +437,8 @@ def test_whatever_a_crash_does_what_was_synced_is_there_and_nothing_else() -> No
     """Lives of logs, each ended by a kill, a power loss, or both, with a write in flight."""
     seed = drawn_seed()
     crashes = kept = 0
-    for number in range(seed, seed + 100):
+    # The first one was found: the last frame before a seal broken, and nothing written after it.
+    for number in (1335472074, *range(seed, seed + 100)):
         lives = Lives(number)
         assert lives.live() == "clean", f"seed {number}"
         crashes += lives.crashes
