@@ -44,7 +44,8 @@ SINGLE = {
     "disk-slow": 2, "disk-stall": 2, "disk-error": 2, "disk-full": 1, "disk-flip": 3,
     "clock-bump": 2, "clock-drift": 2,
 }
-# Who takes part; in a lane of their own.
+# Who takes part; in a lane of their own, but not where progress is asked for in each fault's time
+# in which a majority hear each other: whose majority would that be?
 MEMBERS = {
     "member-add": 2, "member-remove": 2, "member-replace": 2, "member-churn": 3,
     "transfer-leader": 3, "member-race": 3,
@@ -90,7 +91,8 @@ def draw(spec: Spec, seed: int) -> Swarm:
     lanes = [] if peaceful else features(
         rng.split("features"), hostile=mood == HOSTILE,
         without=[*(NOT_WITH_LEASES if leases else ()),
-                 *(() if spec.topology.spares else NEED_SPARES)])
+                 *(() if spec.topology.spares else NEED_SPARES),
+                 *(MEMBERS if spec.coverage.min_ok_per_window else ())])
     names = [name for lane in lanes for name in lane]
     fields = surroundings(rng.split("environment"), names, spec.clients, extreme=mood == HOSTILE)
     fields |= _reads(rng.split("reads"))
@@ -122,7 +124,7 @@ def features(rng: Rng, *, hostile: bool, without: Sequence[str] = ()) -> list[li
     patterns = some(rng.split("patterns"), but(PATTERNS, without), 1 + rng.below(2 + hostile))
     single = some(rng.split("single"), but(SINGLE, without), hostile + rng.below(4))
     members: list[str] = []
-    if chance(rng.split("whether members"), 50):
+    if chance(rng.split("whether members"), 50) and but(MEMBERS, without):
         members = some(rng.split("members"), but(MEMBERS, without), 1 + rng.below(2))
     late = [name for name in LATE if name in single and members in ([], ["transfer-leader"])]
     single = [name for name in single if name not in LATE]
