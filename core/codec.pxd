@@ -114,6 +114,8 @@ cdef enum:                      # frame types
     READ_INDEX = 10
     READ_INDEX_REPLY = 11
     NOTICE = 31                 # from shell to shell (notice.py), since protocol 2
+    SNAPSHOT = 12               # with one SNAPSHOT record
+    SNAPSHOT_REPLY = 13
     REQUEST = 32
     RESPONSE = 33
 
@@ -160,6 +162,7 @@ cdef enum:
     HAS_VALUE = 1               # Response.flags
     HAS_EXPECTED = 1            # Command.flags
     REJECTED = 1                # Message.flags of an APPEND_REPLY
+    DAMAGED = 2                 # and of a rejecting one: it lost what it had acknowledged
     GRANTED = 1                 # Message.flags of a VOTE_REPLY or PRE_VOTE_REPLY
     FORCED = 1                  # Message.flags of a VOTE: its leader asked for it (transfer)
     ANY_NODE = 1                # Request.flags of a read: a follower may answer it, too

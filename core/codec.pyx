@@ -43,6 +43,7 @@ MESSAGE_TYPES = {
     HEARTBEAT: "heartbeat", HEARTBEAT_REPLY: "heartbeat-reply",
     PRE_VOTE: "pre-vote", PRE_VOTE_REPLY: "pre-vote-reply", TIMEOUT_NOW: "timeout-now",
     READ_INDEX: "read-index", READ_INDEX_REPLY: "read-index-reply",
+    SNAPSHOT: "snapshot", SNAPSHOT_REPLY: "snapshot-reply",
 }
 KINDS = ("no-op", "command", "open-session", "config", "clock", "snapshot")
 

@@ -1,7 +1,8 @@
 """What the leader knows of one member (Raft's next_index and match_index, and a window).
 
 PROBE: the match point is not known; one APPEND at a time. STREAM: it is; APPENDs are
-pipelined while the bytes sent beyond match_index stay within the window.
+pipelined while the bytes sent beyond match_index stay within the window. SNAPSHOTTED: it lacks what the
+log no longer holds, and is sent a snapshot.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
@@ -10,6 +11,7 @@ from seatrial.core.buffer cimport Buffer
 cdef enum:
     PROBE = 0
     STREAM = 1
+    SNAPSHOTTED = 2
 
 cdef struct Progress:
     uint32_t node           # 0: the place is free
@@ -20,6 +22,9 @@ cdef struct Progress:
     uint64_t probe_ns       # ... since then
     uint64_t next_index
     uint64_t match_index
+    uint64_t snapshot_next  # SNAPSHOTTED: number of the next chunk to send,
+    uint64_t snapshot_held  # and how many it has on its disk
+    uint64_t snapshot_ns    # when it last got on
     uint64_t round          # newest leadership round that it confirmed
     uint64_t contact_ns     # when it last answered in this term
     uint64_t ticket         # READ_INDEX: its newest question, 0 when answered,

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from seatrial.core.buffer cimport Buffer
+from seatrial.core.chunks cimport Chunks
 from seatrial.core.codec cimport Message, Record
 from seatrial.core.log cimport Log
 from seatrial.core.progress cimport Progress
@@ -51,6 +52,13 @@ cdef class Raft:
     cdef readonly uint64_t term
     cdef readonly uint32_t vote
     cdef readonly Log log
+    cdef Chunks snapshot        # what those are sent who lack what the log no longer holds
+    cdef Chunks incoming        # follower: what it is being sent
+    cdef uint64_t incoming_durable          # how many chunks of it are on our disk
+    cdef bint incoming_ack_owed
+    cdef uint64_t base_rindex   # root coordinate of the entry before the log's first
+    cdef readonly uint64_t damaged_until    # our disk lost entries up to here that we promised
+    cdef uint64_t damaged_term              # to hold, of terms up to this; 0: it did not
     # volatile state
     cdef readonly int role
     cdef readonly uint32_t leader
@@ -139,6 +147,16 @@ cdef class Raft:
     cdef int _matched(self, Progress* p, uint64_t index) except -1 nogil
     cdef uint64_t _sure(self) noexcept nogil
     cdef int _flush_ack(self) except -1 nogil
+    cdef int _send_snapshot(self, Progress* p, uint64_t now_ns) except -1 nogil
+    cdef int _on_snapshot(self, const Message* m, uint64_t now_ns) except -1 nogil
+    cdef int _on_snapshot_reply(self, Progress* p, const Message* m, uint64_t now_ns) except -1 nogil
+    cdef int _flush_snapshot_ack(self) except -1 nogil
+    cdef bint sending(self, uint64_t now_ns) noexcept nogil
+    cdef int compact(self, uint64_t index) except -1 nogil
+    cdef int install(self, const char* configuration, size_t size) except -1
+    cdef int restore_snapshot(self, const char* configuration, size_t size) except -1
+    cdef const char* config_at(self, uint64_t index, size_t* size) noexcept nogil
+    cdef int _verified(self, uint64_t index) noexcept nogil
     cdef int _truncate(self, uint64_t index) except -1 nogil
     cdef int _reply_append(self, const Message* m, bint rejected, uint64_t index,
                            uint64_t log_term) except -1 nogil

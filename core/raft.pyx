@@ -46,9 +46,11 @@ from seatrial.core.buffer cimport (
     buffer_reserve,
     buffer_size,
 )
+from seatrial.core.chunks cimport CHUNK_BYTES, Chunks
 from seatrial.core.codec cimport (
     APPEND,
     APPEND_REPLY,
+    DAMAGED,
     FORCED,
     FrameHeader,
     GRANTED,
@@ -56,6 +58,7 @@ from seatrial.core.codec cimport (
     HEARTBEAT_REPLY,
     KIND_CONFIG,
     KIND_NOOP,
+    KIND_SNAPSHOT,
     MAX_FRAME_BYTES,
     MESSAGE_SIZE,
     PRE_VOTE,
@@ -65,6 +68,8 @@ from seatrial.core.codec cimport (
     RECORD_SIZE,
     REJECTED,
     Record,
+    SNAPSHOT,
+    SNAPSHOT_REPLY,
     TIMEOUT_NOW,
     VOTE,
     VOTE_REPLY,
@@ -117,7 +122,7 @@ from seatrial.core.mutant cimport (
     VOTES_COUNTED_TWICE,
     seatrial_arm,
 )
-from seatrial.core.progress cimport PROBE, STREAM
+from seatrial.core.progress cimport PROBE, SNAPSHOTTED, STREAM
 from seatrial.core.quorum cimport VOTE_LOST, VOTE_WON, joint_committed, vote_result
 
 from seatrial.core.errors import ProtocolError
@@ -163,6 +168,8 @@ cdef class Raft:
             if MUTANT(LEASE_WITHOUT_DRIFT):
                 self.lease_ns = election_ns
         self.log = Log()
+        self.snapshot = Chunks()
+        self.incoming = Chunks()
         self.role = FOLLOWER
         self.next_persist = 1
         buffer_append(&self.base_config, PyBytes_AS_STRING(payload), len(payload))
@@ -185,7 +192,7 @@ cdef class Raft:
         buffer_free(&self.base_config)
 
     def restore(self, uint64_t term, uint32_t vote, bytes records, *, uint64_t first=1,
-                uint64_t base_term=0) -> None:
+                uint64_t base_term=0, uint64_t damaged_until=0, uint64_t damaged_term=0) -> None:
         """Take what the disk held, once, before anything else: the entries from ``first`` on, after
         one of term ``base_term``."""
         cdef const char* p = records
@@ -204,6 +211,8 @@ cdef class Raft:
         self.vote = vote
         self.durable_index = self.log.last()
         self.next_persist = self.log.last() + 1
+        self.damaged_until = damaged_until
+        self.damaged_term = damaged_term
         if MUTANT(RESTART_COMMITS_ALL):
             self.commit = self.log.last()
 
@@ -459,7 +468,8 @@ cdef class Raft:
     cdef bint _withholds_votes(self, uint64_t now_ns) noexcept nogil:
         """A leader lives, as far as we know, or we might have promised one our silence before
         a restart (thesis, 4.2.3)."""
-        return self.role == LEADER or now_ns < self.heard_ns + self.election_ns
+        return (self.role == LEADER or now_ns < self.heard_ns + self.election_ns
+                or self.damaged_until > 0)
 
     cdef bint _disk_stalls(self, uint64_t now_ns) noexcept nogil:
         """A group write has taken longer than an election timeout, and still does."""
@@ -563,7 +573,8 @@ cdef class Raft:
         if self.role != LEADER:
             if now_ns >= self.election_deadline_ns:
                 # a learner never stands; whose disk is stuck could not even vote for itself
-                if not self._stands() or self._disk_stalls(now_ns):
+                if (not self._stands() or self._disk_stalls(now_ns)
+                        or self.damaged_until):
                     self._become_follower(self.term, 0, now_ns)
                     self._reset_election_timer(now_ns)
                     return 0
@@ -627,7 +638,8 @@ cdef class Raft:
         must(self.role == LEADER, b"proposes without leading", self.role, self.term)
         must(self.term >= self.log.last_term(), b"log of a later term than ours", self.term,
              self.log.last_term())
-        rindex = self.log.record(self.log.last()).rindex + 1 if self.log.count else 1
+        rindex = (self.log.record(self.log.last()).rindex if self.log.count
+                  else self.base_rindex) + 1
         r = self.log.reserve(RECORD_SIZE + size)
         r.term = self.term
         r.rindex = rindex               # one domain: it is the root, it assigns coordinates
@@ -680,6 +692,14 @@ cdef class Raft:
         cdef uint64_t end, unacked
         if not p.connected:
             return 0
+        if p.next_index < self.log.first and p.state != SNAPSHOTTED:
+            must(self.snapshot.complete, b"entries are gone and no snapshot holds them",
+                 p.next_index, self.log.first)
+            p.state = SNAPSHOTTED
+            p.snapshot_next = p.snapshot_held = 0
+            p.snapshot_ns = now_ns
+        if p.state == SNAPSHOTTED:
+            return self._send_snapshot(p, now_ns)
         if p.state == PROBE:
             if p.probing and (now_ns < p.probe_ns + self.election_ns
                               or MUTANT(PROBE_NEVER_REPEATED)):
@@ -705,6 +725,7 @@ cdef class Raft:
         self.now_ns = now_ns
         if self.role != LEADER:
             self._repeat_ticket(now_ns)
+            self._flush_snapshot_ack()
             return self._flush_ack()
         if self.round_wanted > self.round_sent and self.round_confirmed == self.round_sent:
             self._begin_round(now_ns)
@@ -761,6 +782,193 @@ cdef class Raft:
                 self._become_follower(self.term, 0, self.now_ns)    # removed (thesis, 4.2.2)
         return 0
 
+    # ---- snapshots (paper, section 7) ------------------------------------------------------
+
+    cdef int _send_snapshot(self, Progress* p, uint64_t now_ns) except -1 nogil:
+        """Send chunks as far as the window allows; those that were not heard of, again."""
+        cdef const Record* r
+        cdef Message* m
+        cdef uint64_t number
+        if p.snapshot_next > p.snapshot_held and now_ns > p.snapshot_ns + self.election_ns:
+            p.snapshot_next = p.snapshot_held
+            p.snapshot_ns = now_ns
+        while p.snapshot_next < self.snapshot.count():
+            if (p.snapshot_next - p.snapshot_held) * CHUNK_BYTES >= self.max_inflight_bytes:
+                break
+            r = self.snapshot.chunk(p.snapshot_next)
+            m = <Message*>buffer_reserve(&p.out, MESSAGE_SIZE + r.length)
+            memset(m, 0, MESSAGE_SIZE)
+            memcpy(<char*>m + MESSAGE_SIZE, r, r.length)
+            set_length(&m.header, MESSAGE_SIZE + r.length)
+            m.header.type = SNAPSHOT
+            m.sender = self.node
+            m.receiver = p.node
+            m.term = self.term
+            m.index = self.snapshot.index
+            m.log_term = self.snapshot.term
+            m.commit = self.commit
+            m.count = 1
+            m.header.crc = append_crc(<const char*>m, MESSAGE_SIZE)
+            p.out.end += m.header.length
+            p.snapshot_next += 1
+        return 0
+
+    cdef bint sending(self, uint64_t now_ns) noexcept nogil:
+        """Whether somebody is being sent our snapshot, and gets on with it."""
+        cdef int i
+        for i in range(self.places):
+            if (self.role == LEADER and self.replicas >> i & 1
+                    and self.peers[i].state == SNAPSHOTTED and self.peers[i].connected
+                    and now_ns < self.peers[i].snapshot_ns + 10 * self.election_ns):
+                return True
+        return False
+
+    cdef int _on_snapshot(self, const Message* m, uint64_t now_ns) except -1 nogil:
+        """Keep a chunk; it is acknowledged when it is on our disk."""
+        cdef const Record* r = <const Record*>(<const char*>m + MESSAGE_SIZE)
+        self._follow(m, now_ns)
+        if r.kind != KIND_SNAPSHOT or r.index != m.index or r.term != m.log_term:
+            with gil:
+                raise ProtocolError(f"SNAPSHOT of entry {m.index}, term {m.log_term} holds a "
+                                    f"record of kind {r.kind}, entry {r.index}, term {r.term}")
+        if m.index <= self.commit:      # we have all that by now
+            self._verified(self.commit)
+            self.acked = 0
+            self.ack_owed = True
+            return 0
+        if self.incoming.index != m.index or self.incoming.term != m.log_term:
+            self.incoming.clear(m.index, m.log_term)
+            self.incoming_durable = 0
+        self.incoming_ack_owed = True
+        if self.incoming.continues(r):
+            self.incoming.add(r)
+        return 0
+
+    cdef int _flush_snapshot_ack(self) except -1 nogil:
+        """Tell the leader how many bytes of its snapshot our disk holds."""
+        cdef Message m
+        if not self.incoming_ack_owed or self.leader == 0:
+            return 0
+        self.incoming_ack_owed = False
+        memset(&m, 0, sizeof(m))
+        m.header.type = SNAPSHOT_REPLY
+        m.index = self.incoming.index
+        m.log_term = self.incoming.term
+        m.round = self.incoming.size
+        if self.incoming_durable < self.incoming.count():
+            m.round = self.incoming.chunk(self.incoming_durable).sequence
+        return self._emit(&self.peers[self._peer(self.leader)], &m)
+
+    cdef int _on_snapshot_reply(self, Progress* p, const Message* m, uint64_t now_ns) except -1 nogil:
+        cdef uint64_t held
+        if self.role != LEADER:
+            return 0
+        p.contact_ns = now_ns
+        if (p.state != SNAPSHOTTED or m.index != self.snapshot.index
+                or m.log_term != self.snapshot.term):
+            return 0
+        held = self.snapshot.number_at(m.round)
+        if held > p.snapshot_held:
+            p.snapshot_held = held
+            p.snapshot_ns = now_ns
+            if p.snapshot_next < held:      # it has more than we sent: from before a break
+                p.snapshot_next = held
+        return 0
+
+    cdef int compact(self, uint64_t index) except -1 nogil:
+        """Forget the entries up to ``index``, whose effect a durable snapshot holds."""
+        cdef uint64_t newest = 0
+        cdef Record* r
+        must(index <= self.commit and index <= self.snapshot.index and self.snapshot.complete,
+             b"compacts what no snapshot holds", index, self.commit, self.snapshot.index)
+        if index < self.log.first:
+            return 0
+        self.base_rindex = self.log.record(index).rindex
+        while (buffer_size(&self.configs)
+               and (<uint64_t*>(self.configs.data + self.configs.start))[0] <= index):
+            newest = (<uint64_t*>(self.configs.data + self.configs.start))[0]
+            buffer_consume(&self.configs, sizeof(uint64_t))
+        if newest:
+            r = self.log.record(newest)
+            buffer_consume(&self.base_config, buffer_size(&self.base_config))
+            buffer_append(&self.base_config, <const char*>r + RECORD_SIZE, r.length - RECORD_SIZE)
+            self.base_config_index = newest
+        return self.log.compact(index)
+
+    cdef const char* config_at(self, uint64_t index, size_t* size) noexcept nogil:
+        """The configuration in force at an entry, as a CONFIG entry's payload."""
+        cdef const uint64_t* p = <const uint64_t*>(self.configs.data + self.configs.start)
+        cdef size_t i = buffer_size(&self.configs) // sizeof(uint64_t)
+        cdef Record* r
+        while i > 0 and p[i - 1] > index:
+            i -= 1
+        if i == 0:
+            size[0] = buffer_size(&self.base_config)
+            return self.base_config.data + self.base_config.start
+        r = self.log.record(p[i - 1])
+        size[0] = r.length - RECORD_SIZE
+        return <const char*>r + RECORD_SIZE
+
+    cdef int restore_snapshot(self, const char* configuration, size_t size) except -1:
+        """The disk held a snapshot, which is in ``incoming`` and is the state now."""
+        cdef Chunks taken = self.incoming
+        must(self.term == 0 and self.log.count == 0, b"restore: the machine is not new")
+        self.incoming = self.snapshot
+        self.snapshot = taken
+        buffer_consume(&self.base_config, buffer_size(&self.base_config))
+        buffer_append(&self.base_config, configuration, size)
+        self.base_config_index = taken.index
+        self.base_rindex = taken.chunk(0).rindex
+        self.commit = taken.index
+        return self._adopt_newest()
+
+    cdef int install(self, const char* configuration, size_t size) except -1:
+        """Go on after the snapshot that came, which is the state now and is on our disk."""
+        cdef Chunks taken = self.incoming
+        cdef uint64_t index = taken.index
+        must(taken.complete and self.incoming_durable == taken.count() and index > self.commit,
+             b"installs what it does not hold", index, self.incoming_durable, self.commit)
+        self.incoming = self.snapshot
+        self.snapshot = taken
+        self.incoming.clear(0, 0)
+        self.incoming_durable = 0
+        buffer_consume(&self.base_config, buffer_size(&self.base_config))
+        buffer_append(&self.base_config, configuration, size)
+        self.base_config_index = index
+        if self.log.holds(index) and self.log.term_at(index) == taken.term:
+            self.commit = index
+            while (buffer_size(&self.configs)
+                   and (<uint64_t*>(self.configs.data + self.configs.start))[0] <= index):
+                buffer_consume(&self.configs, sizeof(uint64_t))
+            self.log.compact(index)
+        else:
+            self.log.restart(index, taken.term)
+            buffer_consume(&self.configs, buffer_size(&self.configs))
+            self.durable_index = index
+            self.next_persist = index + 1
+            if self.writing and self.writing_last > index:
+                self.writing_last = index
+            self.commit = index
+        if self.durable_index < index:
+            self.durable_index = index
+        if self.next_persist <= index:
+            self.next_persist = index + 1
+        self.base_rindex = taken.chunk(0).rindex
+        self._verified(index)
+        self.ack_owed = True
+        return self._adopt_newest()
+
+    cdef int _verified(self, uint64_t index) noexcept nogil:
+        """Entries up to ``index`` are the leader's. A disk that lost some is whole again when they
+        are back, or when an entry of a later term came after where they were: that term's leader
+        held all of them that were committed (leader completeness)."""
+        if index > self.verified:
+            self.verified = index
+        if self.damaged_until and (self.verified >= self.damaged_until
+                                   or self.log.term_at(self.verified) > self.damaged_term):
+            self.damaged_until = 0
+        return 0
+
     # ---- the follower's side -------------------------------------------------------------
 
     cdef uint64_t _sure(self) noexcept nogil:
@@ -811,6 +1019,8 @@ cdef class Raft:
         memset(&r, 0, sizeof(r))
         r.header.type = APPEND_REPLY
         r.header.flags = REJECTED if rejected else 0
+        if rejected and self.damaged_until:
+            r.header.flags |= DAMAGED
         r.index = index
         r.log_term = log_term
         r.commit = m.index              # which question this answers
@@ -850,9 +1060,8 @@ cdef class Raft:
         cdef uint64_t index, end = m.index + m.count
         cdef uint32_t i
         self._follow(m, now_ns)
-        if m.index < self.log.first - 1:
-            must(False, b"leader sends what was compacted away", m.index, self.log.first)
-        if m.index > self.log.last() or (self.log.term_at(m.index) != m.log_term
+        if m.index > self.log.last() or (m.index + 1 >= self.log.first
+                                         and self.log.term_at(m.index) != m.log_term
                                          and not MUTANT(PREVIOUS_TERM_UNCHECKED)):
             index = self._guess_match(m.index, m.log_term)
             return self._reply_append(m, True, index, self.log.term_at(index))
@@ -867,6 +1076,9 @@ cdef class Raft:
                 with gil:
                     raise ProtocolError(f"APPEND of term {m.term} holds entry {r.index} of term "
                                         f"{r.term}: expected entry {index}")
+            if index < self.log.first:      # our snapshot holds it: it is committed
+                p += r.length
+                continue
             if (self.log.holds(index) and self.log.term_at(index) != r.term
                     and not MUTANT(CONFLICT_NOT_TRUNCATED)):
                 must(index > self.verified, b"leader contradicts itself", index, self.verified,
@@ -875,8 +1087,7 @@ cdef class Raft:
             if not self.log.holds(index):
                 self._configured(self.log.append(r))
             p += r.length
-        if end > self.verified:
-            self.verified = end
+        self._verified(max(end, self.log.first - 1))
         self.ack_owed = True
         if m.commit > self.commit:      # never beyond what is known to be the leader's
             index = m.commit if m.commit < self.verified else self.verified
@@ -915,9 +1126,13 @@ cdef class Raft:
             return 0
         p.contact_ns = now_ns
         if m.header.flags & REJECTED:
-            if p.state == STREAM:
+            if m.header.flags & DAMAGED and m.index < p.match_index:
+                p.match_index = m.index     # its disk lost what it had acknowledged
+            elif p.state == STREAM:
                 if m.commit <= p.match_index:
                     return 0            # an old refusal: it has matched beyond since
+            elif p.state == SNAPSHOTTED:
+                return 0
             elif m.commit != p.next_index - 1:
                 return 0
             p.next_index = self._guess_match(m.index, m.log_term) + 1
@@ -936,7 +1151,7 @@ cdef class Raft:
              self.log.last(), p.node)
         if index > p.match_index:
             p.match_index = index
-        if p.state == PROBE:
+        if p.state == PROBE or p.state == SNAPSHOTTED and p.match_index + 1 >= self.log.first:
             p.state = STREAM
             p.probing = False
             p.next_index = p.match_index + 1
@@ -1071,7 +1286,8 @@ cdef class Raft:
         return self._emit(p, &m)
 
     cdef int _on_timeout_now(self, uint64_t now_ns) except -1 nogil:
-        if (self.role == FOLLOWER or self.role == PRE_CANDIDATE) and self._votes():
+        if ((self.role == FOLLOWER or self.role == PRE_CANDIDATE) and self._votes()
+                and self.damaged_until == 0):
             self._campaign(True, now_ns)
         return self._count_votes(now_ns)
 
@@ -1101,7 +1317,8 @@ cdef class Raft:
                                 or self.vote == 0 and self.leader == 0
                                 and (m.header.flags & FORCED != 0
                                      or not self._withholds_votes(now_ns)))
-                           and self.role != CANDIDATE and self.role != LEADER)
+                           and self.role != CANDIDATE and self.role != LEADER
+                           and self.damaged_until == 0)
         memset(&r, 0, sizeof(r))
         if grant:
             if self.vote == 0:
@@ -1133,14 +1350,14 @@ cdef class Raft:
             with gil:
                 raise ProtocolError(f"frame of {h.length} bytes from node {m.sender} to node "
                                     f"{m.receiver} on node {sender}'s connection")
-        if h.type == APPEND:
+        if h.type == APPEND or h.type == SNAPSHOT:
             at = records_sound(frame + MESSAGE_SIZE, h.length - MESSAGE_SIZE, &count)
             if MUTANT(CHECKSUM_SKIPPED):    # lengths only
                 at = records_fit(frame + MESSAGE_SIZE, h.length - MESSAGE_SIZE, &count)
             if (at != h.length - MESSAGE_SIZE or count != m.count
                     or append_crc(frame, MESSAGE_SIZE) != h.crc and not MUTANT(CHECKSUM_SKIPPED)):
                 with gil:
-                    raise ProtocolError("APPEND: check failed: bytes were altered on the way")
+                    raise ProtocolError("records: check failed: bytes were altered on the way")
         elif h.length != MESSAGE_SIZE or (plain_crc(frame) != h.crc
                                           and not MUTANT(CHECKSUM_SKIPPED)):
             with gil:
@@ -1160,7 +1377,8 @@ cdef class Raft:
             self._become_follower(m.term, 0, now_ns)
         elif (m.term < self.term and not (MUTANT(STALE_VOTES_COUNT) and h.type == VOTE_REPLY)
               and not (MUTANT(STALE_APPEND_ACCEPTED) and h.type == APPEND)):
-            if h.type == VOTE or h.type == APPEND or h.type == HEARTBEAT:
+            if (h.type == VOTE or h.type == APPEND or h.type == HEARTBEAT
+                    or h.type == SNAPSHOT):
                 memset(&stale, 0, sizeof(stale))  # our term is the answer: it steps down
                 stale.header.type = h.type + 1
                 stale.header.flags = REJECTED if h.type == APPEND else 0
@@ -1184,6 +1402,10 @@ cdef class Raft:
             self._on_heartbeat(m, now_ns)
         elif h.type == HEARTBEAT_REPLY:
             self._on_heartbeat_reply(p, m, now_ns)
+        elif h.type == SNAPSHOT:
+            self._on_snapshot(m, now_ns)
+        elif h.type == SNAPSHOT_REPLY:
+            self._on_snapshot_reply(p, m, now_ns)
         elif h.type == TIMEOUT_NOW:
             self._on_timeout_now(now_ns)
         elif h.type == READ_INDEX:

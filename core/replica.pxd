@@ -6,7 +6,8 @@ from libcpp.unordered_map cimport unordered_map
 from libcpp.vector cimport vector
 
 from seatrial.core.buffer cimport Buffer
-from seatrial.core.codec cimport Command, Request, SessionTerms
+from seatrial.core.chunks cimport Chunks
+from seatrial.core.codec cimport Command, Record, Request, SessionTerms
 from seatrial.core.kv cimport KeyValue
 from seatrial.core.log_clock cimport LogClock
 from seatrial.core.raft cimport Raft
@@ -41,10 +42,21 @@ cdef struct GroupWrite:     # what a node writes and syncs at once
     size_t chunk_size
     uint64_t first          # entries below it are needless once a complete snapshot holds them
 
+cdef enum:                  # whose chunk is in the group write on its way
+    NO_CHUNK = 0
+    OWN_CHUNK = 1
+    INCOMING_CHUNK = 2
+
 cdef class Replica:
     cdef readonly Raft raft
     cdef readonly KeyValue kv
     cdef LogClock clock
+    cdef Chunks making              # the snapshot that is being written; index 0: none
+    cdef uint64_t made_durable      # how many of its chunks are on disk
+    cdef int chunk_written          # whose chunk is on its way to the disk,
+    cdef uint64_t chunk_index       # and of which snapshot
+    cdef uint64_t snapshot_bytes    # of log after a snapshot, before the next one is begun
+    cdef uint64_t keep_bytes        # of log before it, for members that are a little behind
     cdef unordered_map[uint32_t, Connection*] connections
     cdef vector[uint32_t] dirty
     cdef deque[Read] reads
@@ -66,6 +78,12 @@ cdef class Replica:
     cdef int _not_leader(self, Connection* c, uint64_t request) except -1 nogil
     cdef Connection* _connection(self, uint32_t id) noexcept nogil
     cdef int _apply(self) except -1 nogil
+    cdef int _consider_snapshot(self, uint64_t now_ns) except -1 nogil
+    cdef int _begin_snapshot(self) except -1 nogil
+    cdef const Record* _next_chunk(self) except? NULL nogil
+    cdef int _chunk_durable(self) except -1
+    cdef int _compact(self) except -1
+    cdef int _load(self, const Record* r) except -1
     cdef int _read(self, Connection* c, const Request* r, const Command* q) except -1 nogil
     cdef int _confirm_reads(self, uint64_t now_ns) except -1 nogil
     cdef bint _read_lost(self, const Read* r) noexcept nogil

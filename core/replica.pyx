@@ -22,6 +22,7 @@ from seatrial.core.buffer cimport (
     buffer_reserve,
     buffer_size,
 )
+from seatrial.core.chunks cimport CHUNK_BYTES, LAST_CHUNK, Chunks
 from seatrial.core.codec cimport (
     ANY_NODE,
     COMMAND_SIZE,
@@ -61,6 +62,7 @@ from seatrial.core.codec cimport (
     op_reads,
     op_writes,
     plain_crc,
+    record_crc,
     set_length,
 )
 from seatrial.core.invariant cimport must
@@ -105,13 +107,17 @@ cdef class Replica:
                   uint64_t max_sessions=100_000, uint64_t session_ttl_ns=3_600_000_000_000,
                   uint64_t max_uncommitted_bytes=64 << 20,
                   size_t max_write_bytes=1 << 20, bint leases=False,
-                  uint64_t lease_drift_ppm=150_000):
+                  uint64_t lease_drift_ppm=150_000, uint64_t snapshot_bytes=64 << 20,
+                  uint64_t keep_bytes=16 << 20):
         if not isinstance(members, Configuration):
             members = Configuration(members)
         self.raft = Raft(node, members, seed, now_ns, heartbeat_ns, election_ns,
                          max_batch_bytes, max_inflight_bytes, leases, lease_drift_ppm)
         self.kv = KeyValue()
         self.clock = LogClock()
+        self.making = Chunks()
+        self.snapshot_bytes = snapshot_bytes
+        self.keep_bytes = keep_bytes
         self.admin = []
         self.notices = []
         self.max_value_bytes = max_value_bytes
@@ -130,9 +136,38 @@ cdef class Replica:
             preincrement(at)
 
     def restore(self, term: int, vote: int, records: bytes, *, first: int = 1,
-                base_term: int = 0) -> None:
-        """Take what the disk held, once, before any input."""
-        self.raft.restore(term, vote, records, first=first, base_term=base_term)
+                base_term: int = 0, snapshot=None, partial=None,
+                damaged_until: int = 0, damaged_term: int = 0) -> None:
+        """Take what the disk held, once, before any input (recovery.pyx, Recovered)."""
+        cdef Raft raft = self.raft
+        if snapshot is not None:
+            self._restore_chunks(snapshot)
+            must(self.kv.applied == raft.incoming.index and raft.incoming.complete,
+                 b"restore: the snapshot is not whole", self.kv.applied, raft.incoming.index)
+            raft.restore_snapshot(self.kv.block.data(), self.kv.block.size())
+        raft.restore(term, vote, records, first=first, base_term=base_term,
+                     damaged_until=damaged_until, damaged_term=damaged_term)
+        if partial is not None:
+            self._restore_chunks(partial)
+
+    def _restore_chunks(self, found) -> None:
+        cdef Raft raft = self.raft
+        cdef const Record* r
+        cdef const char* p
+        cdef size_t at = 0
+        cdef uint64_t index, term
+        cdef bytes records
+        index, term, records = found
+        p = PyBytes_AS_STRING(records)
+        raft.incoming.clear(index, term)
+        while at < <size_t>len(records):
+            r = <const Record*>(p + at)
+            must(record_crc(r) == r.crc and raft.incoming.continues(r),
+                 b"restore: a snapshot's chunk does not fit", index, r.sequence)
+            raft.incoming.add(r)
+            self._load(raft.incoming.chunk(raft.incoming.count() - 1))
+            at += r.length
+        raft.incoming_durable = raft.incoming.count()
 
     # ---- inputs ------------------------------------------------------------------------
 
@@ -234,6 +269,8 @@ cdef class Replica:
     def persisted(self, uint64_t seq, uint64_t now_ns) -> None:
         """The group write ``seq`` is durable."""
         self.raft.persisted(seq, now_ns)
+        if self.chunk_written != NO_CHUNK:
+            self._chunk_durable()
 
     def transfer(self, uint32_t node, uint64_t now_ns) -> bool:
         """Have another member lead; False when this node doesn't lead or that one can't."""
@@ -386,6 +423,7 @@ cdef class Replica:
         self.raft.pump(now_ns)
         self._tell_orphans()
         self._apply()
+        self._consider_snapshot(now_ns)
         return self._serve_reads(now_ns)
 
     cdef int _tell_orphans(self) except -1 nogil:
@@ -479,6 +517,95 @@ cdef class Replica:
             self.reads.pop_front()
         return 0
 
+    # ---- snapshots (paper, section 7) ------------------------------------------------------
+
+    cdef int _consider_snapshot(self, uint64_t now_ns) except -1 nogil:
+        """Begin a snapshot of what is applied once enough was logged since the one before."""
+        cdef uint64_t since = self.raft.snapshot.index + 1
+        if (self.making.index or self.raft.incoming.count() or self.raft.sending(now_ns)
+                or self.kv.applied < since or since < self.raft.log.first):
+            return 0
+        if (self.raft.log.offset_of(self.kv.applied + 1) - self.raft.log.offset_of(since)
+                < self.snapshot_bytes):
+            return 0
+        return self._begin_snapshot()
+
+    cdef int _begin_snapshot(self) except -1 nogil:
+        cdef size_t size
+        cdef const char* configuration = self.raft.config_at(self.kv.applied, &size)
+        self.making.clear(self.kv.applied, self.raft.log.term_at(self.kv.applied))
+        self.made_durable = 0
+        return self.kv.snapshot_begin(configuration, size)
+
+    cdef const Record* _next_chunk(self) except? NULL nogil:
+        """The chunk that goes with the next group write, if there is one."""
+        cdef Record* r
+        cdef int last
+        self.chunk_written = NO_CHUNK
+        if self.raft.incoming_durable < self.raft.incoming.count():
+            self.chunk_written = INCOMING_CHUNK
+            self.chunk_index = self.raft.incoming.index
+            return self.raft.incoming.chunk(self.raft.incoming_durable)
+        if self.making.index == 0:
+            return NULL
+        r = self.making.open_chunk()
+        r.rindex = self.raft.log.record(self.making.index).rindex
+        r.epoch = self.raft.log.record(self.making.index).epoch
+        r.rterm = self.raft.log.record(self.making.index).rterm
+        last = self.kv.snapshot_chunk(&self.making.records, CHUNK_BYTES)
+        self.making.close_chunk(last)
+        self.chunk_written = OWN_CHUNK
+        self.chunk_index = self.making.index
+        return self.making.chunk(self.making.count() - 1)
+
+    cdef int _chunk_durable(self) except -1:
+        """The chunk that went with the newest group write is on the disk."""
+        cdef int whose = self.chunk_written
+        cdef Raft raft = self.raft
+        self.chunk_written = NO_CHUNK
+        if whose == OWN_CHUNK and self.chunk_index == self.making.index:
+            self.made_durable += 1
+            if self.making.complete:
+                self._compact()
+        elif whose == INCOMING_CHUNK and self.chunk_index == raft.incoming.index:
+            if raft.incoming.index <= raft.commit:  # what came entry by entry was quicker
+                raft.incoming.clear(0, 0)
+                raft.incoming_durable = 0
+                return 0
+            raft.incoming_durable += 1
+            raft.incoming_ack_owed = True
+            self._load(raft.incoming.chunk(raft.incoming_durable - 1))
+            if self.kv.applied == raft.incoming.index:
+                self.making.clear(0, 0)
+                raft.install(self.kv.block.data(), self.kv.block.size())
+        return 0
+
+    cdef int _load(self, const Record* r) except -1:
+        """Have the state machine read a chunk; with the last one it is in that state."""
+        if r.sequence == 0:
+            self.kv.load_begin()
+        self.kv.load_chunk(<const char*>r + RECORD_SIZE, r.length - RECORD_SIZE, <uint32_t>r.client,
+                           r.flags & LAST_CHUNK)
+        return 0
+
+    cdef int _compact(self) except -1:
+        """Our own snapshot is on the disk: forget the log before it, but for a little."""
+        cdef Raft raft = self.raft
+        cdef Chunks before = raft.snapshot
+        cdef uint64_t low, high, middle, end
+        raft.snapshot = self.making
+        self.making = before
+        self.making.clear(0, 0)
+        end = raft.log.offset_of(raft.snapshot.index + 1)
+        low, high = raft.log.first, raft.snapshot.index + 1
+        while low < high:                   # the first entry that is kept
+            middle = (low + high) // 2
+            if end - raft.log.offset_of(middle) > self.keep_bytes:
+                low = middle + 1
+            else:
+                high = middle
+        return raft.compact(low - 1)
+
     # ---- outputs -----------------------------------------------------------------------
 
     def take_persist(self) -> tuple | None:
@@ -498,16 +625,20 @@ cdef class Replica:
         the log changes."""
         cdef Raft raft = self.raft
         cdef uint64_t begin = raft.next_persist, end = begin
-        if raft.writing or (raft.durable_version == raft.state_version
-                            and begin > raft.log.last()):
+        cdef const Record* chunk
+        if raft.writing:
             return False
+        chunk = self._next_chunk()
+        if chunk is NULL and raft.durable_version == raft.state_version and begin > raft.log.last():
+            return False
+        must(begin >= raft.log.first, b"writes entries that are gone", begin, raft.log.first)
         w.records = b""
         w.size = 0
         w.base = begin - 1
         w.base_term = raft.log.term_at(w.base)
-        w.chunk = NULL
-        w.chunk_size = 0
-        w.first = 1
+        w.chunk = <const char*>chunk
+        w.chunk_size = chunk.length if chunk is not NULL else 0
+        w.first = raft.log.first
         if begin <= raft.log.last():
             end = raft.log.range_end(begin, self.max_write_bytes)
             w.records = raft.log.range_bytes(begin, end, &w.size)
@@ -578,7 +709,8 @@ cdef class Replica:
         return {
             "node": raft.node, "role": ROLES[raft.role], "term": raft.term, "vote": raft.vote,
             "leader": raft.leader, "commit": raft.commit, "applied": self.kv.applied,
-            "first_index": raft.log.first, "last_index": raft.log.last(),
+            "first_index": raft.log.first, "snapshot_index": raft.snapshot.index,
+            "snapshot_bytes": raft.snapshot.size, "last_index": raft.log.last(),
             "durable_index": raft.durable_index, "sessions": self.kv.session_count(),
             "elections": raft.elections, "conflicts": raft.conflicts,
             "duplicates": self.kv.duplicates, "served_reads": self.served_reads,

@@ -1,0 +1,6 @@
+class Chunks:
+    index: int
+    term: int
+    size: int
+    crc: int
+    complete: bool
