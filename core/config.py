@@ -94,6 +94,8 @@ class WalSettings(Strict, frozen=True):
 
     segment_bytes: Annotated[int, Meta(le=1 << 30)] = DEFAULT_SEGMENT_BYTES
     inline_bytes: Annotated[int, Meta(ge=0)] = 0
+    snapshot_bytes: Positive = 64 << 20         # of log, until the next snapshot
+    keep_bytes: Annotated[int, Meta(ge=0)] = 16 << 20   # of log kept before it, for the slow
 
 
 class NodeConfig(Strict, frozen=True):

@@ -81,9 +81,13 @@ class Node:
             max_inflight_bytes=limits.max_inflight_bytes,
             max_value_bytes=limits.max_value_bytes, max_key_bytes=limits.max_key_bytes,
             max_sessions=limits.max_sessions, session_ttl_ns=limits.session_ttl_s * 1000 * MS,
-            max_uncommitted_bytes=limits.max_uncommitted_bytes, leases=config.leases)
+            max_uncommitted_bytes=limits.max_uncommitted_bytes, leases=config.leases,
+            snapshot_bytes=config.wal.snapshot_bytes, keep_bytes=config.wal.keep_bytes)
         found = self.wal.recovered
-        self.replica.restore(found.term, found.vote, found.records)
+        self.replica.restore(
+            found.term, found.vote, found.records, first=found.first_index,
+            base_term=found.base_term, snapshot=found.snapshot, partial=found.partial,
+            damaged_until=found.damaged_until, damaged_term=found.damaged_term)
         self.wal.recovered = found._replace(records=b"", snapshot=None, partial=None)
         self.links = Links(self, self.replica.raft, settings)
         self.inbound: dict[int, Inbound] = {}           # admitted, by number
@@ -108,7 +112,7 @@ class Node:
         try:
             wal = Wal.open(
                 data / "wal", segment_bytes=self.settings.config.wal.segment_bytes,
-                create=not known)
+                create=not known, damaged=True)
         except OSError as error:
             raise NodeError(f"can't open the log in {data / 'wal'}: {error.strerror}") from None
         if not known:

@@ -19,6 +19,7 @@ class Raft:
     config_index: int
     config_version: int
     transfer_to: int
+    damaged_until: int
     term_start: int
     def __init__(
         self, node: int, configuration: Configuration, seed: int, now_ns: int, heartbeat_ns: int,
@@ -27,6 +28,7 @@ class Raft:
     ) -> None: ...
     def restore(
         self, term: int, vote: int, records: bytes, *, first: int = 1, base_term: int = 0,
+        damaged_until: int = 0, damaged_term: int = 0,
     ) -> None: ...
     def configuration(self) -> Configuration: ...
     def change(

@@ -56,6 +56,7 @@ cdef class Replica:
     cdef int chunk_written          # whose chunk is on its way to the disk,
     cdef uint64_t chunk_index       # and of which snapshot
     cdef uint64_t snapshot_bytes    # of log after a snapshot, before the next one is begun
+    cdef size_t chunk_bytes         # of a snapshot, in one record: the same on all members
     cdef uint64_t keep_bytes        # of log before it, for members that are a little behind
     cdef unordered_map[uint32_t, Connection*] connections
     cdef vector[uint32_t] dirty
@@ -96,4 +97,5 @@ cdef class Replica:
                        uint64_t now_ns) except -1 nogil
     cdef int feed_client(self, uint32_t connection, const char* p, size_t size) except -1 nogil
     cdef int settle(self, uint64_t now_ns) except -1 nogil
+    cdef int synced(self, uint64_t seq, uint64_t now_ns) except -1
     cdef bint next_write(self, GroupWrite* w) except -1

@@ -17,10 +17,14 @@ class Replica:
         max_inflight_bytes: int = ..., max_value_bytes: int = ..., max_key_bytes: int = ...,
         max_sessions: int = ..., session_ttl_ns: int = ...,
         max_uncommitted_bytes: int = ..., max_write_bytes: int = ..., leases: bool = ...,
-        lease_drift_ppm: int = ...,
+        lease_drift_ppm: int = ..., snapshot_bytes: int = ..., keep_bytes: int = ...,
+        chunk_bytes: int = ...,
     ) -> None: ...
     def restore(
         self, term: int, vote: int, records: bytes, *, first: int = 1, base_term: int = 0,
+        snapshot: tuple[int, int, bytes] | None = None,
+        partial: tuple[int, int, bytes] | None = None, damaged_until: int = 0,
+        damaged_term: int = 0,
     ) -> None: ...
     def peer_up(self, peer: int, now_ns: int) -> None: ...
     def peer_down(self, peer: int, now_ns: int) -> None: ...

@@ -108,7 +108,7 @@ cdef class Replica:
                   uint64_t max_uncommitted_bytes=64 << 20,
                   size_t max_write_bytes=1 << 20, bint leases=False,
                   uint64_t lease_drift_ppm=150_000, uint64_t snapshot_bytes=64 << 20,
-                  uint64_t keep_bytes=16 << 20):
+                  uint64_t keep_bytes=16 << 20, size_t chunk_bytes=CHUNK_BYTES):
         if not isinstance(members, Configuration):
             members = Configuration(members)
         self.raft = Raft(node, members, seed, now_ns, heartbeat_ns, election_ns,
@@ -118,6 +118,7 @@ cdef class Replica:
         self.making = Chunks()
         self.snapshot_bytes = snapshot_bytes
         self.keep_bytes = keep_bytes
+        self.chunk_bytes = chunk_bytes
         self.admin = []
         self.notices = []
         self.max_value_bytes = max_value_bytes
@@ -268,9 +269,12 @@ cdef class Replica:
 
     def persisted(self, uint64_t seq, uint64_t now_ns) -> None:
         """The group write ``seq`` is durable."""
+        self.synced(seq, now_ns)
+
+    cdef int synced(self, uint64_t seq, uint64_t now_ns) except -1:
+        """``persisted`` for C callers."""
         self.raft.persisted(seq, now_ns)
-        if self.chunk_written != NO_CHUNK:
-            self._chunk_durable()
+        return self._chunk_durable() if self.chunk_written != NO_CHUNK else 0
 
     def transfer(self, uint32_t node, uint64_t now_ns) -> bool:
         """Have another member lead; False when this node doesn't lead or that one can't."""
@@ -522,8 +526,10 @@ cdef class Replica:
     cdef int _consider_snapshot(self, uint64_t now_ns) except -1 nogil:
         """Begin a snapshot of what is applied once enough was logged since the one before."""
         cdef uint64_t since = self.raft.snapshot.index + 1
+        # (an entry may be applied before our own disk has it; a snapshot never goes ahead of it)
         if (self.making.index or self.raft.incoming.count() or self.raft.sending(now_ns)
-                or self.kv.applied < since or since < self.raft.log.first):
+                or self.kv.applied < since or since < self.raft.log.first
+                or self.kv.applied > self.raft.durable_index):
             return 0
         if (self.raft.log.offset_of(self.kv.applied + 1) - self.raft.log.offset_of(since)
                 < self.snapshot_bytes):
@@ -552,7 +558,7 @@ cdef class Replica:
         r.rindex = self.raft.log.record(self.making.index).rindex
         r.epoch = self.raft.log.record(self.making.index).epoch
         r.rterm = self.raft.log.record(self.making.index).rterm
-        last = self.kv.snapshot_chunk(&self.making.records, CHUNK_BYTES)
+        last = self.kv.snapshot_chunk(&self.making.records, self.chunk_bytes)
         self.making.close_chunk(last)
         self.chunk_written = OWN_CHUNK
         self.chunk_index = self.making.index
@@ -639,7 +645,8 @@ cdef class Replica:
         w.chunk = <const char*>chunk
         w.chunk_size = chunk.length if chunk is not NULL else 0
         w.first = raft.log.first
-        if begin <= raft.log.last():
+        # (what comes from the leader's snapshot goes alone: with its last chunk it voids the log)
+        if begin <= raft.log.last() and self.chunk_written != INCOMING_CHUNK:
             end = raft.log.range_end(begin, self.max_write_bytes)
             w.records = raft.log.range_bytes(begin, end, &w.size)
         raft.writing = True

@@ -176,7 +176,7 @@ cdef class Machines(Timeline):
         m.comes_back = False
         m.silent = False
         try:
-            found = m.disk.recover()
+            found = m.disk.recover(damaged=True)
         except NodeError as error:
             m.state, m.trouble = BROKEN, str(error)
             self._note("broken", host, -1, m.trouble)
@@ -195,11 +195,17 @@ cdef class Machines(Timeline):
             max_batch_bytes=self.environment.max_batch_bytes,
             max_inflight_bytes=self.environment.max_inflight_bytes,
             max_write_bytes=self.environment.segment_bytes // 2,
+            chunk_bytes=min(self.environment.segment_bytes // 4, 1 << 16),
+            snapshot_bytes=self.environment.snapshot_bytes,
+            keep_bytes=self.environment.keep_bytes,
             max_sessions=self.environment.max_sessions,
             session_ttl_ns=self.environment.session_ttl_ns,
             leases=self.environment.leases, lease_drift_ppm=LEASE_DRIFT_PPM)
         try:
-            m.replica.restore(found.term, found.vote, found.records)
+            m.replica.restore(
+                found.term, found.vote, found.records, first=found.first_index,
+                base_term=found.base_term, snapshot=found.snapshot, partial=found.partial,
+                damaged_until=found.damaged_until, damaged_term=found.damaged_term)
             self._note("start", host, -1, None)
             self._greet(m)
             self._iterate(m)
@@ -594,7 +600,7 @@ cdef class Machines(Timeline):
 
     cdef int _take_synced(self, Machine m, uint32_t life) except -1:
         if life == m.life:
-            m.replica.raft.persisted(m.write_seq, shown(&m.clock, self.now_ns))
+            m.replica.synced(m.write_seq, shown(&m.clock, self.now_ns))
             self._note("synced", m.host, -1, None)
         return 0
 

@@ -241,6 +241,9 @@ def _sizes(rng: Rng, names: Sequence[str], clients: int) -> dict[str, Any]:
         found["max_sessions"] = wide(rng, max(1, clients // 2), 2 * clients)
     if chance(rng, 25):
         found["session_ttl_ns"] = wide(rng, 500, 20_000) * MS
+    if chance(rng.split("snapshots"), 60):
+        found["snapshot_bytes"] = wide(rng.split("snapshot_bytes"), 1 << 10, 256 << 10)
+        found["keep_bytes"] = wide(rng.split("keep_bytes"), 1, 32 << 10)
     return found
 
 
