@@ -36,7 +36,7 @@ from seatrial.core import mutants
 from seatrial.core.administration import administer, describe_configuration
 from seatrial.core.codec import OPS, STATUSES
 from seatrial.core.config import Settings
-from seatrial.core.errors import NodeError, ProtocolError
+from seatrial.core.errors import CorruptSegment, NodeError, ProtocolError
 from seatrial.core.identity import Identity, check_identity, write_identity
 from seatrial.core.journal import Journal
 from seatrial.core.links import Links, initial_configuration
@@ -88,6 +88,8 @@ class Node:
             found.term, found.vote, found.records, first=found.first_index,
             base_term=found.base_term, snapshot=found.snapshot, partial=found.partial,
             damaged_until=found.damaged_until, damaged_term=found.damaged_term)
+        if found.damaged_until and self.replica.raft.configuration().nodes == {self.node}:
+            raise CorruptSegment(*found.damage[0])      # there is nobody to fetch it from
         self.wal.recovered = found._replace(records=b"", snapshot=None, partial=None)
         self.links = Links(self, self.replica.raft, settings)
         self.inbound: dict[int, Inbound] = {}           # admitted, by number

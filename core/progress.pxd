@@ -1,8 +1,8 @@
 """What the leader knows of one member (Raft's next_index and match_index, and a window).
 
 PROBE: the match point is not known; one APPEND at a time. STREAM: it is; APPENDs are
-pipelined while the bytes sent beyond match_index stay within the window. SNAPSHOTTED: it lacks what the
-log no longer holds, and is sent a snapshot.
+pipelined while the bytes sent beyond match_index stay within the window. SNAPSHOTTED: it lacks
+what the log no longer holds, and is sent a snapshot.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 

@@ -149,7 +149,8 @@ cdef class Raft:
     cdef int _flush_ack(self) except -1 nogil
     cdef int _send_snapshot(self, Progress* p, uint64_t now_ns) except -1 nogil
     cdef int _on_snapshot(self, const Message* m, uint64_t now_ns) except -1 nogil
-    cdef int _on_snapshot_reply(self, Progress* p, const Message* m, uint64_t now_ns) except -1 nogil
+    cdef int _on_snapshot_reply(self, Progress* p, const Message* m,
+                                uint64_t now_ns) except -1 nogil
     cdef int _flush_snapshot_ack(self) except -1 nogil
     cdef bint sending(self, uint64_t now_ns) noexcept nogil
     cdef int compact(self, uint64_t index) except -1 nogil

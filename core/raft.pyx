@@ -788,7 +788,6 @@ cdef class Raft:
         """Send chunks as far as the window allows; those that were not heard of, again."""
         cdef const Record* r
         cdef Message* m
-        cdef uint64_t number
         if p.snapshot_next > p.snapshot_held and now_ns > p.snapshot_ns + self.election_ns:
             p.snapshot_next = p.snapshot_held
             p.snapshot_ns = now_ns
@@ -859,7 +858,8 @@ cdef class Raft:
             m.round = self.incoming.chunk(self.incoming_durable).sequence
         return self._emit(&self.peers[self._peer(self.leader)], &m)
 
-    cdef int _on_snapshot_reply(self, Progress* p, const Message* m, uint64_t now_ns) except -1 nogil:
+    cdef int _on_snapshot_reply(self, Progress* p, const Message* m,
+                                uint64_t now_ns) except -1 nogil:
         cdef uint64_t held
         if self.role != LEADER:
             return 0

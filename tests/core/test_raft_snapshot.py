@@ -1,4 +1,4 @@
-"""Snapshots in a group of real machines: made, written, sent, resumed, installed, restarted from."""
+"""Snapshots in a group of real machines: made, written, sent, resumed, installed, restarted."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
@@ -277,7 +277,8 @@ def test_entries_that_a_snapshot_replaced_are_gone() -> None:
     leader = group.leader()
     for key in range(300):
         leader.receive_client(1, codec.encode_request(
-            2000 + key, group.session, 2000 + key, OPS["write"], b"k%d" % key, b"y" * 50), group.now)
+            2000 + key, group.session, 2000 + key, OPS["write"], b"k%d" % key, b"y" * 50),
+            group.now)
         group.settle()
     group.cut.clear()
     group.agree()
@@ -301,7 +302,7 @@ def test_the_configuration_of_a_compacted_log_is_in_the_snapshot() -> None:
     assert group.replicas[keeper].status()["configuration"] == "voters=(1 2)"
 
 
-def test_a_damaged_node_neither_votes_nor_stands_until_a_leader_has_given_back_what_it_lost() -> None:
+def test_a_damaged_node_neither_votes_nor_stands_until_a_leader_gave_back_what_it_lost() -> None:
     """Protocol-aware recovery (Alagappan and others, FAST 2018): a node that denied what it had
     acknowledged could elect a leader without it."""
     group = Group(snapshot_bytes=1 << 30)
