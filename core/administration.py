@@ -1,6 +1,7 @@
-"""What an administrator may ask of a node: to change the members, to hand over leadership.
+"""What an administrator may ask of a node: a snapshot, other members, another leader.
 
-Decided by the leader alone, at once: an answer is "done" (a change: committed), "not the leader"
+A snapshot is asked of any node, and answered when it is durable. Members and leadership are
+decided by the leader alone, at once: an answer is "done" (a change: committed), "not the leader"
 with its number, "busy" (try again: another change is under way) or a line that says what is
 wrong. The patient side, which waits until all is in force, is admin.py's.
 
@@ -49,6 +50,10 @@ class TransferRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     node: Annotated[int, Meta(ge=0, le=65535)] = 0      # 0: whoever is best
 
 
+class SnapshotRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The body of op snapshot."""
+
+
 class Refusal(Exception):
     """A request that is answered with this status and line."""
 
@@ -73,9 +78,13 @@ def describe_configuration(replica: Replica) -> dict[str, Any]:
 def administer(
     replica: Replica, connection: int, request: int, op: int, body: bytes, now_ns: int
 ) -> None:
-    """Answer an administrative request now; a change when it is committed."""
+    """Answer an administrative request now; a change when it is committed, a snapshot when durable."""
     raft = replica.raft
     try:
+        if op == OPS["snapshot"]:
+            _decode(body, SnapshotRequest)
+            _snapshot(replica, connection, request)
+            return
         if raft.role != LEADER:
             raise Refusal(NOT_LEADER, "")
         if op == OPS["change"]:
@@ -95,6 +104,13 @@ def _decode(body: bytes, kind: type[T]) -> T:
         return msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError as error:
         raise Refusal(BAD_REQUEST, str(error)) from None
+
+
+def _snapshot(replica: Replica, connection: int, request: int) -> None:
+    if replica.kv.applied == 0:
+        raise Refusal(BUSY, "nothing is applied yet")
+    if not replica.request_snapshot(connection, request):
+        raise Refusal(BUSY, "too many wait for a snapshot already")
 
 
 # -- changes ------------------------------------------------------------------------------------

@@ -24,3 +24,4 @@ cdef class Chunks:
     cdef uint64_t count(self) noexcept nogil
     cdef const Record* chunk(self, uint64_t number) noexcept nogil
     cdef uint64_t number_at(self, uint64_t offset) noexcept nogil
+    cdef uint64_t state_hash(self) noexcept nogil

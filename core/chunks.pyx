@@ -5,6 +5,7 @@ begin (``sequence``), the CRC32C of all bytes up to their end (``client``) and t
 the last entry that the snapshot holds. The stream of one state is the same on every member, so
 that a transfer goes on where it broke off, whoever sends.
 """
+from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
 from seatrial.core.buffer cimport (
@@ -17,6 +18,9 @@ from seatrial.core.buffer cimport (
 from seatrial.core.codec cimport KIND_SNAPSHOT, RECORD_SIZE, record_crc
 from seatrial.core.crc cimport crc32c
 from seatrial.core.invariant cimport must
+
+cdef enum:
+    END_AFTER_HASH = 24         # bytes of the last piece behind the state's hash
 
 
 cdef class Chunks:
@@ -106,3 +110,16 @@ cdef class Chunks:
         if low < self.count() and self.chunk(low).sequence != offset:
             return self.count()
         return low
+
+    cdef uint64_t state_hash(self) noexcept nogil:
+        """What the state of a whole snapshot hashes to: the first number of the stream's last piece
+        (snapshot.pyx), which chunks may cut anywhere."""
+        cdef uint64_t hash = 0, at = self.size - END_AFTER_HASH, number = self.count()
+        cdef const Record* r = self.chunk(number - 1)
+        for _ in range(sizeof(hash)):
+            at -= 1
+            while r.sequence > at:
+                number -= 1
+                r = self.chunk(number - 1)
+            hash = hash << 8 | <uint8_t>(<const char*>r)[RECORD_SIZE + at - r.sequence]
+        return hash

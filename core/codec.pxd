@@ -135,9 +135,10 @@ cdef enum:                      # Command.op
     OP_HOLDER = 13              # the last that reads
     OP_OPEN_SESSION = 16
     OP_PING = 32
-    OP_STATUS = 33              # this and the two that follow: for the shell
+    OP_STATUS = 33              # this and the three that follow: for the shell
     OP_CHANGE = 34
     OP_TRANSFER = 35
+    OP_SNAPSHOT = 36
     OP_IS_VALUE = 64            # compares, in a transaction only
     OP_IS_ABSENT = 65
     OP_IS_PRESENT = 66

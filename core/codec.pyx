@@ -30,7 +30,7 @@ OPS = {
     "transact": OP_TRANSACT, "acquire": OP_ACQUIRE, "keep-alive": OP_KEEP_ALIVE,
     "release": OP_RELEASE, "scan": OP_SCAN, "holder": OP_HOLDER,
     "open-session": OP_OPEN_SESSION, "ping": OP_PING, "status": OP_STATUS,
-    "change": OP_CHANGE, "transfer": OP_TRANSFER,
+    "change": OP_CHANGE, "transfer": OP_TRANSFER, "snapshot": OP_SNAPSHOT,
     "is-value": OP_IS_VALUE, "is-absent": OP_IS_ABSENT, "is-present": OP_IS_PRESENT,
 }
 STATUSES = (

@@ -42,6 +42,11 @@ cdef struct GroupWrite:     # what a node writes and syncs at once
     size_t chunk_size
     uint64_t first          # entries below it are needless once a complete snapshot holds them
 
+cdef struct SnapshotWaiter:  # who asked for a snapshot, and waits until it is durable
+    uint32_t connection
+    uint64_t request
+    uint64_t index              # what it must hold at least
+
 cdef enum:                  # whose chunk is in the group write on its way
     NO_CHUNK = 0
     OWN_CHUNK = 1
@@ -57,6 +62,10 @@ cdef class Replica:
     cdef uint64_t chunk_index       # and of which snapshot
     cdef uint64_t snapshot_bytes    # of log after a snapshot, before the next one is begun
     cdef size_t chunk_bytes         # of a snapshot, in one record: the same on all members
+    cdef vector[SnapshotWaiter] snapshot_waiters
+    cdef uint64_t snapshot_ns       # when this process came to have its newest snapshot
+    cdef readonly uint64_t snapshots_made
+    cdef readonly uint64_t snapshots_installed
     cdef uint64_t keep_bytes        # of log before it, for members that are a little behind
     cdef unordered_map[uint32_t, Connection*] connections
     cdef vector[uint32_t] dirty
@@ -84,6 +93,8 @@ cdef class Replica:
     cdef const Record* _next_chunk(self) except? NULL nogil
     cdef int _chunk_durable(self) except -1
     cdef int _compact(self) except -1
+    cdef bint _snapshot_wanted(self) noexcept nogil
+    cdef int _answer_snapshots(self) except -1
     cdef int _load(self, const Record* r) except -1
     cdef int _read(self, Connection* c, const Request* r, const Command* q) except -1 nogil
     cdef int _confirm_reads(self, uint64_t now_ns) except -1 nogil

@@ -40,6 +40,7 @@ from seatrial.core.codec cimport (
     OP_CHANGE,
     OP_OPEN_SESSION,
     OP_PING,
+    OP_SNAPSHOT,
     OP_STATUS,
     OP_TRANSACT,
     OP_TRANSFER,
@@ -83,6 +84,8 @@ from seatrial.core.outcome cimport Outcome
 from seatrial.core.raft cimport LEADER, Orphan
 from seatrial.core.transaction cimport largest_key, sound
 
+import msgspec
+
 from seatrial.core.errors import ProtocolError
 from seatrial.core.membership import Configuration
 from seatrial.core.raft import ROLES
@@ -93,6 +96,7 @@ cdef enum:
     ORDINARY_OUTPUT_BYTES = 1 << 20
     MAX_OUTPUT_BYTES = 4 << 20      # to one client at a time: small questions, large answers
     MAX_WAITING_READS = 1 << 16
+    MAX_SNAPSHOT_WAITERS = 64
 
 
 def _arm(int mutant) -> None:
@@ -311,7 +315,7 @@ cdef class Replica:
         op = command.op
         if op == OP_PING:
             return self._respond(c, r.request, STATUS_OK, False, NULL, 0, 0)
-        if op == OP_STATUS or op == OP_CHANGE or op == OP_TRANSFER:
+        if op == OP_STATUS or op == OP_CHANGE or op == OP_TRANSFER or op == OP_SNAPSHOT:
             with gil:
                 self.admin.append((c.id, r.request, op, body[:command.key_length]))
             return 0
@@ -428,6 +432,9 @@ cdef class Replica:
         self._tell_orphans()
         self._apply()
         self._consider_snapshot(now_ns)
+        if not self.snapshot_waiters.empty():
+            with gil:
+                self._answer_snapshots()
         return self._serve_reads(now_ns)
 
     cdef int _tell_orphans(self) except -1 nogil:
@@ -532,9 +539,47 @@ cdef class Replica:
                 or self.kv.applied > self.raft.durable_index):
             return 0
         if (self.raft.log.offset_of(self.kv.applied + 1) - self.raft.log.offset_of(since)
-                < self.snapshot_bytes):
+                < self.snapshot_bytes and not self._snapshot_wanted()):
             return 0
         return self._begin_snapshot()
+
+    cdef bint _snapshot_wanted(self) noexcept nogil:
+        """Whether somebody asked for one that holds more than the newest."""
+        cdef size_t i
+        for i in range(self.snapshot_waiters.size()):
+            if self.snapshot_waiters[i].index > self.raft.snapshot.index:
+                return True
+        return False
+
+    def request_snapshot(self, uint32_t connection, uint64_t request) -> bool:
+        """Take a snapshot of what is applied now; its being durable answers this request, with
+        ``snapshot()`` in JSON. False: too many wait already."""
+        cdef SnapshotWaiter waiter
+        if self.snapshot_waiters.size() >= MAX_SNAPSHOT_WAITERS:
+            return False
+        waiter.connection, waiter.request, waiter.index = connection, request, self.kv.applied
+        self.snapshot_waiters.push_back(waiter)
+        return True
+
+    cdef int _answer_snapshots(self) except -1:
+        """Tell those whose snapshot is durable."""
+        cdef vector[SnapshotWaiter] waiting = self.snapshot_waiters
+        cdef size_t i
+        self.snapshot_waiters.clear()
+        for i in range(waiting.size()):
+            if self.raft.snapshot.complete and self.raft.snapshot.index >= waiting[i].index:
+                self.reply(waiting[i].connection, waiting[i].request, STATUS_OK,
+                           msgspec.json.encode(self.snapshot()))
+            elif self._connection(waiting[i].connection) is not NULL:
+                self.snapshot_waiters.push_back(waiting[i])
+        return 0
+
+    def snapshot(self) -> dict:
+        """Return what is to be said of this node's newest snapshot, which is durable."""
+        cdef Chunks newest = self.raft.snapshot
+        return {"node": self.raft.node, "index": newest.index, "term": newest.term,
+                "bytes": newest.size, "first_index": self.raft.log.first,
+                "hash": f"{newest.state_hash() if newest.complete else 0:016x}"}
 
     cdef int _begin_snapshot(self) except -1 nogil:
         cdef size_t size
@@ -584,6 +629,8 @@ cdef class Replica:
             if self.kv.applied == raft.incoming.index:
                 self.making.clear(0, 0)
                 raft.install(self.kv.block.data(), self.kv.block.size())
+                self.snapshots_installed += 1
+                self.snapshot_ns = raft.now_ns
         return 0
 
     cdef int _load(self, const Record* r) except -1:
@@ -602,6 +649,8 @@ cdef class Replica:
         raft.snapshot = self.making
         self.making = before
         self.making.clear(0, 0)
+        self.snapshots_made += 1
+        self.snapshot_ns = raft.now_ns
         end = raft.log.offset_of(raft.snapshot.index + 1)
         low, high = raft.log.first, raft.snapshot.index + 1
         while low < high:                   # the first entry that is kept
@@ -717,7 +766,11 @@ cdef class Replica:
             "node": raft.node, "role": ROLES[raft.role], "term": raft.term, "vote": raft.vote,
             "leader": raft.leader, "commit": raft.commit, "applied": self.kv.applied,
             "first_index": raft.log.first, "snapshot_index": raft.snapshot.index,
-            "snapshot_bytes": raft.snapshot.size, "last_index": raft.log.last(),
+            "snapshot_bytes": raft.snapshot.size, "snapshot_ns": self.snapshot_ns,
+            "snapshots_made": self.snapshots_made,
+            "snapshots_installed": self.snapshots_installed,
+            "snapshot_written": self.making.size, "snapshot_received": raft.incoming.size,
+            "last_index": raft.log.last(),
             "durable_index": raft.durable_index, "sessions": self.kv.session_count(),
             "elections": raft.elections, "conflicts": raft.conflicts,
             "duplicates": self.kv.duplicates, "served_reads": self.served_reads,
