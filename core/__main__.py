@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import msgspec
 
-from seatrial.core import admin, inspection, member_commands
+from seatrial.core import admin, inspection, member_commands, snapshot_command
 from seatrial.core.config import load, parse_address, read_key
 from seatrial.core.errors import ConfigError, NodeError
 
@@ -86,6 +86,7 @@ def parser() -> Parser:
     sub.set_defaults(run=status)
 
     member_commands.add(commands)
+    snapshot_command.add(commands)
     for name, run, text in (
         ("dump-wal", dump_wal, "print every frame and record of a write-ahead log"),
         ("verify", verify, "check every byte of a write-ahead log"),

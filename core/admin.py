@@ -277,6 +277,7 @@ def render_status(status: Status) -> str:
         f" {status['term']}, leader {status['leader'] or 'unknown'}",
         f"log {status['first_index']}..{status['last_index']}, durable"
         f" {status['durable_index']}, committed {status['commit']}, applied {status['applied']}",
+        snapshot_line(status),
         f"up {status['uptime_s']:.0f} s, sessions {status['sessions']}, connections "
         + ", ".join(f"{role} {n}" for role, n in status["connections"].items()),
     ]
@@ -289,6 +290,18 @@ def render_status(status: Status) -> str:
     if status["mutant"]:
         lines.append(f"PLANTED BUG in force: {status['mutant']}")
     return "\n".join(lines)
+
+
+def snapshot_line(status: Status) -> str:
+    """Say what snapshots there are."""
+    line = "no snapshot"
+    if status["snapshot_index"]:
+        line = (f"snapshot at entry {status['snapshot_index']}, {status['snapshot_bytes']} bytes,"
+                f" for {status['snapshot_age_s']:.0f} s")
+    for key, doing in (("snapshot_written", "written"), ("snapshot_received", "received")):
+        if status[key]:
+            line += f"; one is being {doing}: {status[key]} bytes so far"
+    return line
 
 
 def _membership_lines(status: Status) -> list[str]:

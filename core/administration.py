@@ -78,7 +78,7 @@ def describe_configuration(replica: Replica) -> dict[str, Any]:
 def administer(
     replica: Replica, connection: int, request: int, op: int, body: bytes, now_ns: int
 ) -> None:
-    """Answer an administrative request now; a change when it is committed, a snapshot when durable."""
+    """Answer an administrative request: now; a change when committed, a snapshot when durable."""
     raft = replica.raft
     try:
         if op == OPS["snapshot"]:

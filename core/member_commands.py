@@ -187,7 +187,8 @@ def seconds(text: str) -> float:
     return value
 
 
-def _where(sub: argparse.ArgumentParser) -> None:
+def where(sub: argparse.ArgumentParser) -> None:
+    """Add the options that say whom to ask, and how."""
     sub.add_argument("--config", type=Path, metavar="FILE", help="the configuration of any node")
     sub.add_argument("--address", metavar="HOST:PORT", action="append", help="any node; repeatable")
     sub.add_argument("--key", type=Path, metavar="FILE", help="the admin key")
@@ -206,7 +207,7 @@ def add(commands: Any) -> None:
         for argument, kind in arguments:
             sub.add_argument(argument.lower() if argument != "ADDRESS" else "where", type=kind,
                              metavar=argument)
-        _where(sub)
+        where(sub)
         sub.set_defaults(run=run)
         if name != "list":
             sub.add_argument("--wait", action="store_true",
@@ -233,5 +234,5 @@ def add(commands: Any) -> None:
     sub = commands.add_parser("transfer", help="have another node lead")
     sub.add_argument("node", type=node_id, nargs="?", default=0, metavar="NODE",
                      help="whoever has most of the log, if none is named")
-    _where(sub)
+    where(sub)
     sub.set_defaults(run=transfer)

@@ -370,10 +370,17 @@ class Node:
         self.journal.info("asked", op=op, body=body.decode(errors="replace"))
         administer(self.replica, connection, request, op, body, boottime_ns())
 
+    def _status(self) -> dict[str, Any]:
+        """Return what the machine says of itself, with times as others read them."""
+        found = self.replica.status()
+        since = found.pop("snapshot_ns") or self.started_ns
+        age_ns = boottime_ns() - since if found["snapshot_index"] else 0
+        return found | {"snapshot_age_s": round(age_ns / 1e9, 3)}
+
     def describe(self) -> dict[str, Any]:
         """Return all that ``status`` shows."""
         stats = self.wal.stats()
-        return self.replica.status() | {
+        return self._status() | {
             "cluster": self.cluster, "pid": os.getpid(),
             "uptime_s": round((boottime_ns() - self.started_ns) / 1e9, 3),
             "mutant": self.settings.config.mutant,
@@ -396,7 +403,7 @@ class Node:
         """Return all that is measured."""
         found = self.links.configuration
         return Sample(
-            self.replica.status() | {
+            self._status() | {
                 "voters": len(found.voters), "learners": len(found.learners),
                 "joint": int(found.joint), "outside": int(self.links.outside)},
             self.wal.stats(), self._connections(), dict(self.refusals),
