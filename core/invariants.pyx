@@ -48,7 +48,8 @@ from seatrial.core.codec cimport KIND_CONFIG, RECORD_SIZE, Record
 from seatrial.core.invariant cimport must
 from seatrial.core.log cimport Log
 from seatrial.core.quorum cimport is_quorum
-from seatrial.core.raft cimport FOLLOWER, LEADER, MAX_PLACES, Raft
+from seatrial.core.raft cimport Raft
+from seatrial.core.raft_state cimport FOLLOWER, LEADER, MAX_PLACES
 from seatrial.core.replica cimport Replica
 
 from seatrial.core.errors import InvariantViolation

@@ -10,7 +10,7 @@ leader's state hashed to at an earlier one, which all members compare with their
 """
 from seatrial.core.codec cimport KIND_CLOCK, ClockTime
 from seatrial.core.kv cimport Hashed
-from seatrial.core.raft cimport LEADER
+from seatrial.core.raft_state cimport LEADER
 
 cdef uint64_t INTERVAL_NS = 1_000_000_000
 

@@ -11,6 +11,12 @@ from seatrial.core import (
     locks,
     log,
     raft,
+    raft_elections,
+    raft_following,
+    raft_leading,
+    raft_members,
+    raft_rounds,
+    raft_state,
     recovery,
     replica,
     retention,
@@ -19,6 +25,26 @@ from seatrial.core import (
     snapshot,
 )
 
+MODULES = (
+    group_write,
+    keys,
+    kv,
+    locks,
+    log,
+    raft,
+    raft_elections,
+    raft_following,
+    raft_leading,
+    raft_members,
+    raft_rounds,
+    raft_state,
+    recovery,
+    replica,
+    retention,
+    segment,
+    sessions,
+    snapshot,
+)
 NAMES = tuple(SEATRIAL_MUTANT_NAMES.decode().split(",")) if SEATRIAL_MUTANT_NAMES[0] else ()
 
 
@@ -31,6 +57,5 @@ def activate(name: str | None) -> None:
         known = ", ".join(NAMES) or "this build has none"
         raise ValueError(f"unknown mutant {name!r}: expected one of: {known}")
     number = 0 if name is None else NAMES.index(name) + 1
-    for module in (group_write, keys, kv, locks, log, raft, recovery, replica, retention, segment,
-                   sessions, snapshot):
+    for module in MODULES:
         module._arm(number)

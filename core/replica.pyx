@@ -81,7 +81,7 @@ from seatrial.core.mutant cimport (
 )
 from seatrial.core.progress cimport STREAM
 from seatrial.core.outcome cimport Outcome
-from seatrial.core.raft cimport LEADER, Orphan
+from seatrial.core.raft_state cimport LEADER, Orphan
 from seatrial.core.transaction cimport largest_key, sound
 
 import msgspec

@@ -18,7 +18,8 @@ from seatrial.core.codec cimport (
     VOTE_REPLY,
 )
 from seatrial.core.invariants cimport Durability
-from seatrial.core.raft cimport LEADER, Raft
+from seatrial.core.raft cimport Raft
+from seatrial.core.raft_state cimport LEADER
 from seatrial.core.replica cimport GroupWrite
 from seatrial.harness.sim.chance cimport below, draw, happens, mixed
 from seatrial.harness.sim.clock cimport rate_of, set_clock, shown, when_shown

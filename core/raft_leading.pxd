@@ -1,0 +1,17 @@
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from seatrial.core.codec cimport Message
+from seatrial.core.progress cimport Progress
+from seatrial.core.raft_rounds cimport RaftRounds
+
+cdef class RaftLeading(RaftRounds):
+    cdef int propose(self, uint8_t kind, uint64_t client, uint64_t sequence, const char* payload,
+                     size_t size, uint32_t connection, uint64_t request) except -1 nogil
+    cdef int _leave_joint(self) except -1 nogil
+    cdef int _send_append(self, Progress* p, uint64_t end) except -1 nogil
+    cdef int _send_appends(self, Progress* p, uint64_t now_ns) except -1 nogil
+    cdef int _advance_commit(self) except -1 nogil
+    cdef int _matched(self, Progress* p, uint64_t index) except -1 nogil
+    cdef int _on_append_reply(self, Progress* p, const Message* m, uint64_t now_ns) except -1 nogil
+    cdef int _on_heartbeat_reply(self, Progress* p, const Message* m,
+                                 uint64_t now_ns) except -1 nogil

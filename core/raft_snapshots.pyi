@@ -1,0 +1,3 @@
+from .raft_following import RaftFollowing
+
+class RaftSnapshots(RaftFollowing): ...

@@ -1,0 +1,186 @@
+"""Raft's chapter on snapshots (paper, section 7): sent in chunks, resumed, installed; compaction.
+
+The stream of one state is the same on every member, so a transfer goes on where it broke off,
+whoever leads by then. A chunk is acknowledged when it is on the follower's disk.
+"""
+from libc.string cimport memcpy, memset
+
+from seatrial.core.buffer cimport buffer_append, buffer_consume, buffer_reserve, buffer_size
+from seatrial.core.chunks cimport CHUNK_BYTES, Chunks
+from seatrial.core.codec cimport (
+    append_crc,
+    KIND_SNAPSHOT,
+    MESSAGE_SIZE,
+    Record,
+    RECORD_SIZE,
+    set_length,
+    SNAPSHOT,
+    SNAPSHOT_REPLY,
+)
+from seatrial.core.invariant cimport must
+from seatrial.core.progress cimport SNAPSHOTTED
+from seatrial.core.raft_state cimport LEADER
+
+from seatrial.core.errors import ProtocolError
+
+
+cdef class RaftSnapshots(RaftFollowing):
+    cdef int _send_snapshot(self, Progress* p, uint64_t now_ns) except -1 nogil:
+        """Send chunks as far as the window allows; those that were not heard of, again."""
+        cdef const Record* r
+        cdef Message* m
+        if p.snapshot_next > p.snapshot_held and now_ns > p.snapshot_ns + self.election_ns:
+            p.snapshot_next = p.snapshot_held
+            p.snapshot_ns = now_ns
+        while p.snapshot_next < self.snapshot.count():
+            if (p.snapshot_next - p.snapshot_held) * CHUNK_BYTES >= self.max_inflight_bytes:
+                break
+            r = self.snapshot.chunk(p.snapshot_next)
+            m = <Message*>buffer_reserve(&p.out, MESSAGE_SIZE + r.length)
+            memset(m, 0, MESSAGE_SIZE)
+            memcpy(<char*>m + MESSAGE_SIZE, r, r.length)
+            set_length(&m.header, MESSAGE_SIZE + r.length)
+            m.header.type = SNAPSHOT
+            m.sender = self.node
+            m.receiver = p.node
+            m.term = self.term
+            m.index = self.snapshot.index
+            m.log_term = self.snapshot.term
+            m.commit = self.commit
+            m.count = 1
+            m.header.crc = append_crc(<const char*>m, MESSAGE_SIZE)
+            p.out.end += m.header.length
+            p.snapshot_next += 1
+        return 0
+
+    cdef bint sending(self, uint64_t now_ns) noexcept nogil:
+        """Whether somebody is being sent our snapshot, and gets on with it."""
+        cdef int i
+        for i in range(self.places):
+            if (self.role == LEADER and self.replicas >> i & 1
+                    and self.peers[i].state == SNAPSHOTTED and self.peers[i].connected
+                    and now_ns < self.peers[i].snapshot_ns + 10 * self.election_ns):
+                return True
+        return False
+
+    cdef int _on_snapshot(self, const Message* m, uint64_t now_ns) except -1 nogil:
+        """Keep a chunk; it is acknowledged when it is on our disk."""
+        cdef const Record* r = <const Record*>(<const char*>m + MESSAGE_SIZE)
+        self._follow(m, now_ns)
+        if r.kind != KIND_SNAPSHOT or r.index != m.index or r.term != m.log_term:
+            with gil:
+                raise ProtocolError(f"SNAPSHOT of entry {m.index}, term {m.log_term} holds a "
+                                    f"record of kind {r.kind}, entry {r.index}, term {r.term}")
+        if m.index <= self.commit:      # we have all that by now
+            self._verified(self.commit)
+            self.acked = 0
+            self.ack_owed = True
+            return 0
+        if self.incoming.index != m.index or self.incoming.term != m.log_term:
+            self.incoming.clear(m.index, m.log_term)
+            self.incoming_durable = 0
+        self.incoming_ack_owed = True
+        if self.incoming.continues(r):
+            self.incoming.add(r)
+        return 0
+
+    cdef int _flush_snapshot_ack(self) except -1 nogil:
+        """Tell the leader how many bytes of its snapshot our disk holds."""
+        cdef Message m
+        if not self.incoming_ack_owed or self.leader == 0:
+            return 0
+        self.incoming_ack_owed = False
+        memset(&m, 0, sizeof(m))
+        m.header.type = SNAPSHOT_REPLY
+        m.index = self.incoming.index
+        m.log_term = self.incoming.term
+        m.round = self.incoming.size
+        if self.incoming_durable < self.incoming.count():
+            m.round = self.incoming.chunk(self.incoming_durable).sequence
+        return self._emit(&self.peers[self._peer(self.leader)], &m)
+
+    cdef int _on_snapshot_reply(self, Progress* p, const Message* m,
+                                uint64_t now_ns) except -1 nogil:
+        cdef uint64_t held
+        if self.role != LEADER:
+            return 0
+        p.contact_ns = now_ns
+        if (p.state != SNAPSHOTTED or m.index != self.snapshot.index
+                or m.log_term != self.snapshot.term):
+            return 0
+        held = self.snapshot.number_at(m.round)
+        if held > p.snapshot_held:
+            p.snapshot_held = held
+            p.snapshot_ns = now_ns
+            if p.snapshot_next < held:      # it has more than we sent: from before a break
+                p.snapshot_next = held
+        return 0
+
+    cdef int compact(self, uint64_t index) except -1 nogil:
+        """Forget the entries up to ``index``, whose effect a durable snapshot holds."""
+        cdef uint64_t newest = 0
+        cdef Record* r
+        must(index <= self.commit and index <= self.snapshot.index and self.snapshot.complete,
+             b"compacts what no snapshot holds", index, self.commit, self.snapshot.index)
+        if index < self.log.first:
+            return 0
+        self.base_rindex = self.log.record(index).rindex
+        while (buffer_size(&self.configs)
+               and (<uint64_t*>(self.configs.data + self.configs.start))[0] <= index):
+            newest = (<uint64_t*>(self.configs.data + self.configs.start))[0]
+            buffer_consume(&self.configs, sizeof(uint64_t))
+        if newest:
+            r = self.log.record(newest)
+            buffer_consume(&self.base_config, buffer_size(&self.base_config))
+            buffer_append(&self.base_config, <const char*>r + RECORD_SIZE, r.length - RECORD_SIZE)
+            self.base_config_index = newest
+        return self.log.compact(index)
+
+    cdef int restore_snapshot(self, const char* configuration, size_t size) except -1:
+        """The disk held a snapshot, which is in ``incoming`` and is the state now."""
+        cdef Chunks taken = self.incoming
+        must(self.term == 0 and self.log.count == 0, b"restore: the machine is not new")
+        self.incoming = self.snapshot
+        self.snapshot = taken
+        buffer_consume(&self.base_config, buffer_size(&self.base_config))
+        buffer_append(&self.base_config, configuration, size)
+        self.base_config_index = taken.index
+        self.base_rindex = taken.chunk(0).rindex
+        self.commit = taken.index
+        return self._adopt_newest()
+
+    cdef int install(self, const char* configuration, size_t size) except -1:
+        """Go on after the snapshot that came, which is the state now and is on our disk."""
+        cdef Chunks taken = self.incoming
+        cdef uint64_t index = taken.index
+        must(taken.complete and self.incoming_durable == taken.count() and index > self.commit,
+             b"installs what it does not hold", index, self.incoming_durable, self.commit)
+        self.incoming = self.snapshot
+        self.snapshot = taken
+        self.incoming.clear(0, 0)
+        self.incoming_durable = 0
+        buffer_consume(&self.base_config, buffer_size(&self.base_config))
+        buffer_append(&self.base_config, configuration, size)
+        self.base_config_index = index
+        if self.log.holds(index) and self.log.term_at(index) == taken.term:
+            self.commit = index
+            while (buffer_size(&self.configs)
+                   and (<uint64_t*>(self.configs.data + self.configs.start))[0] <= index):
+                buffer_consume(&self.configs, sizeof(uint64_t))
+            self.log.compact(index)
+        else:
+            self.log.restart(index, taken.term)
+            buffer_consume(&self.configs, buffer_size(&self.configs))
+            self.durable_index = index
+            self.next_persist = index + 1
+            if self.writing and self.writing_last > index:
+                self.writing_last = index
+            self.commit = index
+        if self.durable_index < index:
+            self.durable_index = index
+        if self.next_persist <= index:
+            self.next_persist = index + 1
+        self.base_rindex = taken.chunk(0).rindex
+        self._verified(index)
+        self.ack_owed = True
+        return self._adopt_newest()
