@@ -1,46 +1,58 @@
 """Judging a corpus: histories whose verdicts others gave, listed in a tab-separated index.
 
 Columns used: ``file`` (relative to the index), ``format``, ``model``, ``initial_value``,
-``expected`` (true, false, or something this checker has no word for), ``note``. Nothing is
-hidden: what can't be judged is counted by format and model, and a row whose note calls it
-disputed is reported but does not count.
+``expected``, ``note``. What is expected is ``true``, ``false``, ``false (level)``, or
+``strongest level that holds: level`` of those that the note lists. Nothing is hidden: what can't
+be judged is counted by source (the file's folder), format and model. A row whose note calls it
+disputed is reported but does not count, nor does the same history in another file.
 """
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .errors import BadHistory
-from .linearizable import check_linearizable
-from .models import MODELS
-from .porcupine_engine import Porcupine
-from .readers import OBSERVES_FAILED_CAS, READERS, read
+from .errors import BadHistory, CheckerError
+from .history import History
+from .judge import MODEL_NAMES, Question, judge
+from .readers import READERS, read
 from .result import CheckResult, Verdict
 
 COLUMNS = ("file", "format", "model", "initial_value", "expected", "note")
-NOTHING = ("", "nil", "null", "none", "(empty string)")
+NOTHING = ("", "nil", "null", "none", "empty", "[]", "(empty string)")
 VERDICTS = {"true": Verdict.PASS, "false": Verdict.VIOLATION}
+FORMATS = {"edn-lines-kv": "edn", "edn-lines txn": "edn", "awdit-test": "awdit",
+           "plume-text": "plume"}
+MODELS = {"queue": "fifo-queue", "priorityqueue": "priority-queue"}     # as fastlin has them
+EXPECTED = re.compile(r"(true|false)(?: \((.+)\))?$")
+STRONGEST = re.compile(r"strongest level that holds: ([\w-]+)$")
+LEVELS = re.compile(r"levels: ([\w-]+(?: > [\w-]+)*)")
 
 
 @dataclass(slots=True)
 class Row:
-    """One history of the index."""
+    """One history of the index; ``claims`` are verdicts, by level where there are any."""
 
     file: str
     format: str
     model: str
-    initial: Any
-    expected: str
+    question: Question
+    claims: dict[str, Verdict]
     disputed: bool
+
+    @property
+    def source(self) -> str:
+        """Whose history it is: the folder."""
+        return Path(self.file).parts[0] if len(Path(self.file).parts) > 1 else "."
 
     @property
     def supported(self) -> bool:
         """Whether this checker knows the format, the model and the verdict's words."""
-        return self.format in READERS and self.model in MODELS and self.expected in VERDICTS
+        return self.format in READERS and self.model in MODEL_NAMES and bool(self.claims)
 
 
 @dataclass(slots=True)
@@ -48,8 +60,14 @@ class Judged:
     """What was found about one row; ``problem`` is empty when all agree."""
 
     row: Row
-    result: CheckResult | None
+    results: list[CheckResult]
     problem: str
+    history: History | None = None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing was found but that time or memory did not suffice."""
+        return any(result.verdict == Verdict.INCONCLUSIVE for result in self.results)
 
 
 @dataclass(slots=True)
@@ -61,7 +79,7 @@ class Report:
     undecided: list[Judged] = field(default_factory=list)
     unreadable: list[Judged] = field(default_factory=list)
     disputed: list[Judged] = field(default_factory=list)
-    unsupported: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unsupported: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
     @property
     def exit_code(self) -> int:
@@ -71,6 +89,24 @@ class Report:
         if self.unreadable:
             return 254
         return 2 if self.undecided else 0
+
+    def withdraw_what_is_disputed(self) -> None:
+        """A dispute is about a history: the same in another file is disputed, too."""
+        disputed = {fingerprint(judged.history): judged.row.file
+                    for judged in self.disputed if judged.history is not None}
+        for judged in list(self.disagree):
+            assert judged.history is not None
+            twin = disputed.get(fingerprint(judged.history))
+            if twin is not None:
+                self.disagree.remove(judged)
+                judged.problem += f" (the same history as {twin})"
+                self.disputed.append(judged)
+
+
+def fingerprint(history: History) -> str:
+    """What a history says, whatever its format."""
+    return repr([(row["type"], row["process"], row["f"], row["key"], row["value"])
+                 for row in history.rows()])
 
 
 def rows(index: Path) -> Iterator[Row]:
@@ -88,50 +124,74 @@ def rows(index: Path) -> Iterator[Row]:
         if any(line[column] is None for column in COLUMNS[:-1]):
             raise BadHistory(f"fewer cells than the {len(lines.fieldnames or ())} columns",
                              where=str(index), line=lines.line_num)
-        initial = line["initial_value"].strip()
+        model, *options = line["model"].split(" ")
+        note = line["note"] or ""
+        question = Question(initial=_initial(line["initial_value"].strip()))
+        if "--consistency-models" in options:
+            question = replace(question, level=options[-1])
+        if "--group-size" in options:
+            question = replace(question, group_size=int(options[-1]))
         yield Row(
-            file=line["file"], format=line["format"], model=line["model"].split(" ")[0],
-            initial=None if initial in NOTHING else int(initial) if initial.isdigit() else initial,
-            expected=line["expected"], disputed="disputed" in (line["note"] or ""))
+            file=line["file"], format=FORMATS.get(line["format"], line["format"]),
+            model=MODELS.get(model, model), question=question,
+            claims=_claims(line["expected"], note, question.level), disputed="disputed" in note)
 
 
-def judge_index(
-    index: Path, *, engine: str, time_limit_s: float, memory_limit_bytes: int,
-    porcupine: Porcupine | None = None,
-) -> Report:
-    """Judge every history of the index that is supported."""
+def _initial(text: str) -> Any:
+    return None if text in NOTHING else int(text) if text.isdigit() else text
+
+
+def _claims(expected: str, note: str, level: str) -> dict[str, Verdict]:
+    """What is expected of each level; ``level`` where the words name none."""
+    if (found := EXPECTED.match(expected)):
+        return {found[2] or level: VERDICTS[found[1]]}
+    strongest, listed = STRONGEST.match(expected), LEVELS.search(note)
+    if strongest is None or listed is None:
+        return {}
+    levels = [level for level in listed[1].split(" > ") if level != "none"]
+    held = levels.index(strongest[1]) if strongest[1] in levels else len(levels)
+    return {level: Verdict.PASS if i >= held else Verdict.VIOLATION
+            for i, level in enumerate(levels)}
+
+
+def judge_index(index: Path, asked: Question) -> Report:
+    """Judge every history of the index that is supported, with engine and limits of ``asked``."""
     report = Report()
     for row in rows(index):
         if not row.supported:
-            report.unsupported[row.format, row.model] += 1
+            report.unsupported[row.source, row.format, row.model] += 1
             continue
-        judged = _judge(index.parent / row.file, row, engine, time_limit_s, memory_limit_bytes,
-                        porcupine)
+        judged = _judge(index.parent / row.file, row, asked)
         if row.disputed:
             report.disputed.append(judged)
-        elif judged.result is None:
+        elif judged.history is None:
             report.unreadable.append(judged)
         elif not judged.problem:
             report.agree.append(judged)
-        elif judged.result.verdict == Verdict.INCONCLUSIVE:
+        elif judged.undecided:
             report.undecided.append(judged)
         else:
             report.disagree.append(judged)
+        if not judged.problem:
+            judged.history = None               # has served; a corpus may be large
+    report.withdraw_what_is_disputed()
     return report
 
 
-def _judge(path: Path, row: Row, engine: str, time_limit_s: float, memory: int,
-           porcupine: Porcupine | None) -> Judged:
+def _judge(path: Path, row: Row, asked: Question) -> Judged:
+    results: list[CheckResult] = []
+    problems: list[str] = []
     try:
         history, format = read(path, row.format)
-        result = check_linearizable(
-            history, row.model, engine=engine, time_limit_s=time_limit_s,
-            memory_limit_bytes=memory, initial=row.initial, porcupine=porcupine,
-            cas_fail="observe" if format in OBSERVES_FAILED_CAS else "drop")
-    except BadHistory as error:
-        return Judged(row, None, str(error))
-    problems = [other.summary for other in result.also]
-    if result.verdict != VERDICTS[row.expected]:
-        problems.insert(0, f"expected {VERDICTS[row.expected].label}, found "
-                           f"{result.verdict.label}: {result.summary}")
-    return Judged(row, result, "; ".join(problems))
+        for level, expected in row.claims.items():
+            question = replace(asked, initial=row.question.initial, level=level,
+                               group_size=row.question.group_size).for_format(format)
+            result = judge(history, row.model, question)
+            results.append(result)
+            if result.verdict != expected:
+                problems.append(f"expected {expected.label}{' of ' + level if level else ''}, "
+                                f"found {result.verdict.label}: {result.summary}")
+            problems += [other.summary for other in result.also]
+    except CheckerError as error:
+        return Judged(row, [], str(error))
+    return Judged(row, results, "; ".join(problems), history)

@@ -79,8 +79,8 @@ cdef class Reader:
     def events(self):
         """Read the rest as a history: maps, bare or inside of one vector.
 
-        Returns columns (lists): type, process, f, value, key, time, line. A process that is no
-        integer, such as ``:nemesis``, is -1. No map is ever made: a history has millions.
+        Returns columns (lists): type, process, f, value, key, time, line. An event without :f
+        whose value is a list is a transaction's. No map is ever made: a history has millions.
         """
         cdef list types = [], processes = [], fs = [], values = [], keys = [], times = []
         cdef list lines = []
@@ -140,6 +140,8 @@ cdef class Reader:
                 key = form
             elif name == "time":
                 time = form
+        if f is None and isinstance(value, list):
+            f = "txn"
         if not isinstance(f, str):
             raise self._error("an event without :f")
         try:
@@ -147,7 +149,7 @@ cdef class Reader:
         except (KeyError, TypeError):
             raise self._error(f"an event of :type {kind}; expected :invoke, :ok, :fail or :info"
                               ) from None
-        PyList_Append(processes, process if isinstance(process, int) else -1)
+        PyList_Append(processes, process)
         PyList_Append(fs, f)
         PyList_Append(values, value)
         PyList_Append(keys, key)

@@ -109,7 +109,8 @@ class History:
 
     ``f``, ``key`` and ``error`` are codes into ``fs``, ``keys`` and ``errors``; NONE where
     the column is null. ``complete`` is False when the stream has no end: its writer was
-    killed, and what follows the last whole batch is lost.
+    killed, and what follows the last whole batch is lost. ``model`` is what the file itself says
+    it is a history of. ``timed`` is False when only the order within each process is known.
     """
 
     def __init__(self, table: pa.Table, *, complete: bool = True, where: str = "history") -> None:
@@ -117,6 +118,8 @@ class History:
         self.complete = complete
         self.metadata = _metadata(table.schema.metadata, where)
         self.lines: Sequence[int] | None = None
+        self.model: str | None = None
+        self.timed = True
         self._table = table.unify_dictionaries()
         self._columns: dict[str, pa.Array] = {}
 
@@ -207,8 +210,18 @@ class History:
     @classmethod
     def read(cls, path: Path | str) -> History:
         """Read a history, up to its last whole batch."""
-        table, complete = _read_stream(Path(path))
-        return cls(table, complete=complete, where=str(path))
+        try:
+            source = pa.memory_map(str(path))
+        except OSError as error:
+            raise BadHistory(f"can't read it: {error.strerror or error}", where=str(path)
+                             ) from error
+        return cls.of_stream(source, str(path))
+
+    @classmethod
+    def of_stream(cls, source: pa.NativeFile, where: str) -> History:
+        """Read a history from an open file or buffer, and close that."""
+        table, complete = _read_stream(source, where)
+        return cls(table, complete=complete, where=where)
 
     @classmethod
     def from_rows(
@@ -349,20 +362,16 @@ class History:
         return map(self.row, range(len(self)))
 
 
-def _read_stream(path: Path) -> tuple[pa.Table, bool]:
-    try:
-        source = pa.memory_map(str(path))
-    except OSError as error:
-        raise BadHistory(f"can't read it: {error.strerror or error}", where=str(path)) from error
+def _read_stream(source: pa.NativeFile, where: str) -> tuple[pa.Table, bool]:
     with source:
         try:
             reader = pa.ipc.open_stream(source)
         except (pa.ArrowInvalid, OSError) as error:
             raise BadHistory("not an Arrow stream, or cut before its header ended",
-                             where=str(path)) from error
+                             where=where) from error
         if reader.schema.names != SCHEMA.names:
             raise BadHistory(f"columns are {', '.join(reader.schema.names)}; expected "
-                             f"{', '.join(SCHEMA.names)}", where=str(path))
+                             f"{', '.join(SCHEMA.names)}", where=where)
         batches, complete = [], False
         while True:
             try:
@@ -385,7 +394,7 @@ def _split(values: Sequence[Any]) -> tuple[pa.Array, pa.Array]:
     return pa.array(ints, pa.int64()), pa.array(rest, pa.binary())
 
 
-def _has_end(source: pa.MemoryMappedFile) -> bool:
+def _has_end(source: pa.NativeFile) -> bool:
     """Whether the stream's end marker is there (a file cut between two batches has none)."""
     source.seek(max(0, source.size() - 8))
     return bool(source.read(8) == b"\xff\xff\xff\xff\0\0\0\0")

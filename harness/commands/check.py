@@ -4,8 +4,10 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,10 +16,10 @@ import msgspec
 from seatrial.checker import CheckResult, porcupine_engine
 from seatrial.checker.corpus import Judged, Report, judge_index
 from seatrial.checker.errors import CheckerError
-from seatrial.checker.linearizable import ENGINES, check_linearizable
-from seatrial.checker.models import MODELS
+from seatrial.checker.judge import MODEL_NAMES, Question, judge
+from seatrial.checker.linearizable import ENGINES
 from seatrial.checker.porcupine_engine import Porcupine
-from seatrial.checker.readers import OBSERVES_FAILED_CAS, READERS, read
+from seatrial.checker.readers import READERS, read
 from seatrial.checker.result import worst
 from seatrial.checker.stats import check_stats, check_unhandled_exceptions
 
@@ -39,7 +41,8 @@ def size(context: click.Context, param: click.Parameter, value: str) -> int:
 @click.command("check")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--index", type=click.Path(path_type=Path), help="Judge a corpus by its index.")
-@click.option("--model", type=click.Choice(list(MODELS)), help="Default: what its operations need.")
+@click.option("--model", type=click.Choice(MODEL_NAMES),
+              help="Default: what the file says, or its operations need.")
 @click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True)
 @click.option("--time", "time_limit_s", type=click.FloatRange(min=0.001), default=60.0,
               show_default=True, help="Seconds for each history.")
@@ -55,14 +58,18 @@ def command(
     file: Path | None, index: Path | None, model: str | None, engine: str, time_limit_s: float,
     memory: int, format: str | None, initial: str | None, cas_fail: str | None, as_json: bool,
 ) -> int:
-    """Judge FILE, a history in any known format or a run's folder, or a corpus (--index)."""
+    """Judge FILE, a history in any known format or a run's folder, or a corpus (--index).
+
+    FILE - is standard input.
+    """
     if (file is None) == (index is None):
         raise click.UsageError("expected either FILE or --index INDEX")
+    question = Question(engine, time_limit_s, memory, _initial(initial), cas_fail)
     try:
-        if index is not None:
-            return _check_index(index, engine, time_limit_s, memory)
-        assert file is not None
-        results = _check_file(file, model, engine, time_limit_s, memory, format, initial, cas_fail)
+        if file is None:
+            assert index is not None
+            return _check_index(index, question)
+        results = _check_file(file, model, format, question)
     except CheckerError as error:
         raise BadInput(str(error)) from error
     if as_json:
@@ -72,20 +79,19 @@ def command(
     return worst(result.verdict for result in results).exit_code
 
 
-def _check_file(
-    file: Path, model: str | None, engine: str, time_limit_s: float, memory: int,
-    format: str | None, initial: str | None, cas_fail: str | None,
-) -> list[CheckResult]:
+def _initial(text: str | None) -> object:
     try:
-        start = None if initial is None else json.loads(initial)
+        return None if text is None else json.loads(text)
     except ValueError as error:
-        raise BadInput(f"--initial {initial!r} is not JSON; expected for example 0 or '\"\"'"
+        raise BadInput(f"--initial {text!r} is not JSON; expected for example 0 or '\"\"'"
                        ) from error
+
+
+def _check_file(
+    file: Path, model: str | None, format: str | None, question: Question,
+) -> list[CheckResult]:
     history, format = read(file, format)
-    observes = "observe" if format in OBSERVES_FAILED_CAS else "drop"
-    result = check_linearizable(
-        history, model, engine=engine, time_limit_s=time_limit_s, memory_limit_bytes=memory,
-        initial=start, cas_fail=cas_fail or observes)
+    result = judge(history, model, question.for_format(format))
     if format != "arrow":
         return list(result.all())
     return [*result.all(), check_stats(history), check_unhandled_exceptions(history)]
@@ -104,14 +110,13 @@ def _print(results: Sequence[CheckResult]) -> None:
             click.echo(f"\n{result.text}")
 
 
-def _check_index(index: Path, engine: str, time_limit_s: float, memory: int) -> int:
+def _check_index(index: Path, question: Question) -> int:
     began = time.monotonic()
     worker: AbstractContextManager[Porcupine | None] = contextlib.nullcontext()
-    if engine != "search" and porcupine_engine.available():
-        worker = Porcupine(memory_limit_bytes=memory)
+    if question.engine != "search" and porcupine_engine.available():
+        worker = Porcupine(memory_limit_bytes=question.memory_limit_bytes)
     with worker as porcupine:
-        report = judge_index(index, engine=engine, time_limit_s=time_limit_s,
-                             memory_limit_bytes=memory, porcupine=porcupine)
+        report = judge_index(index, replace(question, porcupine=porcupine))
         version = porcupine.version if porcupine else "absent"
     _print_report(report)
     click.echo(f"engines: search, porcupine {version}; {time.monotonic() - began:.1f} s, of it "
@@ -123,8 +128,8 @@ def _seconds(report: Report) -> dict[str, float]:
     """Check time of each engine over all files."""
     total: dict[str, float] = {}
     for judged in report.agree + report.disagree + report.undecided + report.disputed:
-        if judged.result is not None:
-            for name, engine in judged.result.evidence["engines"].items():
+        for result in judged.results:
+            for name, engine in result.evidence.get("engines", {}).items():
                 total[name] = total.get(name, 0.0) + engine.get("elapsed_s", 0.0)
     return total
 
@@ -136,14 +141,11 @@ def _print_report(report: Report) -> None:
     for title, rows in sections:
         for judged in rows:
             click.echo(f"{title}: {judged.row.file}: {judged.problem or 'agrees'}")
-    by_format: dict[tuple[str, str], int] = {}
-    for judged in report.agree:
-        name = judged.row.format, judged.row.model
-        by_format[name] = by_format.get(name, 0) + 1
-    for (format, model), count in sorted(by_format.items()):
-        click.echo(f"agrees: {count} {format} ({model})")
-    for (format, model), count in sorted(report.unsupported.items()):
-        click.echo(f"unsupported: {count} {format} ({model})")
+    agree = Counter((judged.row.source, judged.row.format, judged.row.model)
+                    for judged in report.agree)
+    for title, counted in (("agrees", agree), ("unsupported", report.unsupported)):
+        for (source, format, model), count in sorted(counted.items()):
+            click.echo(f"{title}: {count} of {source}: {format} ({model})")
     click.echo(f"{len(report.agree)} agree, {len(report.disagree)} disagree, "
                f"{len(report.undecided)} undecided, {len(report.unreadable)} unreadable, "
                f"{len(report.disputed)} disputed, {report.unsupported.total()} unsupported")

@@ -13,6 +13,9 @@ from seatrial.harness.cli import main
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus" / "index.tsv"
 GOOD = "{:process 0 :type :invoke :f :write :value 1}\n{:process 0 :type :ok :f :write :value 1}\n"
 BAD = GOOD + "{:process 0 :type :invoke :f :read}\n{:process 0 :type :ok :f :read :value 2}\n"
+BAD_AS_JSON = "\n".join(
+    f'{{"process":0,"type":"{type}","f":"{f}","value":{value}}}' for type, f, value in (
+        ("invoke", "write", 1), ("ok", "write", 1), ("invoke", "read", "null"), ("ok", "read", 2)))
 HEAD = "file\tformat\tmodel\tinitial_value\texpected\tnote\n"
 
 
@@ -50,7 +53,7 @@ def test_the_initial_value_and_the_model_can_be_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["h.edn", "--model", "stack"], "'stack' is not one of"),
+    (["h.edn", "--model", "heap"], "'heap' is not one of"),
     (["h.edn", "--memory", "lots"], "'lots' is not a size; expected a number and K, M or G"),
     (["h.edn", "--initial", "{"], "--initial '{' is not JSON"),
     (["h.edn", "--index", "i.tsv"], "expected either FILE or --index INDEX"),
@@ -78,18 +81,21 @@ def test_bad_input_is_one_line_and_exit_254(
 def test_an_index_hides_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "good.edn").write_text(GOOD)
     (tmp_path / "bad.edn").write_text(BAD)
+    (tmp_path / "bad.json").write_text(BAD_AS_JSON)
     (tmp_path / "broken.edn").write_text("{")
     index = tmp_path / "index.tsv"
     agreeing = (HEAD + "good.edn\tedn\tcas-register\tnil\ttrue\t\n"
                 + "bad.edn\tedn\tregister\tnil\tfalse\t\n"
                 + "bad.edn\tedn\tregister\tnil\ttrue\tdisputed: we think otherwise\n"
-                + "x.hist\tlimo\tstack\tempty\ttrue\t\n")
+                + "bad.json\tjson\tregister\tnil\ttrue\t\n"
+                + "them/x.hist\tlimo\tpair-snapshot\tempty\ttrue\t\n")
     index.write_text(agreeing)
     assert main(["check", "--index", str(index), "--engine", "search"]) == 0
     out = capsys.readouterr().out
     assert "disputed, not counted: bad.edn: expected pass, found violation" in out
-    assert "unsupported: 1 limo (stack)" in out
-    assert "2 agree, 0 disagree, 0 undecided, 0 unreadable, 1 disputed, 1 unsupported" in out
+    assert "nobody had written 2 (the same history as bad.edn)" in out
+    assert "unsupported: 1 of them: limo (pair-snapshot)" in out
+    assert "2 agree, 0 disagree, 0 undecided, 0 unreadable, 2 disputed, 1 unsupported" in out
     index.write_text(agreeing + "broken.edn\tedn\tregister\tnil\ttrue\t\n")
     assert main(["check", "--index", str(index), "--engine", "search"]) == 254
     assert f"unreadable: broken.edn: {tmp_path}/broken.edn:1: " in capsys.readouterr().out
@@ -102,7 +108,7 @@ def test_an_index_hides_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_the_corpus_of_others_agrees(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--index", str(CORPUS)]) == 0
     out = capsys.readouterr().out
-    assert "agrees: 61 edn (cas-register)" in out
-    assert "agrees: 52 jepsen-text (cas-register)" in out
-    assert "agrees: 2 edn-lines-kv (kv)" in out
+    assert "agrees: 61 of knossos: edn (cas-register)" in out
+    assert "agrees: 52 of porcupine: jepsen-text (cas-register)" in out
+    assert "agrees: 2 of porcupine: edn (kv)" in out
     assert " 0 disagree, 0 undecided, 0 unreadable" in out

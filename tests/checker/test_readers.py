@@ -2,14 +2,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import sys
 from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 
-from seatrial.checker import BadHistory
+from seatrial.checker import BadHistory, History
 from seatrial.checker.edn import EdnError, Reader, loads
 from seatrial.checker.readers import read
 
@@ -92,7 +96,8 @@ def test_malformed_edn_is_refused_with_its_line(tmp_path: Path, text: str, messa
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ('[{"type":"ok","f":"read"},\n{"type":"ok"}]', "not a history in JSON"),
+    ('[{"type":"ok","f":"read"},\n{"type":"ok"}]', "2: event 2 has no f"),
+    ('{"type":"ok","f":"read"}\n\n{"type":3,"f":"read"}', "3: not a history in JSON"),
     ('[{"type":"ok",\n"f":"read"', "not a history in JSON"),
     ('{"type":"ok","f":"read"}\n{"type":"done","f":"read"}', "2: event 2 has the type 'done'"),
 ])
@@ -101,6 +106,142 @@ def test_malformed_json_is_refused(tmp_path: Path, text: str, message: str) -> N
     with pytest.raises(BadHistory) as caught:
         read(path)
     assert message in str(caught.value)
+
+
+AS_LIMO = """# about this history
+# @object atomic-stack
+
+[1] call push(?<0,1>)
+    [2] call pop
+[1] return
+    [2] return ?<0,1>
+[1] call push 7
+[3] call pop()
+[1] return
+[3] return
+[4] call pop(7)
+[4] return
+[5] call pop
+[5] return empty
+"""
+STACK = [("invoke", "push", "?<0,1>"), ("invoke", "pop", None), ("ok", "push", "?<0,1>"),
+         ("ok", "pop", "?<0,1>"), ("invoke", "push", 7), ("invoke", "pop", None),
+         ("ok", "push", 7), ("ok", "pop", None), ("invoke", "pop", None), ("ok", "pop", 7),
+         ("invoke", "pop", None), ("ok", "pop", None)]
+
+
+def told(history: History) -> list[tuple[Any, ...]]:
+    return [(row["type"], row["f"], row["value"]) for row in history.rows()]
+
+
+def test_a_history_of_limo_is_read(tmp_path: Path) -> None:
+    history, format = read(write(tmp_path / "h.hist", AS_LIMO))
+    assert (format, history.model) == ("limo", "stack")
+    assert told(history) == STACK
+    queue = AS_LIMO.replace("stack", "queue").replace("push", "add").replace("pop", "remove")
+    history, _ = read(write(tmp_path / "h.hist", queue))
+    assert history.model == "fifo-queue"
+    assert set(history.fs) == {"enqueue", "dequeue"}
+
+
+def test_operations_with_times_become_events_and_calls_come_first_in_a_tie(tmp_path: Path) -> None:
+    history, format = read(write(
+        tmp_path / "h.log", "# queue\nenq 5 1 3\ndeq 5 3 4\npeek -1 4 6\ndeq -1 8 9\n"))
+    assert (format, history.model) == ("fastlin", "fifo-queue")
+    assert told(history) == [
+        ("invoke", "enqueue", 5), ("invoke", "dequeue", None), ("ok", "enqueue", 5),
+        ("invoke", "peek", None), ("ok", "dequeue", 5), ("ok", "peek", None),
+        ("invoke", "dequeue", None), ("ok", "dequeue", None)]
+    assert len(history.pairs[0]) == 4
+
+
+@pytest.mark.parametrize(("text", "format"), [
+    ("w 0 1\nr 1 5\n-----\nw 1 2\n=====\nr 0 1\n", "awdit"),
+    ("w(0,1,0,0)\nr(0,1,1,2)\nr(1,5,0,0)\nw(1,2,0,1)\n", "plume")])
+def test_transactions_are_read_by_session(tmp_path: Path, text: str, format: str) -> None:
+    history, guessed = read(write(tmp_path / "h.txt", text))
+    assert (guessed, history.model, history.timed) == (format, "rw-register", False)
+    done = {(int(history.process[i]), tuple(map(tuple, history.value(i))))
+            for i in history.pairs[1].tolist()}
+    assert done == {(0, (("w", 0, 1), ("r", 1, 5))), (0, (("w", 1, 2),)), (1, (("r", 0, 1),))}
+
+
+@pytest.mark.parametrize(("text", "format", "message"), [
+    ("[1] call pop\n", "limo", "1: a call before '# @object'"),
+    ("# @object atomic-stack\n[1] call peel\n", "limo", "2: unknown method 'peel'; expected one"),
+    ("# @object atomic-stack\n[1] return 3\n", "limo", "2: process 1 returns, but it called"),
+    ("# @object atomic-stack\n[1] calls pop\n", "limo", "2: '[1] calls pop' is neither"),
+    ("# @object atomic-stack\n", "limo", "no events in it"),
+    ("# heap\npush 1 2 3\n", "fastlin", "1: it begins with '# heap'; expected one of # queue"),
+    ("# stack\npush 1 2\n", "fastlin", "2: 'push 1 2'; expected one of push, pop, peek, a"),
+    ("# stack\npush 1 3 2\n", "fastlin", "2: returned at 2, before it was called at 3"),
+    ("w 1 1\nx 1 1\n", "awdit", "2: 'x 1 1'; expected 'r KEY VALUE'"),
+    ("w(1,1,1,1)\nr(1,1,1)\n", "plume", "2: 'r(1,1,1)'; expected r or w(KEY,VALUE,"),
+])
+def test_malformed_texts_are_refused_with_their_line(
+    tmp_path: Path, text: str, format: str, message: str,
+) -> None:
+    with pytest.raises(BadHistory) as caught:
+        read(write(tmp_path / "h.txt", text), format)
+    assert message in str(caught.value)
+
+
+def test_parquet_holds_our_columns_or_just_some(tmp_path: Path) -> None:
+    history, _ = read(write(tmp_path / "h.edn", AS_EDN))
+    path = tmp_path / "h.parquet"
+    pq.write_table(history._table, path)
+    whole, format = read(path)
+    assert format == "parquet"
+    assert list(whole.rows()) == list(history.rows())
+    pq.write_table(pa.table({
+        "type": ["invoke", "ok", "info"], "process": [0, 0, None], "f": ["read", "read", "kill"],
+        "value": [None, 5, None], "key": ["x", "x", None]}), path)
+    some, _ = read(path)
+    assert told(some)[:2] == [("invoke", "read", None), ("ok", "read", 5)]
+    assert some.keys == [b"x"]
+
+
+@pytest.mark.parametrize(("columns", "message"), [
+    ({"type": ["ok"]}, "no column f; its columns are type"),
+    ({"type": ["done"], "f": ["read"]}, "1: the type 'done'; expected one of invoke, ok"),
+    ({"type": [1], "f": [None]}, "1: f is None; expected what was done"),
+])
+def test_parquet_without_a_history_is_refused(
+    tmp_path: Path, columns: dict[str, list[Any]], message: str,
+) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "h.parquet")
+    with pytest.raises(BadHistory) as caught:
+        read(tmp_path / "h.parquet")
+    assert message in str(caught.value)
+    (tmp_path / "h.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(BadHistory, match="not a Parquet file"):
+        read(tmp_path / "h.parquet")
+
+
+def test_a_process_that_nobody_names_is_one_of_its_own(tmp_path: Path) -> None:
+    history, _ = read(write(tmp_path / "h.edn", """
+        {:type :invoke, :value [[:append 1 2]]}
+        {:process :nemesis, :type :info, :f :kill}
+        {:type :ok, :value [[:append 1 2]]}
+        {:type :invoke :process 4 :f :read}"""))
+    assert history.process.tolist() == [5, -1, 5, 4]
+    assert history.fs == ["txn", "kill", "read"]
+
+
+@pytest.mark.parametrize("format", ["edn", "arrow"])
+def test_standard_input_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str,
+) -> None:
+    path = write(tmp_path / "h.edn", AS_EDN)
+    if format == "arrow":
+        table = read(path)[0]._table
+        path = tmp_path / "history.arrow"
+        with pa.ipc.new_stream(path, table.schema) as writer:
+            writer.write_table(table)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+    history, guessed = read("-")
+    assert guessed == format
+    assert list(history.rows()) == list(read(path)[0].rows())
 
 
 def test_malformed_values_in_a_log_are_refused_with_their_line(tmp_path: Path) -> None:

@@ -1,0 +1,43 @@
+"""One question about one history: which check answers it, with which engine and limits."""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .history import History
+from .linearizable import check_linearizable
+from .models import MODELS, Model
+from .porcupine_engine import Porcupine
+from .readers import OBSERVES_FAILED_CAS
+from .result import CheckResult
+
+MODEL_NAMES = tuple(MODELS)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a history, beside the model."""
+
+    engine: str = "auto"
+    time_limit_s: float = 60.0
+    memory_limit_bytes: int = 1 << 30
+    initial: Any = None
+    cas_fail: str | None = None             # None: as the format has it
+    level: str = ""                         # of isolation; empty: the strictest
+    group_size: int = 2                     # of a long fork's keys
+    porcupine: Porcupine | None = None      # a worker to use again
+
+    def for_format(self, format: str) -> Question:
+        """Return the question with what a format means where nothing else was asked."""
+        if self.cas_fail is not None:
+            return self
+        return replace(self, cas_fail="observe" if format in OBSERVES_FAILED_CAS else "drop")
+
+
+def judge(history: History, model: Model | str | None, question: Question) -> CheckResult:
+    """Judge a history by a model; None: the one that the file names, or its operations need."""
+    model = model or history.model
+    return check_linearizable(
+        history, model, engine=question.engine, time_limit_s=question.time_limit_s,
+        memory_limit_bytes=question.memory_limit_bytes, initial=question.initial,
+        cas_fail=question.cas_fail or "drop", porcupine=question.porcupine)
