@@ -23,7 +23,7 @@ error       dictionary<int16, string>    why it did not succeed, or null
 =========== ============================ ==================================================
 
 Schema metadata: ``seatrial.version`` (of this format), ``seatrial.seed``, ``seatrial.test``
-(JSON of the test).
+(JSON of the test), and ``seatrial.model`` where it is known.
 
 Operations of the register, CAS and KV workloads, per key (values are ints or null):
 ``read``: invoke null, ok the value (null: absent). ``write``: the value. ``cas``:
@@ -118,7 +118,7 @@ class History:
         self.complete = complete
         self.metadata = _metadata(table.schema.metadata, where)
         self.lines: Sequence[int] | None = None
-        self.model: str | None = None
+        self.model: str | None = self.metadata["model"]
         self.timed = True
         self._table = table.unify_dictionaries()
         self._columns: dict[str, pa.Array] = {}
@@ -406,7 +406,7 @@ def _metadata(raw: Mapping[bytes, bytes] | None, where: str) -> dict[str, Any]:
     if version > VERSION:
         raise BadHistory(f"format version {version}; this build reads up to {VERSION}", where=where)
     return {name: json.loads(raw.get(f"seatrial.{name}".encode(), b"null"))
-            for name in ("seed", "test")} | {"version": version}
+            for name in ("seed", "test", "model")} | {"version": version}
 
 
 def _numbers(column: pa.Array) -> Ints:
