@@ -1,6 +1,7 @@
 """``python -m seatrial.core``: run a node, ask one, change the members, look into a log.
 
-Exit codes: 0 done; 254 what was given is wrong; 255 the machine, the disk or the other node.
+Exit codes: 0 done; 1 of verify: something is wrong; 254 what was given is wrong; 255 the machine,
+the disk or the other node.
 Errors are one line on standard error.
 """
 from __future__ import annotations
@@ -13,7 +14,13 @@ from typing import NoReturn
 
 import msgspec
 
-from seatrial.core import admin, inspection, member_commands, snapshot_command
+from seatrial.core import (
+    admin,
+    inspection,
+    member_commands,
+    snapshot_command,
+    verify_command,
+)
 from seatrial.core.config import load, parse_address, read_key
 from seatrial.core.errors import ConfigError, NodeError
 
@@ -59,14 +66,6 @@ def dump_wal(options: argparse.Namespace) -> None:
     inspection.dump(options.directory, print, as_json=options.json)
 
 
-def verify(options: argparse.Namespace) -> int:
-    """Check a log."""
-    found = inspection.verify(options.directory)
-    print(msgspec.json.encode(found).decode() if options.json
-          else inspection.render_verified(found))
-    return BROKEN if found["damage"] or found["refused"] else 0
-
-
 def parser() -> Parser:
     """Return the command line's grammar."""
     top = Parser(prog="python -m seatrial.core", description="The Seatrial node.")
@@ -87,14 +86,12 @@ def parser() -> Parser:
 
     member_commands.add(commands)
     snapshot_command.add(commands)
-    for name, run, text in (
-        ("dump-wal", dump_wal, "print every frame and record of a write-ahead log"),
-        ("verify", verify, "check every byte of a write-ahead log"),
-    ):
-        sub = commands.add_parser(name, help=text)
-        sub.add_argument("directory", type=Path, metavar="DIR")
-        sub.add_argument("--json", action="store_true")
-        sub.set_defaults(run=run)
+    verify_command.add(commands)
+    sub = commands.add_parser(
+        "dump-wal", help="print every frame and record of a write-ahead log")
+    sub.add_argument("directory", type=Path, metavar="DIR")
+    sub.add_argument("--json", action="store_true")
+    sub.set_defaults(run=dump_wal)
     return top
 
 

@@ -23,17 +23,24 @@ class Identity(msgspec.Struct, frozen=True):
     node: int
 
 
-def check_identity(data: Path, mine: Identity) -> bool:
-    """Return whether this directory was used before; ConfigError if by another node."""
+def read_identity(data: Path) -> Identity | None:
+    """Return whose directory this is; None: nobody's yet."""
     path = data / NAME
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Identity)
+        return msgspec.json.decode(path.read_bytes(), type=Identity)
     except FileNotFoundError:
-        return False
+        return None
     except OSError as error:
         raise NodeError(f"can't read {path}: {error.strerror}") from None
     except msgspec.DecodeError as error:
         raise NodeError(f"{path} is damaged: {error}") from None
+
+
+def check_identity(data: Path, mine: Identity) -> bool:
+    """Return whether this directory was used before; ConfigError if by another node."""
+    found = read_identity(data)
+    if found is None:
+        return False
     if found != mine:
         raise ConfigError(
             f"data: {data} belongs to node {found.node} of cluster {found.cluster!r},"

@@ -128,6 +128,15 @@ def render_verified(found: dict[str, Any]) -> str:
     """Return the outcome of ``verify`` as a person reads it."""
     lines = [f"{damage['segment']} @{damage['offset']}: {damage['what']}"
              for damage in found["damage"]]
+    lines += summary_lines(found)
+    if found["refused"]:
+        lines.append(f"refused: {found['refused']}")
+    return "\n".join([*lines, "damaged" if found["damage"] or found["refused"] else "good"])
+
+
+def summary_lines(found: dict[str, Any]) -> list[str]:
+    """Return what a log holds as a person reads it; nothing for one that can't be read."""
+    lines: list[str] = []
     if "segments" in found:
         torn = f", {found['torn']} bytes of an unfinished write at the end" if found["torn"] else ""
         lines.append(
@@ -138,6 +147,4 @@ def render_verified(found: dict[str, Any]) -> str:
             f"{text} snapshot at entry {found[name]['index']} of term {found[name]['term']}:"
             f" {found[name]['bytes']} bytes"
             for name, text in (("snapshot", "complete"), ("partial", "incomplete")) if found[name]]
-    if found["refused"]:
-        lines.append(f"refused: {found['refused']}")
-    return "\n".join([*lines, "damaged" if found["damage"] or found["refused"] else "good"])
+    return lines

@@ -315,6 +315,11 @@ cdef class KeyValue:
         """Return the part of the state's hash that comes from keys."""
         return self.keys.sum
 
+    def hashes(self) -> dict:
+        """Return what the state hashed to at the newest clock entries, by their index."""
+        return {self.hashed[i].index: self.hashed[i].hash for i in range(CLOCKS)
+                if self.hashed[i].index}
+
     def hash(self) -> int:
         """Return the hash of the whole state."""
         return self.state_hash()

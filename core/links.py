@@ -59,6 +59,16 @@ class Links:
         if link is not None:
             link.send(data)
 
+    def backlog(self) -> dict[int, dict[str, int]]:
+        """Return what waits in each link, and what was dropped."""
+        return {peer: {"unsent_bytes": link.unsent_bytes, "dropped_bytes": link.dropped_bytes}
+                for peer, link in sorted(self._by_node.items())}
+
+    def _max_unsent_bytes(self) -> int:
+        """More than consensus keeps on its way to a member by itself."""
+        limits = self._settings.config.limits
+        return max(limits.max_unsent_bytes, 2 * limits.max_inflight_bytes)
+
     def alone(self) -> bool:
         """Return whether nobody else has a vote."""
         return self.configuration.voters | self.configuration.outgoing == {self._shell.node}
@@ -137,7 +147,8 @@ class Links:
         for peer in sorted(wanted - self._by_node.keys()):
             address = self._address(peer)
             if address is not None:
-                link = Link(self._shell, peer, address, self._settings.config.election_ms)
+                link = Link(self._shell, peer, address, self._settings.config.election_ms,
+                            self._max_unsent_bytes())
                 self._by_node[peer] = link
                 link.start()
 

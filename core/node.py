@@ -384,12 +384,15 @@ class Node:
             "cluster": self.cluster, "pid": os.getpid(),
             "uptime_s": round((boottime_ns() - self.started_ns) / 1e9, 3),
             "mutant": self.settings.config.mutant,
+            "state_hashes": {index: f"{value:016x}"
+                             for index, value in self.replica.kv.hashes().items()},
             "members": {node: address for node, (address, _)
                         in self.links.configuration.details.items()},
             "membership": describe_configuration(self.replica) | {
                 "outside": self.links.outside},
             "protocol": self.protocol_max,
             "connections": self._connections(),
+            "links": self.links.backlog(),
             "wal": {"segment": self.wal.segment, "syncs": stats.syncs, "bytes": stats.bytes,
                     "sync_ns": stats.sync_ns},
         }

@@ -22,9 +22,11 @@ cdef struct Progress:
     uint64_t probe_ns       # ... since then
     uint64_t next_index
     uint64_t match_index
-    uint64_t snapshot_next  # SNAPSHOTTED: number of the next chunk to send,
+    uint64_t snapshot_index     # SNAPSHOTTED: which snapshot it is sent,
+    uint64_t snapshot_next  # number of the next chunk to send,
     uint64_t snapshot_held  # and how many it has on its disk
     uint64_t snapshot_ns    # when it last got on
+    uint64_t snapshot_again_ns  # when chunks were last sent again
     uint64_t round          # newest leadership round that it confirmed
     uint64_t contact_ns     # when it last answered in this term
     uint64_t ticket         # READ_INDEX: its newest question, 0 when answered,

@@ -146,6 +146,7 @@ cdef class RaftLeading(RaftRounds):
             must(self.snapshot.complete, b"entries are gone and no snapshot holds them",
                  p.next_index, self.log.first)
             p.state = SNAPSHOTTED
+            p.snapshot_index = self.snapshot.index
             p.snapshot_next = p.snapshot_held = 0
             p.snapshot_ns = now_ns
         if p.state == SNAPSHOTTED:

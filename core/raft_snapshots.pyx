@@ -29,9 +29,13 @@ cdef class RaftSnapshots(RaftFollowing):
         """Send chunks as far as the window allows; those that were not heard of, again."""
         cdef const Record* r
         cdef Message* m
-        if p.snapshot_next > p.snapshot_held and now_ns > p.snapshot_ns + self.election_ns:
+        if p.snapshot_index != self.snapshot.index:     # a newer one than it was being sent
+            p.snapshot_index = self.snapshot.index
+            p.snapshot_next = p.snapshot_held = 0
+        if (p.snapshot_next > p.snapshot_held
+                and now_ns > max(p.snapshot_ns, p.snapshot_again_ns) + self.election_ns):
             p.snapshot_next = p.snapshot_held
-            p.snapshot_ns = now_ns
+            p.snapshot_again_ns = now_ns
         while p.snapshot_next < self.snapshot.count():
             if (p.snapshot_next - p.snapshot_held) * CHUNK_BYTES >= self.max_inflight_bytes:
                 break
@@ -51,6 +55,7 @@ cdef class RaftSnapshots(RaftFollowing):
             m.header.crc = append_crc(<const char*>m, MESSAGE_SIZE)
             p.out.end += m.header.length
             p.snapshot_next += 1
+            self.chunks_sent += 1
         return 0
 
     cdef bint sending(self, uint64_t now_ns) noexcept nogil:
@@ -114,6 +119,7 @@ cdef class RaftSnapshots(RaftFollowing):
             p.snapshot_ns = now_ns
             if p.snapshot_next < held:      # it has more than we sent: from before a break
                 p.snapshot_next = held
+                self.transfers_resumed += 1
         return 0
 
     cdef int compact(self, uint64_t index) except -1 nogil:

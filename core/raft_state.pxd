@@ -105,6 +105,8 @@ cdef class RaftState:
     # counters
     cdef readonly uint64_t elections
     cdef readonly uint64_t conflicts
+    cdef readonly uint64_t chunks_sent
+    cdef readonly uint64_t transfers_resumed
 
     cdef int _peer(self, uint32_t node) noexcept nogil
     cdef int _place(self, uint32_t node) except -1 nogil

@@ -11,6 +11,8 @@ class RaftState:
     durable_index: int
     elections: int
     conflicts: int
+    chunks_sent: int
+    transfers_resumed: int
     config_index: int
     config_version: int
     transfer_to: int

@@ -109,4 +109,5 @@ cdef class Replica:
     cdef int feed_client(self, uint32_t connection, const char* p, size_t size) except -1 nogil
     cdef int settle(self, uint64_t now_ns) except -1 nogil
     cdef int synced(self, uint64_t seq, uint64_t now_ns) except -1
+    cdef size_t _write_limit(self) noexcept nogil
     cdef bint next_write(self, GroupWrite* w) except -1

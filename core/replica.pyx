@@ -79,7 +79,6 @@ from seatrial.core.mutant cimport (
     VOTE_NOT_PERSISTED,
     seatrial_arm,
 )
-from seatrial.core.progress cimport STREAM
 from seatrial.core.outcome cimport Outcome
 from seatrial.core.raft_state cimport LEADER, Orphan
 from seatrial.core.transaction cimport largest_key, sound
@@ -90,6 +89,8 @@ from seatrial.core.errors import ProtocolError
 from seatrial.core.membership import Configuration
 from seatrial.core.raft import ROLES
 
+STATES = ("probe", "stream", "snapshot")     # of a member, by Progress.state
+
 cdef enum:
     PEER = 0
     CLIENT = 1
@@ -97,6 +98,7 @@ cdef enum:
     MAX_OUTPUT_BYTES = 4 << 20      # to one client at a time: small questions, large answers
     MAX_WAITING_READS = 1 << 16
     MAX_SNAPSHOT_WAITERS = 64
+    MAX_PATIENCE = 4            # times snapshot_bytes of log, while a member is sent a snapshot
 
 
 def _arm(int mutant) -> None:
@@ -532,14 +534,17 @@ cdef class Replica:
 
     cdef int _consider_snapshot(self, uint64_t now_ns) except -1 nogil:
         """Begin a snapshot of what is applied once enough was logged since the one before."""
-        cdef uint64_t since = self.raft.snapshot.index + 1
+        cdef uint64_t logged, since = self.raft.snapshot.index + 1
         # (an entry may be applied before our own disk has it; a snapshot never goes ahead of it)
-        if (self.making.index or self.raft.incoming.count() or self.raft.sending(now_ns)
+        if (self.making.index or self.raft.incoming.count()
                 or self.kv.applied < since or since < self.raft.log.first
                 or self.kv.applied > self.raft.durable_index):
             return 0
-        if (self.raft.log.offset_of(self.kv.applied + 1) - self.raft.log.offset_of(since)
-                < self.snapshot_bytes and not self._snapshot_wanted()):
+        logged = self.raft.log.offset_of(self.kv.applied + 1) - self.raft.log.offset_of(since)
+        if logged < self.snapshot_bytes and not self._snapshot_wanted():
+            return 0
+        # (who is being sent the one that there is would have to begin anew; but memory is finite)
+        if self.raft.sending(now_ns) and logged < MAX_PATIENCE * self.snapshot_bytes:
             return 0
         return self._begin_snapshot()
 
@@ -675,6 +680,15 @@ cdef class Replica:
         return (w.seq, w.term, w.vote, w.count, w.records[:w.size], w.base, w.base_term,
                 w.chunk[:w.chunk_size] if w.chunk_size else b"", w.first)
 
+    cdef size_t _write_limit(self) noexcept nogil:
+        """How many bytes of entries may be written at once. Each write carries one chunk of the
+        snapshot that is being made; where the log grows much faster than that gets on, entries
+        give way, or the log in memory would become many times as large as the state."""
+        if (self.making.index and self.raft.log.offset_of(self.raft.log.last() + 1)
+                - self.raft.log.offset_of(self.raft.snapshot.index + 1) > 2 * self.snapshot_bytes):
+            return min(self.max_write_bytes, 2 * self.chunk_bytes)
+        return self.max_write_bytes
+
     cdef bint next_write(self, GroupWrite* w) except -1:
         """Fill in the next group write; False for nothing. Its records stay where they are until
         the log changes."""
@@ -696,7 +710,7 @@ cdef class Replica:
         w.first = raft.log.first
         # (what comes from the leader's snapshot goes alone: with its last chunk it voids the log)
         if begin <= raft.log.last() and self.chunk_written != INCOMING_CHUNK:
-            end = raft.log.range_end(begin, self.max_write_bytes)
+            end = raft.log.range_end(begin, self._write_limit())
             w.records = raft.log.range_bytes(begin, end, &w.size)
         raft.writing = True
         raft.write_seq += 1
@@ -758,7 +772,7 @@ cdef class Replica:
             if i != raft.me and raft.replicas >> i & 1:
                 peers[raft.peers[i].node] = {
                     "connected": bool(raft.peers[i].connected),
-                    "state": "stream" if raft.peers[i].state == STREAM else "probe",
+                    "state": STATES[raft.peers[i].state],
                     "next_index": raft.peers[i].next_index,
                     "match_index": raft.peers[i].match_index,
                 }
@@ -769,6 +783,8 @@ cdef class Replica:
             "snapshot_bytes": raft.snapshot.size, "snapshot_ns": self.snapshot_ns,
             "snapshots_made": self.snapshots_made,
             "snapshots_installed": self.snapshots_installed,
+            "snapshot_chunks_sent": raft.chunks_sent,
+            "snapshot_transfers_resumed": raft.transfers_resumed,
             "snapshot_written": self.making.size, "snapshot_received": raft.incoming.size,
             "last_index": raft.log.last(),
             "durable_index": raft.durable_index, "sessions": self.kv.session_count(),

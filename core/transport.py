@@ -185,12 +185,15 @@ class Link(asyncio.Protocol):
     """Our connection to one member: dialled, lost, dialled again, until stopped."""
 
     def __init__(
-        self, shell: Shell, peer: int, address: Address, user_timeout_ms: int
+        self, shell: Shell, peer: int, address: Address, user_timeout_ms: int,
+        max_unsent_bytes: int,
     ) -> None:
         self.shell = shell
         self.peer = peer
         self.address = address
         self.up = False
+        self.dropped_bytes = 0          # of what a slow member could not take
+        self._max_unsent_bytes = max_unsent_bytes
         self.protocol = 0               # of the present connection
         self._retired = False
         self._transport: asyncio.Transport | None = None
@@ -229,9 +232,22 @@ class Link(asyncio.Protocol):
             self._transport.abort()
 
     def send(self, data: bytes) -> None:
-        """Send, or drop when the link is down: consensus repeats what matters."""
-        if self.up and self._transport is not None:
-            self._transport.write(data)
+        """Send; or drop, when the link is down or the member takes less than it is sent: consensus
+        repeats what matters, and memory is finite."""
+        if not self.up or self._transport is None:
+            return
+        if self._transport.get_write_buffer_size() > self._max_unsent_bytes:
+            if self.dropped_bytes == 0:
+                self.shell.journal.warning(
+                    "link-choked", peer=self.peer, unsent=self._transport.get_write_buffer_size())
+            self.dropped_bytes += len(data)
+            return
+        self._transport.write(data)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Return how much waits to be taken by the member."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     async def _keep_dialling(self) -> None:
         while True:

@@ -486,7 +486,7 @@ def test_a_corrupt_log_is_named_with_the_offset(single: Nodes) -> None:
     assert code == 255
     assert line.startswith(f"corrupt segment {frame.path} at offset {frame.offset}: ")
     verified = single.command("verify", single.folder / "data1")
-    assert verified.returncode == 255
+    assert verified.returncode == 1
     assert f"{frame.path.name} @{frame.offset}: no valid frame until" in verified.stdout
     assert verified.stdout.endswith("is missing\ndamaged\n")
 

@@ -1,0 +1,212 @@
+"""``verify``: whether a stopped node's data is all there, and whether members' data agree.
+
+Of one directory: every segment, frame and record by its checks (inspection.py); that the newest
+snapshot's chunks make one stream, which loads into a state machine and gives the hash that it
+names; that the entries after it follow each other, can be applied, and give the hashes that the
+leader's clock entries tell; the configurations that were in force.
+
+Of several, given together: where their logs part, and whether their states are equal at the last
+entry that all of them hold.
+
+It only reads, and takes the log's lock, so that no node runs on what is being read. Entries that
+are not committed are applied as well: nobody can tell them apart on a disk.
+"""
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from seatrial.core import identity, inspection
+from seatrial.core.codec import describe_record, split_records
+from seatrial.core.errors import CorruptSnapshot, DirectoryInUse, InvariantViolation, WalError
+from seatrial.core.kv import KeyValue
+from seatrial.core.membership import BadConfiguration, Configuration
+from seatrial.core.recovery import Frame, Recovered, Snapshot, list_segments, recover
+from seatrial.core.segment_files import LOCK
+
+RECORD_BYTES = 72
+FLAGS_AT, LAST_CHUNK = 65, 1            # of a chunk's record
+
+Found = dict[str, Any]
+
+
+@contextlib.contextmanager
+def stopped(directory: Path) -> Iterator[None]:
+    """Hold a log's lock, so that nobody else uses it. Raises DirectoryInUse."""
+    try:
+        fd = os.open(directory / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:                     # a copy of the segments alone, or one that we may not lock
+        yield
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise DirectoryInUse(
+            f"the log in {directory} is open in another process: stop the node first") from None
+    finally:
+        os.close(fd)
+
+
+class Member:
+    """One node's data, read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.directory = inspection.log_directory(path)
+        self.problems: list[str] = []
+        self.segments: dict[str, Found] = {}
+        self.log: Recovered | None = None
+        self.terms: dict[int, tuple[int, int]] = {}     # of each entry: its term and check
+        with stopped(self.directory):
+            self.found = inspection.verify(self.directory)
+            for _, segment in list_segments(self.directory):
+                self.segments[segment.name] = {
+                    "segment": segment.name, "bytes": segment.stat().st_size, "frames": 0,
+                    "first": 0, "last": 0, "chunks": 0}
+            with contextlib.suppress(WalError):         # which is in ``found``
+                self.log = recover(self.directory, self._seen)
+        self.identity = identity.read_identity(path)
+        if self.log is not None:
+            self.records = split_records(self.log.records)
+            for record in self.records:
+                seen = describe_record(record)
+                self.terms[seen["index"]] = seen["term"], seen["crc"]
+
+    def _seen(self, frame: Frame) -> None:
+        """Count a frame in its segment."""
+        segment = self.segments[frame.path.name]
+        segment["frames"] += 1
+        for record in split_records(frame.records):
+            seen = describe_record(record)
+            if seen["kind"] == "snapshot":
+                segment["chunks"] += 1
+            else:
+                segment["first"] = min(segment["first"] or seen["index"], seen["index"])
+                segment["last"] = seen["index"]
+
+    @property
+    def snapshot_index(self) -> int:
+        """Return the entry that the newest snapshot ends with; 0: there is none."""
+        found = self.log and self.log.snapshot
+        return found.last_index if isinstance(found, Snapshot) else 0
+
+    def state(self, until: int | None = None) -> tuple[KeyValue, bytes]:
+        """Return the state after entry ``until`` (the last), and the snapshot's configuration.
+
+        Raises CorruptSnapshot and InvariantViolation.
+        """
+        assert self.log is not None
+        machine, block = KeyValue(), b""
+        if isinstance(self.log.snapshot, Snapshot):
+            chunks = split_records(self.log.snapshot.records)
+            block = machine.load(
+                (chunk[RECORD_BYTES:], describe_record(chunk)["client"],
+                 bool(chunk[FLAGS_AT] & LAST_CHUNK)) for chunk in chunks)
+        for record in self.records:
+            if machine.applied == until:
+                break
+            if describe_record(record)["index"] > machine.applied:
+                machine.execute(record)
+        return machine, block
+
+    def check(self) -> Found:
+        """Return all that is known of it; ``problems`` is empty when all is well."""
+        found = self.found | {
+            "path": str(self.path), "identity": self.identity and msgspec.structs.asdict(
+                self.identity), "segment_table": list(self.segments.values()),
+            "problems": self.problems}
+        self.problems += [f"{d['segment']} @{d['offset']}: {d['what']}" for d in found["damage"]]
+        if found["refused"]:
+            self.problems.append(found["refused"])
+        if self.log is None:
+            return found
+        try:
+            machine, block = self.state()
+        except (CorruptSnapshot, InvariantViolation) as error:
+            self.problems.append(str(error))
+            return found
+        found["state"] = {
+            "index": machine.applied, "hash": f"{machine.hash():016x}",
+            "keys": len(machine.items()), "sessions": machine.session_count(),
+            "locks": machine.lock_count()}
+        found["configurations"] = self._configurations(block)
+        return found
+
+    def _configurations(self, block: bytes) -> list[Found]:
+        told = [(self.snapshot_index, block)] if block else []
+        told += [(describe_record(record)["index"], record[RECORD_BYTES:])
+                 for record in self.records if describe_record(record)["kind"] == "config"]
+        out = []
+        for index, payload in told:
+            try:
+                out.append({"index": index, "configuration": str(Configuration.decode(payload))})
+            except BadConfiguration as error:
+                self.problems.append(f"the configuration of entry {index}: {error}")
+        return out
+
+
+def compare(members: list[Member]) -> Found:
+    """Return where members' logs part and whether their states are equal before that."""
+    logs = [member for member in members if member.log is not None]
+    if len(logs) < 2:
+        return {"index": 0, "hashes": {}, "problems": ["fewer than two logs can be read"]}
+    low = max(member.snapshot_index for member in logs)
+    high = min(member.log.last_index for member in logs if member.log is not None)
+    index = high
+    while index > low and len({member.terms.get(index) for member in logs}) > 1:
+        index -= 1
+    if index < low or index == 0:
+        return {"index": 0, "hashes": {}, "problems": [
+            f"nothing to compare: one snapshot ends with entry {low}, one log with entry {high}"]}
+    hashes, problems = {}, []
+    for member in logs:
+        try:
+            hashes[str(member.path)] = f"{member.state(index)[0].hash():016x}"
+        except (CorruptSnapshot, InvariantViolation) as error:
+            problems.append(f"{member.path}: {error}")
+    if len(set(hashes.values())) > 1:
+        problems.append(f"the states after entry {index} differ")
+    for member in logs:
+        different = [i for i, of in member.terms.items() if i <= index and any(
+            of[0] == other.terms[i][0] and of[1] != other.terms[i][1]
+            for other in logs if i in other.terms)]
+        if different:
+            problems.append(
+                f"{member.path}: entry {different[0]} has the term of another member's, but not"
+                " its bytes")
+    return {"index": index, "hashes": hashes, "problems": problems}
+
+
+def render(found: Found) -> str:
+    """Return one member's data as a person reads it."""
+    owner = found["identity"]
+    lines = [found["path"] + (f": node {owner['node']} of {owner['cluster']}" if owner else "")]
+    lines.append(f"  {'segment':<20} {'bytes':>10} {'frames':>8} {'entries':>17} {'chunks':>7}")
+    for segment in found["segment_table"]:
+        entries = f"{segment['first']}..{segment['last']}" if segment["first"] else ""
+        lines.append(f"  {segment['segment']:<20} {segment['bytes']:>10} {segment['frames']:>8}"
+                     f" {entries:>17} {segment['chunks']:>7}")
+    lines += [f"  {line}" for line in inspection.summary_lines(found)]
+    if "state" in found:
+        state = found["state"]
+        lines.append(
+            f"  state after entry {state['index']}: {state['keys']} keys, {state['sessions']}"
+            f" sessions, {state['locks']} locks, hash {state['hash']}")
+        lines += [f"  configuration of entry {one['index']}: {one['configuration']}"
+                  for one in found["configurations"]]
+    lines += [f"  {problem}" for problem in found["problems"]]
+    return "\n".join([*lines, "damaged" if found["problems"] else "good"])
+
+
+def render_compared(found: Found) -> str:
+    """Return the comparison as a person reads it."""
+    lines = [f"{path}: state after entry {found['index']}: {value}"
+             for path, value in found["hashes"].items()]
+    return "\n".join([*lines, *found["problems"], "different" if found["problems"] else "equal"])
