@@ -11,7 +11,8 @@
     except Unknown: ...                         # may have happened
 
 It finds the leader, follows redirects, notices dead connections and repeats what may be
-repeated; client_machine.py says what each outcome promises. Cancelling an operation (a
+repeated; client_machine.py says what each outcome promises. It learns of new members from those
+that it knows, so it must reach one of them now and then. Cancelling an operation (a
 timeout around it) ends it at once; what it did is then as unknown as its last attempt was.
 """
 from __future__ import annotations
@@ -33,6 +34,7 @@ from seatrial.core.client_machine import (
     Close,
     Connect,
     Done,
+    Learn,
     Send,
 )
 from seatrial.core.commands import (
@@ -61,10 +63,12 @@ from seatrial.core.errors import (
     NotACounter,
     NotLeader,
     NotTransacted,
+    OperationError,
     Refused,
     SessionLost,
     StaleToken,
     Unknown,
+    WrongNode,
 )
 from seatrial.core.handshake import NONCE_BYTES, ConnectorHandshake
 
@@ -74,6 +78,7 @@ __all__ = [
     "Transacted", "Unknown",
 ]
 
+LEARN_S = 0.9                   # less than client_machine.LEARN_NS: one question at a time
 CONNECT_S = 0.5                 # with the handshake; a node that runs answers in milliseconds
 DEFAULT_TIMEOUT_S = 5.0
 USER_TIMEOUT_MS = 2000
@@ -317,6 +322,7 @@ class Client(Operations):
         self._dialling: dict[int, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._refusals: dict[int, HandshakeRefused] = {}
+        self._learning: asyncio.Task[None] | None = None
 
     @classmethod
     async def connect(
@@ -346,7 +352,7 @@ class Client(Operations):
         """End what is under way and close all connections."""
         self._machine.close()
         self._settle()
-        tasks = list(self._dialling.values())
+        tasks = [*self._dialling.values(), *([self._learning] if self._learning else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -361,6 +367,8 @@ class Client(Operations):
                     self._wires[effect.node].send(effect.data)
                 elif isinstance(effect, Done):
                     self._conclude(effect)
+                elif isinstance(effect, Learn):
+                    self._learning = self._loop.create_task(self._learn(effect.node))
                 elif isinstance(effect, Connect):
                     self._dialling[effect.node] = self._loop.create_task(self._dial(effect.node))
                 else:
@@ -399,7 +407,10 @@ class Client(Operations):
                 self._refusals[node] = HandshakeRefused(f"{self._members[node]}: {error}")
             self._give_up(wire)
             self._machine.disconnected(node, self._clock())
-            if len(self._refusals) == len(self._members):
+            if isinstance(error, WrongNode):    # a newer node has taken its place
+                self._know({other: where for other, where in self._members.items()
+                            if other != node} | {error.node: self._members[node]})
+            if len(self._refusals) == len(self._machine.connections):
                 self._machine.abandon_all()     # nobody will ever have us
         except asyncio.CancelledError:
             self._give_up(wire)
@@ -409,6 +420,22 @@ class Client(Operations):
             self._wires[node] = wire
             self._machine.connected(node, self._clock())
         del self._dialling[node]
+        self._settle()
+
+    async def _learn(self, node: int) -> None:
+        """Ask a node who takes part, and where."""
+        with contextlib.suppress(OperationError, KeyError, ValueError):
+            told = (await self.status(node, timeout_s=LEARN_S))["members"]
+            if told:
+                self._know({int(number): parse_address(text) for number, text in told.items()})
+
+    def _know(self, members: Mapping[int, Address]) -> None:
+        """Go by these members from now on."""
+        self._machine.learn(members, self._clock())
+        self._members = {node: members.get(node) or self._members[node]
+                         for node in self._machine.connections}
+        self._refusals = {node: refusal for node, refusal in self._refusals.items()
+                          if node in self._machine.connections}
         self._settle()
 
     @staticmethod

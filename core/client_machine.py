@@ -22,6 +22,9 @@ A session is opened under a nonce of the client's; its id comes from the cluster
 given twice. So a late copy of a write whose session was forgotten can't be executed, even where a
 late copy of the opening arrived before it.
 
+Members change: a redirect to nobody, or to a node that the client has never heard of, makes it ask
+who takes part (``Learn``), once a second at most; ``learn`` tells it whom to ask from then on.
+
 A node is taken for dead when it owes an answer, and neither answers nor pongs for half a second.
 """
 from __future__ import annotations
@@ -54,6 +57,7 @@ PING_NS = 250 * MS              # of silence while an answer is owed, then a pin
 DEAD_NS = 250 * MS              # of silence after the ping, then the connection is given up
 REDIAL_NS = 100 * MS            # after the first failure to connect; doubles each time
 MAX_REDIAL_NS = 800 * MS
+LEARN_NS = 1000 * MS            # between two questions who takes part
 REDIRECTS = 3                   # followed at once before an operation waits
 NEVER = (1 << 63) - 1
 
@@ -115,6 +119,12 @@ class Close(NamedTuple):
     node: int
 
 
+class Learn(NamedTuple):
+    """Effect: ask this node who takes part, then call ``learn``."""
+
+    node: int
+
+
 class Done(NamedTuple):
     """Effect: the operation with this handle has ended."""
 
@@ -122,7 +132,7 @@ class Done(NamedTuple):
     outcome: Answer | OperationError
 
 
-Effect = Connect | Send | Close | Done
+Effect = Connect | Send | Close | Learn | Done
 
 
 @dataclass(slots=True)
@@ -194,6 +204,7 @@ class ClientMachine:
         self._idle: list[Session] = []
         self._requests = 0
         self._handles = 0
+        self._learn_ns = 0          # not to ask before who takes part
         self._turn = 0              # whose turn it is to answer a read that any node may answer
         self._now_ns = 0            # of the newest event
         self._effects: list[Effect] = []
@@ -237,11 +248,26 @@ class ClientMachine:
         connection.pinged_ns = 0
         self._advance_all()
 
+    def learn(self, nodes: Iterable[int], now_ns: int) -> None:
+        """These take part, one at least. Who does not is forgotten, unless it is connected or
+        being asked."""
+        self._now_ns = now_ns
+        wanted = set(nodes)
+        pinned = {operation.node for operation in self._operations.values()}
+        kept = {node for node, found in self.connections.items()
+                if found.state != "down" or node in pinned}
+        self.connections = {node: self.connections.get(node) or Connection(node)
+                            for node in sorted(kept | wanted)}
+        self._order = list(self.connections)
+        if self.target not in wanted:
+            self.target = min(wanted)
+        self._advance_all()
+
     def disconnected(self, node: int, now_ns: int) -> None:
         """The connection is lost, or did not come to be."""
         self._now_ns = now_ns
-        connection = self.connections[node]
-        if connection.state == "down":
+        connection = self.connections.get(node)
+        if connection is None or connection.state == "down":
             return
         wait = min(REDIAL_NS << min(connection.failures, 10), MAX_REDIAL_NS)
         connection.state = "down"
@@ -454,6 +480,9 @@ class ClientMachine:
     def _redirect(self, operation: Operation, node: int, leader: int) -> None:
         """Turn to the leader that was named, unless it is known not to answer."""
         named = self.connections.get(leader)
+        if named is None and self._now_ns >= self._learn_ns:
+            self._learn_ns = self._now_ns + LEARN_NS
+            self._effects.append(Learn(node))
         if self.target == node and named is not None and leader != node and (
                 named.state != "down" or named.retry_ns <= self._now_ns):
             self.target = leader

@@ -41,6 +41,14 @@ class HandshakeRefused(NodeError):
     """The other end would not have us: another cluster, key or protocol."""
 
 
+class WrongNode(HandshakeRefused):
+    """Another node of the cluster is there than the one that was expected."""
+
+    def __init__(self, node: int, expected: int) -> None:
+        super().__init__(f"it is node {node}, expected node {expected}")
+        self.node = node
+
+
 class WalError(NodeError):
     """The write-ahead log can't be opened."""
 

@@ -45,7 +45,7 @@ import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from seatrial.core.errors import HandshakeRefused
+from seatrial.core.errors import HandshakeRefused, WrongNode
 
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 2
@@ -225,7 +225,7 @@ class ConnectorHandshake:
         if not hmac.compare_digest(given, proof(self.key, b"server", self._ours, theirs)):
             raise HandshakeRefused("it does not hold the key that was given here")
         if self.expect and hello.node != self.expect:
-            raise HandshakeRefused(f"it is node {hello.node}, expected node {self.expect}")
+            raise WrongNode(hello.node, self.expect)
         self.node = hello.node
         self._proved = True
         return proof(self.key, b"client", self._ours, theirs)

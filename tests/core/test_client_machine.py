@@ -9,6 +9,7 @@ import pytest
 
 from seatrial.core.client_machine import (
     DEAD_NS,
+    LEARN_NS,
     MS,
     PING_NS,
     REDIAL_NS,
@@ -18,6 +19,7 @@ from seatrial.core.client_machine import (
     Close,
     Connect,
     Done,
+    Learn,
     Send,
 )
 from seatrial.core.codec import OPS, decode_request, encode_response
@@ -56,6 +58,7 @@ class Script:
         self.ended: dict[int, Answer | OperationError] = {}
         self.dialled: list[int] = []
         self.closed: list[int] = []
+        self.asked_for_members: list[int] = []
 
     def start(
         self, kind: str, *, limit_ms: int = 10_000, node: int = 0, any_node: bool = False
@@ -75,6 +78,8 @@ class Script:
                     self.dialled.append(node)
                 case Close(node):
                     self.closed.append(node)
+                case Learn(node):
+                    self.asked_for_members.append(node)
                 case Done(handle, outcome):
                     self.ended[handle] = outcome
         return asked
@@ -713,5 +718,56 @@ def test_a_read_that_any_node_may_answer_goes_on_to_the_next_where_one_can_not()
     third = script.only()
     assert third.node != second.node
     script.answer(third, OK, b"x")
+    script.effects()
+    assert isinstance(script.ended[handle], Answer)
+
+
+def test_a_leader_that_it_has_never_heard_of_makes_it_ask_who_takes_part() -> None:
+    script = Script()
+    handle = script.start("read")
+    script.effects()
+    script.connect(1)
+    script.not_leader(script.only(), 103)
+    assert script.effects() == []
+    assert script.asked_for_members == [1]
+    script.machine.learn([1, 2, 103], script.now)
+    script.wait(RETRY_NS)
+    script.effects()
+    assert list(script.machine.connections) == [1, 2, 103]      # 3 was down: it is forgotten
+    while 103 not in script.dialled:
+        node = script.dialled[-1]
+        script.connect(node)
+        script.not_leader(script.only(), 103)
+        script.effects()
+    script.connect(103)
+    script.answer(script.only(), OK, b"x")
+    script.effects()
+    assert script.ended == {handle: Answer(b"x", 103, 7, 1 << 16, 3)}
+
+
+def test_it_asks_who_takes_part_once_a_second_also_when_no_leader_is_known() -> None:
+    script = Script(1)
+    script.start("read", limit_ms=60_000)
+    script.start("read", limit_ms=60_000)
+    script.effects()
+    script.connect(1)
+    answered = 0
+    while script.now < 2 * LEARN_NS:
+        for asked in script.effects():
+            script.not_leader(asked, 0 if asked.request % 2 else 103)
+            answered += 1
+        script.wait(RETRY_NS)
+    assert answered > 50
+    assert script.asked_for_members == [1, 1]
+
+
+def test_a_node_that_is_being_asked_is_not_forgotten_with_the_others() -> None:
+    script = Script()
+    handle = script.start("status", node=3)
+    script.effects()
+    script.machine.learn([1, 2], script.now)
+    assert list(script.machine.connections) == [1, 2, 3]
+    script.connect(3)
+    script.answer(script.only(), OK, b"{}")
     script.effects()
     assert isinstance(script.ended[handle], Answer)

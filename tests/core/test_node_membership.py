@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import json
 import re
+import shutil
 import signal
 import time
 import urllib.request
@@ -32,6 +33,7 @@ class Changing(Nodes):
     def __init__(self, folder: Path, initial: int, count: int) -> None:
         super().__init__(folder, count)
         self.initial = self.ids[:initial]
+        self.known = self.members       # to clients
         for n in self.ids:
             self.configure(n)
 
@@ -48,6 +50,12 @@ class Changing(Nodes):
             return fetch_status(parse_address(self.members[n]), CLUSTER, key, 2.0)
         except NodeError:
             return {}
+
+    async def client(self, **options: Any) -> Client:
+        """Connect a client that knows some of the nodes."""
+        key = (self.folder / "client.key").read_bytes()
+        return await Client.connect(
+            self.known, cluster=CLUSTER, key=key, timeout_s=PATIENCE_S, **options)
 
     def leads(self) -> int:
         """Return who leads, by its own word and a majority's."""
@@ -485,3 +493,43 @@ def test_metrics_show_the_configuration(make: Any) -> None:
     assert values["seatrial_transfer_to"] == "0.0"
     assert 'seatrial_member_match_index{member="2"}' in values
     assert "holds a lease" in nodes.do("status")
+
+
+def test_clients_go_on_when_no_node_is_left_that_they_began_with(make: Any) -> None:
+    """The load's clients know the founders only; those are ended when clients have gone on."""
+    async def story() -> None:
+        load = Load(nodes)
+        async with load.under():
+            for old in (1, 2, 3):
+                new = old + 3
+                nodes.start(new)
+                await aside(nodes, "member", "replace", old, new, nodes.members[new], via=new)
+                await load.goes_on()
+                nodes.kill(old)
+            nodes.known = nodes.members     # to whoever comes later
+
+    nodes = make(3, 6)
+    nodes.start(1, 2, 3)
+    nodes.known = {n: nodes.members[n] for n in (1, 2, 3)}
+    run_async(story())
+    assert nodes.voters() == [4, 5, 6]
+
+
+def test_clients_go_on_where_another_node_has_taken_the_address(make: Any) -> None:
+    """As on a host that lost its disk: the same address, a new number."""
+    async def story() -> None:
+        client = await Client.connect(
+            {1: nodes.members[1]}, cluster=CLUSTER, timeout_s=PATIENCE_S,
+            key=(nodes.folder / "client.key").read_bytes())
+        assert (await client.read(b"k")).node == 1
+        nodes.kill(1)
+        shutil.rmtree(nodes.folder / "data1")
+        nodes.configure(1, node=4, members={4: nodes.members[1]}, cluster=CLUSTER)
+        nodes.start(1)
+        await client.write(b"k", b"after")
+        assert (await client.read(b"k")).node == 4
+        await client.close()
+
+    nodes = make(1, 1)
+    nodes.start(1)
+    run_async(story())
