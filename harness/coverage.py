@@ -13,7 +13,8 @@ What the numbers mean:
   visit every key, are left out.
 - final reads: reads answered ok that began after the last fault was lifted and after the
   last operation that could change anything had been invoked.
-- a fault's window: from effective to ended. It counts for ``min_ok_per_window`` only when a
+- a fault's window: from effective to ended, and of an administrator's work from the request to
+  the recovery. It counts for ``min_ok_per_window`` only when a
   majority existed all the time (fault_windows.py), other faults in force included, and when
   it was no shorter than the test's own faults are: a swarm's may be over in a moment.
 """
@@ -39,6 +40,7 @@ from .fault_windows import (
     majority_throughout,
 )
 from .leadership import leadership
+from .voters import voters_of
 
 READS = frozenset({"read"})
 LABELS = {
@@ -96,16 +98,17 @@ def effective_windows(
 ) -> list[Window]:
     """Return the windows of all faults that took effect, oldest first."""
     faults, leaders = fault_windows(history), leadership(history, nodes)
+    voters = voters_of(history, nodes)
     done = np.sort(history.time[(history.type == OK) & (history.process != NEMESIS)])
     found = []
     for fault in faults:
-        start, end = fault.effective_ns, fault.ended_ns
+        start, end = fault.span
         if start is None:
             continue
         last = len(done) if end is None else int(np.searchsorted(done, end, "right"))
         found.append(Window(
             fault, ok=last - int(np.searchsorted(done, start, "left")),
-            majority=majority_throughout(fault, faults, nodes),
+            majority=majority_throughout(fault, faults, voters),
             hit_leader=hits_leader(fault, leaders, nodes),
             whole=end is None or end - start >= shortest_ns,
         ))

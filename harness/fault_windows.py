@@ -1,10 +1,10 @@
 """The faults of a run, as the history tells them: when each held, whom it hit, what it left.
 
 The nemesis's lane has one event for each step in the life of a fault: ``f`` is its name and
-the value ``{"id", "phase", "targets", "class", "grudge", "parameters"}``, phase being requested,
-effective, ended or recovered; or ineffective or unrecovered, with the reason as the event's
-error. A step that did not happen has no time: a fault without ``effective`` was asked for and
-never took hold, which is the difference between a pass and no coverage. A fault that can't work
+the value ``{"id", "phase", "targets", "class", "grudge", "parameters", "gentle"}``, phase being
+requested, effective, ended or recovered; or ineffective or unrecovered, with the reason as the
+event's error. A step that did not happen has no time: a fault without ``effective`` was asked for
+and never took hold, which is the difference between a pass and no coverage. A fault that can't work
 on these hosts at all has one event, phase impossible.
 
 What a set of faults leaves is judged the way Raft needs it: there must be a majority of living
@@ -15,7 +15,9 @@ leaves the others. One that neither stops nodes nor cuts links may leave a leade
 slow to lead and too quick to be replaced: beside it nothing is promised. Nor where a node hears
 no majority and is heard: it calls one election after the other, and unseats every leader. A node
 that hears a leader's followers but not the leader does so too, if less: a cluster that has lost
-nothing else gets over it, but beside a second fault nothing is promised.
+nothing else gets over it, but beside a second fault nothing is promised. Nor beside an
+administrator's work (``gentle``), which by itself leaves a majority from the request to the
+recovery. The majority is one of those who vote at that moment (voters.py).
 """
 from __future__ import annotations
 
@@ -29,6 +31,7 @@ import numpy as np
 from seatrial.checker.history import NEMESIS, NONE, History
 
 from .leadership import Leadership
+from .voters import Voters
 
 STOPS_A_NODE = frozenset({"kill", "pause", "freeze", "power-loss", "reboot", "disk-error",
                           "disk-full", "disk-flip", "disk-stall"})
@@ -51,6 +54,17 @@ class FaultWindow:
     parameters: Mapping[str, int] = field(default_factory=dict)
     times: dict[str, int] = field(default_factory=dict)
     error: str | None = None
+    gentle: bool = False
+
+    @property
+    def span(self) -> tuple[int | None, int | None]:
+        """From when to when it shows what the cluster can do: an administrator's work all its life,
+        other faults while they are in force. None: it never began, or never ended."""
+        if self.effective_ns is None:
+            return None, None
+        if self.gentle:
+            return self.requested_ns, self.recovered_ns
+        return self.effective_ns, self.ended_ns
 
     @property
     def requested_ns(self) -> int | None:
@@ -107,6 +121,7 @@ def fault_windows(history: History) -> list[FaultWindow]:
         fault.grudge = value.get("grudge") or fault.grudge
         fault.parameters = value.get("parameters") or fault.parameters
         fault.error = _error(history, row) or fault.error
+        fault.gentle = fault.gentle or value.get("gentle") is True
         if phase in STEPS:
             fault.times.setdefault(phase, int(history.time[row]))
     return list(found.values())
@@ -161,8 +176,8 @@ def majority_exists(nodes: Sequence[str], faults: Sequence[FaultWindow]) -> bool
 
 def majority_unseated(nodes: Sequence[str], faults: Sequence[FaultWindow]) -> bool:
     """Whether a node that hears no majority is heard by somebody that it does not hear."""
-    deaf_to = {node: {other for fault in faults for other in fault.grudge.get(node, ())}
-               for node in nodes}
+    deaf_to = {node: {other for fault in faults for other in fault.grudge.get(node, ())
+                      if other in nodes} for node in nodes}
     return any(len(nodes) - len(deaf_to[node]) <= len(nodes) // 2
                and any(node not in deaf_to[other] for other in deaf_to[node])
                for node in nodes)
@@ -170,21 +185,22 @@ def majority_unseated(nodes: Sequence[str], faults: Sequence[FaultWindow]) -> bo
 
 def is_diffuse(fault: FaultWindow) -> bool:
     """Whether it neither stops nodes nor cuts links: then nobody can tell what it leaves."""
-    return not fault.grudge and fault.name not in STOPS_A_NODE
+    return not (fault.grudge or fault.gentle or fault.name in STOPS_A_NODE)
 
 
 def majority_throughout(
-    fault: FaultWindow, faults: Sequence[FaultWindow], nodes: Sequence[str],
+    fault: FaultWindow, faults: Sequence[FaultWindow], voters: Voters,
 ) -> bool:
     """Whether a majority exists all the time a fault holds, overlapping faults included, and
     could get on with its work."""
-    start, end = fault.effective_ns, fault.times.get("ended", FOREVER)
+    start, end = fault.span
     if start is None:
         return False
+    end = FOREVER if end is None else end
     began = {other.requested_ns for other in faults} | {other.effective_ns for other in faults}
-    moments = {start} | {time_ns for time_ns in began if time_ns is not None
-                         and start < time_ns < end}
-    return all(_has_its_majority(nodes, faults, moment) for moment in moments)
+    moments = {start, *voters.changes(start, end)} | {
+        time_ns for time_ns in began if time_ns is not None and start < time_ns < end}
+    return all(_has_its_majority(voters.at(moment), faults, moment) for moment in moments)
 
 
 def _has_its_majority(
@@ -193,7 +209,8 @@ def _has_its_majority(
     there = [fault for fault in faults if fault.may_hold_at(moment_ns)]
     return (majority_exists(nodes, there) and not majority_unseated(nodes, there)
             and not any(map(is_diffuse, there))
-            and (len(there) < 2 or is_transitive(nodes, there)))
+            and (len(there) < 2 or (is_transitive(nodes, there)
+                                    and not any(fault.gentle for fault in there))))
 
 
 def hits_leader(fault: FaultWindow, leaders: Leadership, nodes: Sequence[str]) -> bool:

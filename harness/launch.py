@@ -25,6 +25,7 @@ from types import FrameType
 from typing import Any
 
 from . import registry, schedule
+from .administration import Administered
 from .errors import BadInput
 from .hosts.inside import run_inside
 from .hosts.local import LocalWorld
@@ -154,12 +155,16 @@ def plan_of(document: Document, request: Request) -> Plan:
         if name not in CATALOGUE:
             raise document.error(("faults", "names", number),
                                  f"unknown fault {name!r}; {suggestion(name, CATALOGUE)}")
-    if spec.topology.spares and request.world != SIM:
-        raise document.error(("topology", "spares"), "nodes that are no members exist only in the "
-                             "simulated world (--on sim)")
     system = registry.make(registry.SYSTEMS, spec.system, document, "system")
     if request.world == SIM:
         system = _simulated(system, document)
+        if spec.coverage.min_ok_per_window and spec.topology.spares:
+            raise document.error(("coverage", "min_ok_per_window"), (
+                "not with topology.spares in the simulated world: members change there faster "
+                "than anybody could say whose majority must get on"))
+    elif spec.topology.spares and not isinstance(system, Administered):
+        raise document.error(("topology", "spares"), (
+            f"{spec.system.name!r} can't be administered, so no node could join"))
     workload = registry.make(registry.WORKLOADS, spec.workload, document, "workload")
     for part, section in ((system, "system"), (workload, "workload")):
         try:

@@ -1,20 +1,23 @@
-"""Who leads, several times a second, as rows of the history.
+"""Who leads, and who takes part, several times a second, as rows of the history.
 
 Answers carry the term they were given in, but say nothing while nobody answers, and faults
 aim at the leader of the moment: so the system is asked, in a task beside the run, and every
 change becomes an event of the nemesis's lane: ``f="leader"``, value ``{"leader": name,
-"term": number}``. A system that can't be asked (it has no ``leaders``) is left alone.
+"term": number}``. A system that can't be asked (it has no ``leaders``) is left alone. Where members
+may change, who votes is asked for as well: ``f="members"`` (voters.py).
 """
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+from .administration import Administered
 from .op import INFO, NEMESIS, Op
 from .protocols import Host
 from .test import Test
+from .voters import MEMBERS
 
 PERIOD_S = 0.2
 
@@ -43,11 +46,21 @@ async def watch_leaders(test: Test, record: Callable[[Op], None]) -> AsyncIterat
 
 
 async def _watch(test: Test, system: Leaders, record: Callable[[Op], None]) -> None:
-    newest = 0
+    newest, members = 0, None
     while True:
         for term, host in reversed(await system.leaders(test)):
             if term > newest:
                 newest = term
-                value = {"leader": host.name, "term": term}
-                record(Op("leader", value, type=INFO, process=NEMESIS, time_ns=test.now_ns()))
+                record(event(test, "leader", {"leader": host.name, "term": term}))
+        if test.spec.topology.spares and isinstance(system, Administered):
+            found = await system.administration.members(test)
+            value = found and {"voters": sorted(found.voters), "learners": sorted(found.learners)}
+            if value and value != members:
+                members = value
+                record(event(test, MEMBERS, value))
         await asyncio.sleep(PERIOD_S)
+
+
+def event(test: Test, f: str, value: dict[str, Any]) -> Op:
+    """Return a row of the nemesis's lane, now."""
+    return Op(f, value, type=INFO, process=NEMESIS, time_ns=test.now_ns())

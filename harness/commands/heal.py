@@ -68,7 +68,8 @@ def told(host: Healed) -> str:
     """Return what became of one host, for a person."""
     if host.error is not None:
         return f"{host.host}: could not be healed: {host.error}"
-    if not host.undone:
-        return f"{host.host}: nothing to undo"
-    return f"{host.host}: undid " + ", ".join(
+    done = ["undid " + ", ".join(
         f"{fault} (the node stays down)" if fault == "kill" else fault for fault in host.undone)
+    ] if host.undone else []
+    done += [f"{fault} stays as it is: {why}" for fault, why in host.left.items()]
+    return f"{host.host}: " + ("; ".join(done) or "nothing to undo")

@@ -13,8 +13,9 @@ error is one line on stderr and exit code 1.
 | stopped | id | returns which of these are stopped in each of their threads, and which not |
 | aim | id, name, pids | journals processes that the controller is about to kill |
 | gone | id | returns which of these still run |
+| administer | id, name, undo | journals the command that undoes what is about to be done |
 | check | pids, addresses, ports | returns which processes and ports don't answer |
-| stop | id | ends one fault |
+| stop | id | ends one fault; an error when its command for that fails |
 | remove | | ends every fault in the journal, then leaves nothing behind |
 
 **Journal.** A fault is a file in ``journal/``, on disk before the fault begins and deleted
@@ -65,6 +66,7 @@ TOOLS = {4: "iptables", 6: "ip6tables"}
 RESIDENT_WAIT_S = 5.0
 CONNECT_S = 0.5
 RETRY_S = 1.0
+UNDO_S = 40.0                   # what a command that undoes something may take
 MOST_DATAGRAMS = 1000           # a beat; whoever floods us must not keep us from beating
 
 Json = dict[str, Any]
@@ -189,9 +191,9 @@ def is_stopped(pid: int, start: int) -> bool:
 
 # rules
 
-def command(argv: list[str], stdin: str | None = None) -> str:
+def command(argv: list[str], stdin: str | None = None, timeout_s: float = 30.0) -> str:
     """Run a tool; return its output or raise with its complaint."""
-    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout_s)
     if done.returncode != 0:
         complaint = (done.stderr.strip().splitlines() or ["no message"])[0]
         raise AgentError(f"{argv[0]}: exit code {done.returncode}: {complaint}")
@@ -255,22 +257,42 @@ def begin(request: Json, kind: str, **details: Any) -> Json:
     return entry
 
 
-def undo(entries: list[Json]) -> list[Json]:
-    """End these faults, each forgotten once it is undone; rules last, as a tool may fail."""
+def undo(entries: list[Json], *, resigned: bool = False) -> list[Json]:
+    """End these faults, each forgotten once it is undone; what a tool does last, as it may fail,
+    and what takes a cluster that can be reached at the very end.
+
+    resigned: what an administrator did stays when it can't be undone: there may be no cluster any
+    more that could agree to it. It is told in the entry's ``failed``.
+    """
     ending = {entry["id"] for entry in entries}
     for entry in entries:
         if entry["kind"] == "pause" and entry["boot"] == boot_id():    # else nobody we know
             for pid, start in entry["pids"]:
                 if not paused_by_another(pid, start, ending):
                     send_signal(pid, start, signal.SIGCONT)
-        if entry["kind"] != "cut":
+        if entry["kind"] not in ("cut", "administer"):
             forget(entry["id"])
     cuts = [entry["id"] for entry in entries if entry["kind"] == "cut"]
     if cuts:
         apply_cuts([entry for entry in journal() if entry["id"] not in ending])
     for fault in cuts:
         forget(fault)
+    for entry in entries:
+        if entry["kind"] == "administer":
+            run_back(entry, resigned=resigned)
+            forget(entry["id"])
     return entries
+
+
+def run_back(entry: Json, *, resigned: bool) -> None:
+    """Undo what an administrator did."""
+    try:
+        if entry["undo"]:
+            command(entry["undo"], timeout_s=UNDO_S)
+    except (AgentError, OSError, subprocess.TimeoutExpired) as error:
+        if not resigned:
+            raise
+        entry["failed"] = str(error)
 
 
 def paused_by_another(pid: int, start: int, ending: set[str]) -> bool:
@@ -312,6 +334,13 @@ def aim(request: Json) -> Json:
     return {"pids": [pid for pid, _ in entry["pids"]]}
 
 
+def administer(request: Json) -> Json:
+    """Journal how to undo what an administrator is about to do."""
+    with locked():
+        begin(request, "administer", undo=request["undo"])
+    return {}
+
+
 def gone(request: Json) -> Json:
     """Return which processes of a kill still run."""
     pids = journalled_pids(request["id"])
@@ -342,15 +371,23 @@ def accepts(address: str, port: int) -> bool:
 
 
 def stop(request: Json) -> Json:
-    """End one fault; ``undone`` is empty when it isn't in the journal (any more)."""
+    """End one fault; ``undone`` is empty when it isn't in the journal (any more).
+
+    What takes time, and a cluster that can be reached, is done without the lock: others must be
+    able to end the partition that is in its way.
+    """
+    path = entry_path(request["id"])
+    entry = read_json(path)
+    if entry is not None and entry["kind"] == "administer":
+        run_back(entry, resigned=False)
+        entry["undo"] = []
     with locked():
-        entry = read_json(entry_path(request["id"]))
-        return {"undone": undo([] if entry is None else [entry])}
+        return {"undone": undo([entry] if entry is not None and path.exists() else [])}
 
 
 def heal() -> list[Json]:
     """Undo everything journalled. Rules are looked at even when nothing is journalled."""
-    entries = undo(journal())
+    entries = undo(journal(), resigned=True)
     apply_cuts([])
     return entries
 
@@ -569,7 +606,8 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 COMMANDS = {
     function.__name__: function
-    for function in (install, peers, cut, pause, stopped, aim, gone, check, stop, remove)
+    for function in (
+        install, peers, cut, pause, stopped, aim, administer, gone, check, stop, remove)
 }
 
 

@@ -26,6 +26,7 @@ AGENT = f"{STATE}/agent-{hashlib.sha256(SOURCE).hexdigest()[:12]}.py"
 ALIVE = f"{STATE}/alive"
 VIEW = f"/run/{Path(STATE).name}.view"
 COMMAND_TIMEOUT_S = 20.0
+UNDO_TIMEOUT_S = 50.0           # more than agent.UNDO_S
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -55,8 +56,9 @@ async def upload(host: Host) -> None:
 
 async def call(host: Host, command: str, **request: Any) -> dict[str, Any]:
     """Run one of the agent's commands; an error is raised with the agent's own line."""
+    limit_s = UNDO_TIMEOUT_S if command in ("stop", "remove") else COMMAND_TIMEOUT_S
     result = await host.run(["python3", "-I", "-S", AGENT, command],
-                            stdin=json.dumps(request).encode(), timeout_s=COMMAND_TIMEOUT_S)
+                            stdin=json.dumps(request).encode(), timeout_s=limit_s)
     try:
         answer = json.loads(result.stdout)
     except ValueError as error:

@@ -17,6 +17,8 @@ class Fault:
 
     A time is None where that step did not happen: without ``effective_ns`` the fault was asked
     for and never shown to work, and ``error`` says why. ``parameters``: how strong it is.
+    ``gentle``: an administrator's work, which from the request to the recovery leaves a cluster
+    that has lost nothing else its majority.
     """
 
     id: str
@@ -25,6 +27,7 @@ class Fault:
     targets: list[str] = field(default_factory=list)
     grudge: Grudge = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
+    gentle: bool = False
     requested_ns: int | None = None
     effective_ns: int | None = None
     ended_ns: int | None = None
@@ -44,4 +47,6 @@ class Fault:
             value["grudge"] = {node: sorted(self.grudge[node]) for node in sorted(self.grudge)}
         if self.parameters:
             value["parameters"] = dict(self.parameters)
+        if self.gentle:
+            value["gentle"] = True
         return value

@@ -14,7 +14,7 @@ from ..errors import SeatrialError
 from ..protocols import Host
 from .agents import call, upload
 
-HOST_TIMEOUT_S = 60.0
+HOST_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class Healed:
     undone: list[str] = field(default_factory=list)
     """Names of the faults that were in force."""
     error: str | None = None
+    left: dict[str, str] = field(default_factory=dict)
+    """What an administrator did and the cluster did not let be undone -> why."""
 
 
 async def heal(hosts: Sequence[Host]) -> list[Healed]:
@@ -46,7 +48,9 @@ async def heal_one(host: Host) -> Healed:
                 answer = await remove(host)
     except (SeatrialError, OSError, TimeoutError) as error:
         return Healed(host.name, error=str(error) or f"no answer in {HOST_TIMEOUT_S:.0f} s")
-    return Healed(host.name, [entry["name"] for entry in answer["undone"]])
+    left = {entry["name"]: entry["failed"] for entry in answer["undone"] if "failed" in entry}
+    return Healed(host.name, [entry["name"] for entry in answer["undone"]
+                              if "failed" not in entry], left=left)
 
 
 async def remove(host: Host) -> dict[str, Any]:

@@ -5,10 +5,11 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..administration import Administered, Administration, Members
 from .agents import Agents
-from .fault import FaultError
+from .fault import Fault, FaultError
 from .heal import Healed, heal
 from .partition import links, watch
 from .scene import Scene
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 HEARING_S = 10.0                  # how long hosts may take to hear each other at first
 DEADLINE_S = 30.0
+MEMBERSHIP, ADMINISTRATION = "membership", "administration"     # classes of faults
 
 
 class HostScene(Scene):
@@ -25,6 +27,8 @@ class HostScene(Scene):
 
     deadline_s: after how long without the controller hosts heal themselves.
     deaf: why silence of the beacons would prove nothing on these hosts, or None.
+    outside: hosts whose nodes have no vote, as far as was heard.
+    readings: fault -> what was read as it began.
     """
 
     def __init__(self, test: Test, targets: Sequence[str],
@@ -32,10 +36,42 @@ class HostScene(Scene):
         super().__init__(test, targets)
         self.agents = Agents(test.nodes, secrets.token_hex(8), deadline_s=deadline_s)
         self.deaf: str | None = None
+        self.outside: set[str] = set()
+        self.readings: dict[str, Any] = {}
         self._keeping_alive: asyncio.Task[None] | None = None
+
+    @property
+    def voting(self) -> list[str]:
+        return [name for name in self.names if name not in self.outside]
+
+    @property
+    def spares(self) -> list[str]:
+        """The hosts that begin without a node."""
+        spec = getattr(self.test, "spec", None)
+        return self.names[len(self.names) - spec.topology.spares:] if spec is not None else []
+
+    @property
+    def administration(self) -> Administration | None:
+        """How the system is administered, if it can be."""
+        system = getattr(self.test, "system", None)
+        return system.administration if isinstance(system, Administered) else None
+
+    def taken(self, fault: Fault) -> set[str]:
+        return super().taken(fault) | {
+            name for other in self.others(fault) if other.cls in (MEMBERSHIP, ADMINISTRATION)
+            for name in other.targets}
+
+    async def members(self) -> Members | None:
+        """Ask who takes part."""
+        assert self.administration is not None
+        found = await self.administration.members(self.test)
+        if found is not None:
+            self.outside = set(self.names) - found.voters
+        return found
 
     async def open(self, names: Iterable[str]) -> None:
         """Put an agent on every host and see that all hosts hear each other."""
+        self.outside = set(self.spares)
         await self.agents.install()
         self._keeping_alive = asyncio.create_task(self.agents.keep_alive())
         if any(name.startswith("partition-") for name in names):

@@ -41,14 +41,16 @@ class Partition(Kind["HostScene"]):
 
     def too_few(self, scene: Scene) -> str | None:
         """Return why the cluster is too small for it, or None."""
-        count = len(scene.names)
+        count = len(scene.voting)
         if count >= self.min_nodes:
             return None
         return f"needs at least {self.min_nodes} nodes, there are {count}"
 
     async def aim(self, scene: Scene, fault: Fault, rng: Rng) -> None:
-        fault.grudge = self.shape(scene.names, rng)
-        fault.targets = hardest_hit(scene.names, fault.grudge)
+        if few := self.too_few(scene):
+            raise FaultError(few)
+        fault.grudge = self.shape(scene.voting, rng)
+        fault.targets = hardest_hit(scene.voting, fault.grudge)
 
     async def start(self, scene: HostScene, fault: Fault) -> None:
         expect_grudge(fault)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..fault_windows import STOPS_A_NODE
 from ..protocols import Host
 from ..rng import Rng
 from .agents import call, everywhere, stop_everywhere
@@ -28,11 +27,10 @@ TARGETS = (ONE, MINORITY, MAJORITY, ALL, PRIMARIES)
 async def choose(scene: Scene, fault: Fault, rng: Rng) -> list[str]:
     """Draw whom to hit: first how many, then who."""
     how = rng.choice(scene.targets)
-    order = rng.shuffled(scene.names)
+    order = rng.shuffled(scene.voting)
     leaders = {host.name for host in await scene.leaders()} if how == PRIMARIES else set()
     # From here to the fault's being in force nothing is awaited: lanes can't choose the same host.
-    taken = {name for other in scene.others(fault) if other.name in STOPS_A_NODE
-             for name in other.targets}
+    taken = scene.taken(fault)
     free = [name for name in order if name not in taken and scene.can_be_hit(name)]
     n, most = len(order), majority(len(order))
     chosen = [name for name in free if name in leaders] if how == PRIMARIES else \

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..fault_windows import STOPS_A_NODE
 from ..protocols import Host
 from .fault import Fault
 from .heal import Healed
@@ -50,9 +51,19 @@ class Scene(ABC):
         """The hosts' names, in the test's order."""
         return [host.name for host in self.test.nodes]
 
+    @property
+    def voting(self) -> list[str]:
+        """The hosts whose votes count, as far as the world knows, in the test's order."""
+        return self.names
+
     def can_be_hit(self, name: str) -> bool:
         """Whether a crash or pause could hit this host, as far as the world knows."""
         return True
+
+    def taken(self, fault: Fault) -> set[str]:
+        """Return the hosts that nobody else may stop or start while other faults are in force."""
+        return {name for other in self.others(fault) if other.name in STOPS_A_NODE
+                for name in other.targets}
 
     def hosts(self, names: Iterable[str]) -> list[Host]:
         """Return the hosts with these names."""

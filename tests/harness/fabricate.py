@@ -33,6 +33,7 @@ class Strike:
     grudge: dict[str, list[str]] | None = None
     effective: bool = True
     kind: str = "crash"
+    gentle: bool = False
 
 
 def cut(*sides: Sequence[str]) -> dict[str, list[str]]:
@@ -55,6 +56,8 @@ def strike_rows(strikes: Sequence[Strike]) -> Iterator[Row]:
                      "class": strike.kind}
             if strike.grudge:
                 value["grudge"] = strike.grudge
+            if strike.gentle:
+                value["gentle"] = True
             yield {"type": "info", "process": -1, "f": strike.name, "time": int(at * S),
                    "value": value}
 
@@ -63,6 +66,12 @@ def leader_row(at: float, leader: str, term: int) -> Row:
     """Return an observation of the leader."""
     return {"type": "info", "process": -1, "f": "leader", "time": int(at * S),
             "value": {"leader": leader, "term": term}}
+
+
+def members_row(at: float, *voters: str) -> Row:
+    """Return an observation of who votes."""
+    return {"type": "info", "process": -1, "f": "members", "time": int(at * S),
+            "value": {"voters": list(voters), "learners": []}}
 
 
 @dataclass

@@ -17,8 +17,20 @@ from seatrial.harness.fault_windows import (
     majority_throughout,
 )
 from seatrial.harness.leadership import leadership
+from seatrial.harness.voters import Voters
 
-from .fabricate import NODES, Campaign, Row, S, Strike, cut, leader_row, strike_rows, voyage
+from .fabricate import (
+    NODES,
+    Campaign,
+    Row,
+    S,
+    Strike,
+    cut,
+    leader_row,
+    members_row,
+    strike_rows,
+    voyage,
+)
 
 TRIAL = {
     "min_ok": 10_000, "min_write_share": 0.3, "min_clients": 10, "max_keys_at_a_time": 20,
@@ -157,7 +169,7 @@ def test_nothing_is_promised_beside_a_fault_that_merely_disturbs_or_is_not_prove
     def promised(*others: FaultWindow) -> bool:
         fault = FaultWindow("1", "kill", targets=("n1",), times={
             "requested": 10, "effective": 10, "ended": 20, "recovered": 20})
-        return majority_throughout(fault, [fault, *others], NODES)
+        return majority_throughout(fault, [fault, *others], Voters(NODES))
 
     def other(name: str, *targets: str, **times: int) -> FaultWindow:
         return FaultWindow("2", name, targets=targets, times=times)
@@ -179,16 +191,16 @@ def test_a_bridge_that_holds_alone_promises_nothing_beside_another_fault() -> No
     halves = FaultWindow("1", "partition-halves", times=times,
                          grudge=cut(["n1", "n2"], ["n3", "n4", "n5"]))
     kill = FaultWindow("2", "kill", targets=("n1",), times=times)
-    assert majority_throughout(bridge, [bridge], NODES)
-    assert not majority_throughout(bridge, [bridge, kill], NODES)
-    assert majority_throughout(halves, [halves, kill], NODES)
+    assert majority_throughout(bridge, [bridge], Voters(NODES))
+    assert not majority_throughout(bridge, [bridge, kill], Voters(NODES))
+    assert majority_throughout(halves, [halves, kill], Voters(NODES))
 
 
 def test_nothing_is_promised_where_a_deaf_node_calls_one_election_after_the_other() -> None:
     def promised(grudge: dict[str, list[str]]) -> bool:
         fault = FaultWindow("1", "partition-one-way", grudge=grudge, times={
             "requested": 10, "effective": 10, "ended": 20, "recovered": 20})
-        return majority_throughout(fault, [fault], NODES)
+        return majority_throughout(fault, [fault], Voters(NODES))
 
     assert not promised({"n1": ["n2", "n3", "n4", "n5"]})           # deaf
     assert promised({node: ["n1"] for node in NODES[1:]})           # dumb
@@ -241,6 +253,33 @@ def test_operations_count_for_the_window_they_completed_in() -> None:
     rows += [*done(1, "write", at=3), *done(2, "read", at=3.5), *done(1, "read", at=5)]
     (window,) = coverage.effective_windows(History.from_rows(rows), NODES)
     assert window.ok == 2
+
+
+def test_an_administrators_work_shows_progress_from_the_request_to_the_recovery() -> None:
+    rows = [*strike_rows([Strike("member-add", ("n6",), 2, 4, gentle=True)])]
+    for at in (1.9, 2.01, 3, 4.2, 4.4):
+        rows += done(1, "write", at=at)
+    rows.sort(key=lambda row: int(row["time"]))
+    (window,) = coverage.effective_windows(History.from_rows(rows), NODES)
+    assert (window.ok, window.majority) == (3, True)
+
+
+def test_beside_an_administrators_work_nothing_is_promised() -> None:
+    strikes = [Strike("rolling-restart", NODES, 2, 4, gentle=True), Strike("kill", ("n1",), 3, 5)]
+    rows = sorted(strike_rows(strikes), key=lambda row: int(row["time"]))
+    found = coverage.effective_windows(History.from_rows(rows), NODES)
+    assert [window.majority for window in found] == [False, False]
+
+
+def test_the_majority_is_one_of_those_who_vote_at_that_moment() -> None:
+    """Of seven hosts five vote: three of these are more than they can lose."""
+    nodes = (*NODES, "n6", "n7")
+    strikes = [Strike("kill", ("n1", "n2", "n3"), at, at + 1) for at in (2, 12, 22)]
+    rows = [members_row(1, *NODES), members_row(10, *NODES[2:], "n6", "n7"),
+            members_row(22.5, *NODES), *strike_rows(strikes)]
+    rows.sort(key=lambda row: int(row["time"]))
+    found = coverage.effective_windows(History.from_rows(rows), nodes)
+    assert [window.majority for window in found] == [False, True, False]
 
 
 @pytest.mark.parametrize(("strike", "hit"), [

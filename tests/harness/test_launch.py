@@ -11,7 +11,7 @@ import pytest
 from seatrial.harness import launch as launching
 from seatrial.harness.cli import main
 from seatrial.harness.errors import BadInput, HarnessFailure
-from seatrial.harness.launch import LOCAL, SIM, Done, Request, launch, plan
+from seatrial.harness.launch import LOCAL, Done, Request, launch, plan
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SMALL = "name: small\nworkload: {name: register}\n"
@@ -36,8 +36,7 @@ def no_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yml")), ids=lambda path: path.name)
 def test_every_example_is_valid(path: Path, tmp_path: Path) -> None:
-    world = SIM if "spares" in path.read_text(encoding="utf-8") else LOCAL
-    chosen = plan(Request(path, tmp_path, overrides={"--seed": (("seed",), 7)}, world=world))
+    chosen = plan(Request(path, tmp_path, overrides={"--seed": (("seed",), 7)}, world=LOCAL))
     assert chosen.seed == 7
     assert chosen.spec.coverage.min_ok > 0
 

@@ -239,17 +239,42 @@ def test_a_whole_run_with_members_that_change(tmp_path: Path) -> None:
     assert set(outcome.faults) == {"member-replace", "member-churn", "transfer-leader"}
 
 
-def test_on_hosts_spares_are_refused_by_name(tmp_path: Path) -> None:
+BYSTANDER = """
+from seatrial.harness.yamlfile import Section
+
+class Options(Section):
+    pass
+
+class Bystander:
+    name = "bystander"
+    Options = Options
+
+    def __init__(self, options):
+        pass
+"""
+
+
+def test_spares_are_refused_where_a_system_could_not_let_them_join(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "bystander.py").write_text(BYSTANDER)
+    monkeypatch.syspath_prepend(tmp_path)
     path = tmp_path / "t.yml"
-    path.write_text(FILE)
-    with pytest.raises(BadInput, match=r"topology\.spares: .*only in the simulated world"):
+    path.write_text(FILE + "system: {name: 'bystander:Bystander'}\n")
+    with pytest.raises(BadInput, match=r"topology\.spares: 'bystander:Bystander' can't be adm"):
         plan(Request(path, tmp_path, world="local").seeded(3))
 
 
-@pytest.mark.parametrize(("old", "new", "complaint"), [
-    ("spares: 2", "spares: 6", "spares is 6 of 6 nodes"),
-    ("final_reads: false", "min_ok_per_window: 1", "not with topology.spares"),
-])
-def test_what_makes_no_sense_with_spares_is_refused(old: str, new: str, complaint: str) -> None:
-    with pytest.raises(BadInput, match=complaint):
-        validated(Document.parse("t.yml", FILE.replace(old, new)))
+def test_there_must_be_a_member() -> None:
+    with pytest.raises(BadInput, match="spares is 6 of 6 nodes"):
+        validated(Document.parse("t.yml", FILE.replace("spares: 2", "spares: 6")))
+
+
+def test_progress_in_windows_is_asked_for_on_hosts_only_where_members_change(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "t.yml"
+    path.write_text(FILE.replace("final_reads: false", "min_ok_per_window: 1"))
+    plan(Request(path, tmp_path, world="local").seeded(3))
+    with pytest.raises(BadInput, match=r"min_ok_per_window: not with topology\.spares"):
+        plan(Request(path, tmp_path, world=SIM).seeded(3))

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,7 +35,8 @@ def hosts(count: int = 3, *, ipv6: bool = True) -> list[Any]:
 def a_test(**fields: Any) -> Any:
     pools = {"clients": ("198.18.2.1", "fd00::2:1"), "other": ("198.18.2.2", None)}
     return SimpleNamespace(
-        **{"nodes": hosts(), "pools": pools, "concurrency": 6, "op_timeout_ns": 10**9} | fields)
+        **{"nodes": hosts(), "pools": pools, "concurrency": 6, "op_timeout_ns": 10**9,
+           "spec": SimpleNamespace(topology=SimpleNamespace(spares=0))} | fields)
 
 
 def system(**options: Any) -> NodeSystem:
@@ -121,8 +122,9 @@ class PretendedWatch:
     def __init__(self, roles: dict[int, tuple[str, int]]) -> None:
         self.roles = roles
 
-    async def statuses(self) -> dict[int, dict[str, Any]]:
-        return {node: {"role": role, "term": term} for node, (role, term) in self.roles.items()}
+    async def statuses(self, hosts: Collection[int]) -> dict[int, dict[str, Any]]:
+        return {node - 1: {"role": role, "term": term}
+                for node, (role, term) in self.roles.items() if node - 1 in hosts}
 
 
 class PretendedDeployment:

@@ -9,6 +9,7 @@ from seatrial.core.client import Client
 from seatrial.core.errors import CasMismatch, NodeError, OperationError, Refused
 
 from ..keyvalue import Answer, DidNotHappen, MayHaveHappened, Mismatch
+from .numbers import position
 
 if TYPE_CHECKING:
     from seatrial.harness.sim.client import SimClient
@@ -73,4 +74,4 @@ async def translated(call: Awaitable[core_client.Answer]) -> Answer:
         raise MayHaveHappened(str(error)) from error
     if not got.node:
         return Answer(got.value)
-    return Answer(got.value, got.node - 1, got.rindex, got.epoch, got.term)
+    return Answer(got.value, position(got.node), got.rindex, got.epoch, got.term)

@@ -99,11 +99,15 @@ class Deployment:
                 "run the harness with the Python that the hosts have"
             )
 
-    async def configure(self, host: Host, config: str, keys: dict[str, bytes]) -> None:
-        """Stop what an earlier run left, and write configuration and keys into a new home."""
+    async def configure(self, host: Host, config: str | None, keys: dict[str, bytes]) -> None:
+        """Stop what an earlier run left, and write configuration and keys into a new home.
+
+        Without a configuration there is no node yet, but all that one needs.
+        """
         await self.remove(host)
         await host.run(["mkdir", "-p", "-m", "0700", self.home])
-        await host.put(config.encode(), f"{self.home}/node.yml", mode=0o600)
+        if config is not None:
+            await host.put(config.encode(), f"{self.home}/node.yml", mode=0o600)
         for role, key in keys.items():
             await host.put(key, f"{self.home}/{role}.key", mode=0o600)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
@@ -24,8 +24,10 @@ from seatrial.harness.testfile import Spec
 from seatrial.harness.yamlfile import Section
 
 from ..keyvalue import Connection
+from .administration import NEWEST_PROTOCOL, NodeAdministration
 from .connection import PATIENCE, NodeConnection
 from .deploy import Deployment
+from .numbers import STEP, position
 from .planted import must_be_known
 from .watch import Watch
 from .wheelhouse import wheelhouse
@@ -38,7 +40,10 @@ POLL_S = 0.1
 
 
 class NodeOptions(Section):
-    """How the node is configured. home: its folder on the host, on a real disk."""
+    """How the node is configured. home: its folder on the host, on a real disk.
+
+    protocol: the highest one that nodes speak with each other at first; None: the newest.
+    """
 
     heartbeat_ms: Annotated[int, Field(ge=5, le=10_000)] = 50
     election_ms: Annotated[int, Field(ge=20, le=60_000)] = 400
@@ -47,6 +52,7 @@ class NodeOptions(Section):
     home: Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$")] = "/data/seatrial"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     start_timeout: Annotated[float, Field(gt=0, le=600)] = 30.0
+    protocol: Annotated[int, Field(ge=1, le=NEWEST_PROTOCOL)] | None = None
     mutant: str | None = None
 
 
@@ -62,6 +68,7 @@ class NodeSystem:
         self.keys = {role: secrets.token_hex(32).encode() for role in ROLES}
         self._deployment: Deployment | None = None
         self._watch: Watch | None = None
+        self.administration = NodeAdministration(self, options.protocol or NEWEST_PROTOCOL)
 
     def simulated(self) -> SimulatedNode:
         """Return this system as the simulated world runs it."""
@@ -85,15 +92,19 @@ class NodeSystem:
         wheelhouse(mutants=self.options.mutant is not None)
 
     async def setup(self, test: Test) -> None:
-        """Install and start the node on all hosts; return when all of them serve."""
+        """Install the node on all hosts, start it on all but spares; return when these serve."""
         house = await asyncio.to_thread(wheelhouse, mutants=self.options.mutant is not None)
         self._deployment = node = Deployment(self.options.home, house)
-        self._watch = Watch(list(self.members(test)), lambda: self._client(test, 0))
+        self._watch = Watch(lambda at: self._client(
+            test, 0, members={0: self._address(test.nodes[at])}))      # 0: whoever is there
+        founders = self.members(test)
 
         async def bring(host: Host) -> None:
             await node.install(host)
-            await node.configure(host, self.config(test, host), self.keys)
-            await node.start(host)
+            founds = host.index + 1 in founders
+            await node.configure(host, self.config(test, host) if founds else None, self.keys)
+            if founds:
+                await node.start(host)
 
         await on_nodes(test.nodes, bring)
         await self._await_serving(test)
@@ -106,23 +117,28 @@ class NodeSystem:
             await on_nodes(test.nodes, self._deployment.remove)
 
     def members(self, test: Test) -> dict[int, str]:
-        """Return node id -> address; ids count from 1."""
-        return {host.index + 1: self._address(host) for host in test.nodes}
+        """Return node id -> address of the first members; ids count from 1."""
+        founders = test.nodes[:len(test.nodes) - test.spec.topology.spares]
+        return {host.index + 1: self._address(host) for host in founders}
 
-    def config(self, test: Test, host: Host) -> str:
-        """Return node.yml for a host."""
+    def config(self, test: Test, host: Host, number: int = 0) -> str:
+        """Return node.yml for a host: of one of the first members, or of a later one by number."""
         options = self.options
         config: dict[str, Any] = {
             "cluster": self.cluster,
-            "node": host.index + 1,
-            "members": self.members(test),
+            "node": number or host.index + 1,
+            "members": dict(self.administration.addresses(self.members(test))),
             "listen": [self._address(host)],
+            "advertise": self._address(host),
             "data": f"{options.home}/data",
             "keys": {role: f"{options.home}/{role}.key" for role in ROLES},
             "heartbeat_ms": options.heartbeat_ms,
             "election_ms": options.election_ms,
+            "protocol": self.administration.protocol,
             "log": {"level": options.log_level},
         }
+        if number > STEP:
+            config["join"] = True
         if options.mutant is not None:
             config["mutant"] = options.mutant
         return yaml.safe_dump(config, sort_keys=False)
@@ -149,10 +165,11 @@ class NodeSystem:
         is not what the test says; so a node that ends instead of starting is told.
         """
         assert self._watch is not None
+        founders = [test.nodes[position(node)] for node in self.members(test)]
         deadline = time.monotonic() + self.options.start_timeout
         while True:
-            found = await self._watch.statuses()
-            silent = [host for host in test.nodes if host.index + 1 not in found]
+            found = await self._watch.statuses([host.index for host in founders])
+            silent = [host for host in founders if host.index not in found]
             led = any(status["role"] == "leader" for status in found.values())
             if led and not silent:
                 return
@@ -194,12 +211,19 @@ class NodeSystem:
 
     async def leaders(self, test: Test) -> list[tuple[int, Host]]:
         """Return (term, host) for each node that says it leads, newest term first."""
+        found = [(int(status["term"]), at) for at, status in (await self.statuses(test)).items()
+                 if status["role"] == "leader"]
+        return [(term, test.nodes[at]) for term, at in sorted(found, reverse=True)]
+
+    async def statuses(self, test: Test) -> dict[int, dict[str, Any]]:
+        """Return what each node says, by position: members', and when none leads everybody's."""
         assert self._watch is not None
-        found = [
-            (int(status["term"]), node) for node, status in (await self._watch.statuses()).items()
-            if status["role"] == "leader"
-        ]
-        return [(term, test.nodes[node - 1]) for term, node in sorted(found, reverse=True)]
+        known = {position(node) for node in self.administration.addresses(self.members(test))}
+        found = await self._watch.statuses(sorted(known))
+        others = set(range(len(test.nodes))) - known
+        if others and not any(status["role"] == "leader" for status in found.values()):
+            found |= await self._watch.statuses(sorted(others))
+        return found
 
     async def primaries(self, test: Test) -> list[Host]:
         """Hosts that say they lead at this moment, newest term first."""
@@ -217,12 +241,16 @@ class NodeSystem:
 
     async def connect(self, test: Test, node: int, process: int) -> Connection:
         """Return a client's connection that starts with the node of this index."""
-        return NodeConnection(self._client(test, process, prefer=node + 1))
+        members = self.administration.addresses(self.members(test))
+        prefer = max((number for number in members if position(number) == node), default=None)
+        return NodeConnection(self._client(test, process, prefer=prefer))
 
-    def _client(self, test: Test, process: int, prefer: int | None = None) -> Client:
+    def _client(self, test: Test, process: int, prefer: int | None = None,
+                members: Mapping[int, str] | None = None) -> Client:
         """Return a client that connects when it is first used."""
         return Client(
-            self.members(test), cluster=self.cluster, key=self.keys["client"], prefer=prefer,
+            members or self.administration.addresses(self.members(test)),
+            cluster=self.cluster, key=self.keys["client"], prefer=prefer,
             local_addr=self._local_address(test, process),
             timeout_s=PATIENCE * test.op_timeout_ns / 1e9,
         )
