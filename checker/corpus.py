@@ -142,7 +142,10 @@ def _initial(text: str) -> Any:
 
 
 def _claims(expected: str, note: str, level: str) -> dict[str, Verdict]:
-    """What is expected of each level; ``level`` where the words name none."""
+    """What is expected of each level; ``level`` where the words name none.
+
+    Who names the strongest level means Biswas & Enea's: the order of sessions always counts.
+    """
     if (found := EXPECTED.match(expected)):
         return {found[2] or level: VERDICTS[found[1]]}
     strongest, listed = STRONGEST.match(expected), LEVELS.search(note)
@@ -150,7 +153,7 @@ def _claims(expected: str, note: str, level: str) -> dict[str, Verdict]:
         return {}
     levels = [level for level in listed[1].split(" > ") if level != "none"]
     held = levels.index(strongest[1]) if strongest[1] in levels else len(levels)
-    return {level: Verdict.PASS if i >= held else Verdict.VIOLATION
+    return {f"strong-session-{level}": Verdict.PASS if i >= held else Verdict.VIOLATION
             for i, level in enumerate(levels)}
 
 

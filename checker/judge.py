@@ -4,14 +4,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from .bank import check_bank
+from .errors import CheckerError
 from .history import History
 from .linearizable import check_linearizable
+from .long_fork import check_long_fork
 from .models import MODELS, Model
 from .porcupine_engine import Porcupine
 from .readers import OBSERVES_FAILED_CAS
 from .result import CheckResult
+from .transactions import KINDS, F, check_transactions
+from .transactions.transaction import APPEND
 
-MODEL_NAMES = tuple(MODELS)
+FOLDS = ("bank", "long-fork")
+MODEL_NAMES = (*MODELS, *KINDS, *FOLDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +44,28 @@ class Question:
 
 def judge(history: History, model: Model | str | None, question: Question) -> CheckResult:
     """Judge a history by a model; None: the one that the file names, or its operations need."""
-    model = model or history.model
+    model = model or history.model or _transactions(history)
+    if question.level and model not in KINDS:
+        raise CheckerError(f"a level of isolation is asked of transactions; expected a model like "
+                           f"{' or '.join(KINDS)}")
+    if model in KINDS:
+        assert isinstance(model, str)
+        return check_transactions(history, model, question.level)
+    if model == "bank":
+        return check_bank(history)
+    if model == "long-fork":
+        return check_long_fork(history, question.group_size)
     return check_linearizable(
         history, model, engine=question.engine, time_limit_s=question.time_limit_s,
         memory_limit_bytes=question.memory_limit_bytes, initial=question.initial,
         cas_fail=question.cas_fail or "drop", porcupine=question.porcupine)
+
+
+def _transactions(history: History) -> str | None:
+    """The model of a history of transactions only: whether anything is appended tells which."""
+    rows = history.pairs[0]
+    if {history.fs[code] for code in np.unique(history.f[rows]).tolist()} != {F}:
+        return None
+    appends = (operation[0] == APPEND for row in rows.tolist()
+               for operation in history.value(row) or () if isinstance(operation, list))
+    return "list-append" if any(appends) else "rw-register"

@@ -43,6 +43,10 @@ def size(context: click.Context, param: click.Parameter, value: str) -> int:
 @click.option("--index", type=click.Path(path_type=Path), help="Judge a corpus by its index.")
 @click.option("--model", type=click.Choice(MODEL_NAMES),
               help="Default: what the file says, or its operations need.")
+@click.option("--level", default="", metavar="LEVEL",
+              help="Of isolation, of transactions. Default: the strictest.")
+@click.option("--group-size", type=click.IntRange(1), default=2, show_default=True,
+              help="Keys that a read of long-fork asks for.")
 @click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True)
 @click.option("--time", "time_limit_s", type=click.FloatRange(min=0.001), default=60.0,
               show_default=True, help="Seconds for each history.")
@@ -55,8 +59,9 @@ def size(context: click.Context, param: click.Parameter, value: str) -> int:
               help="What a failed CAS that does not say what it saw means.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(
-    file: Path | None, index: Path | None, model: str | None, engine: str, time_limit_s: float,
-    memory: int, format: str | None, initial: str | None, cas_fail: str | None, as_json: bool,
+    file: Path | None, index: Path | None, model: str | None, level: str, group_size: int,
+    engine: str, time_limit_s: float, memory: int, format: str | None, initial: str | None,
+    cas_fail: str | None, as_json: bool,
 ) -> int:
     """Judge FILE, a history in any known format or a run's folder, or a corpus (--index).
 
@@ -64,7 +69,8 @@ def command(
     """
     if (file is None) == (index is None):
         raise click.UsageError("expected either FILE or --index INDEX")
-    question = Question(engine, time_limit_s, memory, _initial(initial), cas_fail)
+    question = Question(engine, time_limit_s, memory, _initial(initial), cas_fail, level,
+                        group_size)
     try:
         if file is None:
             assert index is not None

@@ -1,0 +1,84 @@
+"""Transactions: which levels of isolation their answers allow (models list-append, rw-register).
+
+From what was read follow dependencies between transactions (list_append.py, rw_register.py), with
+the order of sessions and of time (order.py) a graph; each cycle in it is an anomaly with a name
+(cycles.py), and each level forbids some (levels.py).
+"""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..errors import CheckerError
+from ..history import History
+from ..result import CheckResult, Verdict
+from . import list_append, rw_register
+from .cycles import Found, find
+from .drawing import draw
+from .findings import Findings
+from .levels import SUFFIXES, Level, Order, all_levels, level_named
+from .transaction import Transactions, transactions_of
+
+KINDS: Mapping[str, tuple[tuple[str, ...], Callable[[Transactions], Findings]]] = {
+    "list-append": (list_append.OPERATIONS, list_append.find),
+    "rw-register": (rw_register.OPERATIONS, rw_register.find),
+}
+F = "txn"                   # what the events of transactions say that they do
+
+
+def check_transactions(
+    history: History, model: str, level: str = "", *, name: str = "transactions",
+) -> CheckResult:
+    """Judge transactions by a level of isolation; the strictest that the history can tell of."""
+    began = time.monotonic()
+    known, infer = KINDS[model]
+    most = Order.REAL_TIME if history.timed else Order.SESSION
+    asked = level_named(level or ("strict-serializable" if history.timed
+                                  else "strong-session-serializable"))
+    if asked.order > most:
+        raise CheckerError(f"{asked.name} needs to know what ended before what began; this "
+                           "history says nothing of time; expected a level without strong-")
+    findings = infer(transactions_of(history, known))
+    found = find(findings, most, versions=model == "rw-register")
+    verdicts = {each.name: _judge(found, each) for each in all_levels(most)}
+    verdict, names = _judge(found, asked)
+    evidence: dict[str, Any] = {
+        "level": asked.name, "transactions": len(findings.transactions),
+        "failed": len(findings.transactions.failed), "dependencies": len(findings.edges.kinds),
+        "levels": {each: verdict.label for each, (verdict, _) in verdicts.items()},
+        "anomalies": {_full(found, each): [anomaly.evidence() for anomaly in anomalies]
+                      for each, anomalies in found.anomalies.items()},
+        "engines": {"cycles": {"elapsed_s": round(time.monotonic() - began, 6)}},
+    }
+    return CheckResult(name, verdict, _summary(found, asked, verdict, names, len(
+        findings.transactions), model), text=draw(
+            {_full(found, each): found.anomalies[each] for each in names
+             if each in found.anomalies}), evidence=evidence)
+
+
+def _judge(found: Found, level: Level) -> tuple[Verdict, list[str]]:
+    """The verdict on a level, and the anomalies that decide it."""
+    bad = [name for name in level.forbids
+           if name in found.anomalies and found.order[name] <= level.order]
+    if bad:
+        return Verdict.VIOLATION, bad
+    open_ = [name for name in level.forbids
+             if name in found.undecided and found.undecided[name] <= level.order]
+    return (Verdict.INCONCLUSIVE if open_ else Verdict.PASS), open_
+
+
+def _full(found: Found, name: str) -> str:
+    return name + SUFFIXES[found.order[name]]
+
+
+def _summary(found: Found, level: Level, verdict: Verdict, names: list[str], n: int,
+             model: str) -> str:
+    if verdict == Verdict.VIOLATION:
+        return f"not {level.name}: {', '.join(_full(found, name) for name in names)}"
+    if verdict == Verdict.INCONCLUSIVE:
+        return f"{level.name} undecided: the search for {', '.join(names)} took too long"
+    if model == "rw-register" and level.base in ("snapshot-isolation", "serializable"):
+        return (f"{n} transactions: nothing found that {level.name} forbids (not every order of "
+                "versions is known)")
+    return f"{n} transactions are {level.name}"

@@ -1,0 +1,111 @@
+"""Registers that are overwritten: a read tells who wrote, but not in which order.
+
+Each value is written to a key at most once. Certain of the order of versions are: the initial
+value comes before all; who read a version and wrote the key came after that version. More is
+certain once a level of isolation is assumed (implied.py).
+"""
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from .findings import Findings, Seen, lost_updates
+from .graph import RW, WR, WW
+from .transaction import READ, WRITE, Transaction, Transactions, _hashable
+
+OPERATIONS = (READ, WRITE)
+Writers = dict[tuple[Hashable, Hashable], tuple[Transaction, bool]]     # ..., its last on the key
+
+
+def find(transactions: Transactions) -> Findings:
+    """Find the dependencies of writes and reads, and what is wrong without any cycle."""
+    findings = Findings.of(transactions)
+    writers = _writers(findings)
+    for transaction in transactions.happened:
+        if transaction.ok:
+            _judge(findings, writers, transaction)
+    _versions(findings)
+    lost_updates(findings)
+    return findings
+
+
+def _writers(findings: Findings) -> Writers:
+    writers: Writers = {}
+    transactions = findings.transactions
+    for transaction in [*transactions.happened, *transactions.failed]:
+        last: dict[Hashable, Hashable] = {}
+        for f, key, value in transaction.operations:
+            if f != WRITE:
+                continue
+            version = _hashable(value)
+            if (key, version) in writers:
+                assert transactions.where is not None
+                raise transactions.where.bad(
+                    f"{value!r} is written to {key} a second time; expected values that are "
+                    "written once, or nobody can tell who wrote what was read",
+                    transaction.invoked)
+            if key in last:
+                writers[key, last[key]] = transaction, False
+            writers[key, version] = transaction, True
+            last[key] = version
+        if transaction.number >= 0:
+            for key, version in last.items():
+                findings.writers.setdefault(key, []).append((transaction, version))
+    return writers
+
+
+def _judge(findings: Findings, writers: Writers, transaction: Transaction) -> None:
+    """A transaction's reads: of its own writes, and the first of a key of another's."""
+    knows: dict[Hashable, Any] = {}
+    for f, key, value in transaction.operations:
+        version = _hashable(value)
+        if f == WRITE:
+            knows[key] = version
+        elif key in knows:
+            if knows[key] != version:
+                findings.report("internal", f"it read {key} = {value!r}, after it had read or "
+                                f"written {knows[key]!r}", transaction)
+        else:
+            knows[key] = version
+            _read(findings, writers, transaction, key, version)
+
+
+def _read(findings: Findings, writers: Writers, reader: Transaction, key: Hashable,
+          version: Any) -> None:
+    writer, last = writers.get((key, version), (None, True))
+    if writer is reader:
+        findings.report("internal", f"it read {key} = {version!r} before it wrote that", reader)
+    elif writer is None:
+        if version is None:
+            findings.seen.append(Seen(reader, key, None, None))
+        else:
+            findings.report("unwritten-read", f"it read {key} = {version!r}, which nobody had "
+                            "written", reader)
+    elif writer.number < 0:
+        findings.report("G1a", f"the second read {key} = {version!r}, which the first wrote, and "
+                        "that failed", writer, reader)
+    else:
+        if not last:
+            findings.report("G1b", f"the second read {key} = {version!r}, which was not the last "
+                            "that the first wrote", writer, reader)
+        findings.edges.add(writer, reader, WR, key, version, None)
+        findings.seen.append(Seen(reader, key, writer, version))
+
+
+def _versions(findings: Findings) -> None:
+    """What is certain of the order of versions whatever the level."""
+    readers: dict[tuple[Hashable, int], list[Transaction]] = {}
+    for seen in findings.seen:
+        number = -1 if seen.writer is None else seen.writer.number
+        readers.setdefault((seen.key, number), []).append(seen.reader)
+    wrote = {(writer.number, key): value for key, writers in findings.writers.items()
+             for writer, value in writers if writer.ok}
+    for seen in findings.seen:
+        if seen.writer is None:
+            for writer, value in findings.writers.get(seen.key, ()):
+                findings.edges.add(seen.reader, writer, RW, seen.key, None, value)
+        elif (seen.reader.number, seen.key) in wrote:
+            value = wrote[seen.reader.number, seen.key]
+            findings.edges.add(seen.writer, seen.reader, WW, seen.key, seen.value, value)
+            for reader in readers[seen.key, seen.writer.number]:
+                findings.edges.add(reader, seen.reader, RW, seen.key, seen.value, value)
