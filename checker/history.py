@@ -47,7 +47,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from .errors import BadHistory
+from .cells import INTEGER, OTHER, split
+from .errors import BadHistory, CheckerError
 
 VERSION = 1
 FILE_NAME = "history.arrow"
@@ -55,6 +56,7 @@ INVOKE, OK, FAIL, INFO = 0, 1, 2, 3
 TYPE_NAMES = ("invoke", "ok", "fail", "info")
 NEMESIS = -1
 NONE = -1          # "no such row", "no such key"
+INT32_MAX = (1 << 31) - 1
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 
 Ints = npt.NDArray[Any]       # of whatever width the column has
@@ -386,12 +388,21 @@ def _read_stream(source: pa.NativeFile, where: str) -> tuple[pa.Table, bool]:
 
 def _split(values: Sequence[Any]) -> tuple[pa.Array, pa.Array]:
     """Pack many values at once: the columns value and value_ext."""
-    try:
-        return pa.array(values, pa.int64()), pa.nulls(len(values), pa.binary())
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        pairs = [pack(value) for value in values]
-    ints, rest = zip(*pairs, strict=True)
-    return pa.array(ints, pa.int64()), pa.array(rest, pa.binary())
+    n = len(values)
+    integers, kinds, others = split(list(values), _encode)
+    ints = pa.array(integers, mask=kinds != INTEGER)
+    if not others:
+        return ints, pa.nulls(n, pa.binary())
+    there = kinds == OTHER
+    ends = np.zeros(n + 1, dtype=np.int64)
+    ends[1:][there] = [len(other) for other in others]
+    np.cumsum(ends, out=ends)
+    if ends[n] > INT32_MAX:                         # Arrow's limit of one column in one piece
+        raise CheckerError("values of more than 2 GiB in one history")
+    texts = pa.Array.from_buffers(pa.binary(), n, [
+        pa.py_buffer(np.packbits(there, bitorder="little")),
+        pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(b"".join(others))])
+    return ints, texts
 
 
 def _has_end(source: pa.NativeFile) -> bool:

@@ -5,8 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..history import NEMESIS, History
+from pyarrow import ArrowException
+
+from ..errors import BadHistory
+from ..history import INT64_MAX, INT64_MIN, NEMESIS, History, pack
 from .source import Source
+
+MOST_PROCESSES = 1 << 31
 
 
 @dataclass(slots=True)
@@ -35,12 +40,35 @@ class Events:
         """Return these events as a history."""
         if not self.type:
             raise source.bad("no events in it")
-        known = {key: _key(key) for key in set(self.key)} if self.key else {}
-        return History.from_columns(
-            type=self.type, process=_numbered(self.process), f=self.f, value=self.value,
-            key=[known[key] for key in self.key] if self.key else None,
-            time=[time or 0 for time in self.time] if self.time else None,
-            lines=self.line, where=source.name)
+        try:
+            known = {key: _key(key) for key in set(self.key)} if self.key else {}
+            return History.from_columns(
+                type=self.type, process=_numbered(self.process), f=self.f, value=self.value,
+                key=[known[key] for key in self.key] if self.key else None,
+                time=[time or 0 for time in self.time] if self.time else None,
+                lines=self.line, where=source.name)
+        except (TypeError, OverflowError, ArrowException) as error:
+            raise self._culprit(source, error) from error
+
+    def _culprit(self, source: Source, error: Exception) -> BadHistory:
+        """The error that names the first cell that a history can't hold."""
+        for row, line in enumerate(self.line):
+            try:
+                pack(self.value[row])
+            except (TypeError, OverflowError):
+                return source.bad(f"the value {show(self.value[row])}: {error}; expected text, "
+                                  "numbers of at most 64 bits, lists and maps of these", line)
+            process = self.process[row]
+            if type(process) is int and not -1 <= process < MOST_PROCESSES:
+                return source.bad(f"the process {process}; expected at most {MOST_PROCESSES - 1}",
+                                  line)
+            time = self.time[row] if self.time else None
+            if not (time is None or (type(time) is int and INT64_MIN <= time <= INT64_MAX)):
+                return source.bad(f"the time {show(time)}; expected nanoseconds", line)
+            if self.key and isinstance(self.key[row], list | dict):
+                return source.bad(f"the key {show(self.key[row])}; expected text or a number",
+                                  line)
+        return source.bad(f"it holds what a history can't: {error}")
 
 
 def _numbered(processes: Sequence[Any]) -> list[int]:
@@ -56,3 +84,9 @@ def _key(key: Any) -> bytes | None:
     if key is None:
         return None
     return key.encode() if isinstance(key, str) else str(key).encode()
+
+
+def show(value: Any) -> str:
+    """Return a value for a message, shortened where it is long."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:18]} ... {text[-18:]}"

@@ -6,8 +6,8 @@
     push 1 1 3
     pop 1 6 8
 
-The last two numbers are when it was called and when it returned; what comes at one time is
-concurrent. A removal of -1 found nothing.
+The last two numbers are when it was called and when it returned; what returned at a time came
+before what was called then. A removal of -1 found nothing.
 """
 from __future__ import annotations
 
@@ -44,13 +44,14 @@ def read_fastlin(source: Source) -> History:
                              "two times", number)
         f, brings = method
         called, returned, seen = int(cells[2]), int(cells[3]), value(cells[1])
-        if called > returned:
-            raise source.bad(f"returned at {returned}, before it was called at {called}", number)
+        if called >= returned:
+            raise source.bad(f"returned at {returned}; expected later than the call at {called}",
+                             number)
         answer = None if seen == EMPTY and not brings else seen
         moments += [(called, INVOKE, number, f, seen if brings else None),
                     (returned, OK, number, f, answer)]
     events = Events()
-    for _, type, number, f, seen in sorted(moments, key=lambda moment: moment[:3]):
+    for _, type, number, f, seen in sorted(moments, key=lambda moment: (moment[0], -moment[1])):
         events.add(type, number, f, seen, number)       # each operation is a process of its own
     history = events.history(source)
     history.model = MODELS[kind]

@@ -119,3 +119,15 @@ def test_values_come_as_integers_or_as_what_they_were() -> None:
     assert ints[0] == 5
     assert rest == {2: [1, 2], 3: "x"}
     assert [row["value"] for row in history.rows()] == [5, None, [1, 2], "x"]
+
+
+def test_columns_hold_what_rows_hold() -> None:
+    values = [None, 0, -1, 1 << 62, -(1 << 63), (1 << 63) - 1, 1 << 63, True, "", "x", [1, None],
+              {"a": [1.5]}, b"\0", False]
+    history = History.from_columns(type=[0] * len(values), process=list(range(len(values))),
+                                   f=["write"] * len(values), value=values)
+    assert [history.value(row) for row in range(len(values))] == values
+    rows = History.from_rows({"type": 0, "process": i, "f": "write", "value": value}
+                             for i, value in enumerate(values))
+    assert [history.values[0].tolist(), history.values[2]] == [
+        rows.values[0].tolist(), rows.values[2]]

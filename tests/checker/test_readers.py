@@ -86,6 +86,11 @@ def test_keys_and_nemesis_are_told_apart(tmp_path: Path) -> None:
     ("{:process 0 :type :ok :f :read}\n\n}", "3: expected an event"),
     ('{:process 0 :type :ok :f :read :value "abc}', "1: a string that begins here has no end"),
     ("", "no events"),
+    ("{:process 0 :type :ok :f :read}\n{:process 0 :type :ok :f :read :value "
+     "123456789012345678901}", "h.edn:2: the value 123456789012345678901: "),
+    ("{:process 4294967296 :type :ok :f :read}", "h.edn:1: the process 4294967296; expected at"),
+    ("{:process 0 :type :ok :f :read :key [1]}", "h.edn:1: the key [1]; expected text or a"),
+    ("{:process 0 :type :ok :f :read :time :noon}", "h.edn:1: the time 'noon'; expected nanoseconds"),
 ])
 def test_malformed_edn_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path / "h.edn", text)
@@ -144,13 +149,13 @@ def test_a_history_of_limo_is_read(tmp_path: Path) -> None:
     assert set(history.fs) == {"enqueue", "dequeue"}
 
 
-def test_operations_with_times_become_events_and_calls_come_first_in_a_tie(tmp_path: Path) -> None:
+def test_operations_with_times_become_events_and_returns_come_first_in_a_tie(tmp_path: Path) -> None:
     history, format = read(write(
         tmp_path / "h.log", "# queue\nenq 5 1 3\ndeq 5 3 4\npeek -1 4 6\ndeq -1 8 9\n"))
     assert (format, history.model) == ("fastlin", "fifo-queue")
     assert told(history) == [
-        ("invoke", "enqueue", 5), ("invoke", "dequeue", None), ("ok", "enqueue", 5),
-        ("invoke", "peek", None), ("ok", "dequeue", 5), ("ok", "peek", None),
+        ("invoke", "enqueue", 5), ("ok", "enqueue", 5), ("invoke", "dequeue", None),
+        ("ok", "dequeue", 5), ("invoke", "peek", None), ("ok", "peek", None),
         ("invoke", "dequeue", None), ("ok", "dequeue", None)]
     assert len(history.pairs[0]) == 4
 
@@ -174,7 +179,7 @@ def test_transactions_are_read_by_session(tmp_path: Path, text: str, format: str
     ("# @object atomic-stack\n", "limo", "no events in it"),
     ("# heap\npush 1 2 3\n", "fastlin", "1: it begins with '# heap'; expected one of # queue"),
     ("# stack\npush 1 2\n", "fastlin", "2: 'push 1 2'; expected one of push, pop, peek, a"),
-    ("# stack\npush 1 3 2\n", "fastlin", "2: returned at 2, before it was called at 3"),
+    ("# stack\npush 1 3 2\n", "fastlin", "2: returned at 2; expected later than the call at 3"),
     ("w 1 1\nx 1 1\n", "awdit", "2: 'x 1 1'; expected 'r KEY VALUE'"),
     ("w(1,1,1,1)\nr(1,1,1)\n", "plume", "2: 'r(1,1,1)'; expected r or w(KEY,VALUE,"),
 ])
