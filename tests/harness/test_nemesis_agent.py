@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,3 +126,63 @@ def test_the_agent_needs_nothing_but_the_standard_library_of_python_3_9() -> Non
                for alias in node.names}
     modules |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {name.split(".")[0] for name in modules} <= set(sys.stdlib_module_names)
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An agent's folder of its own, in which a run goes on."""
+    for name, file in (("STATE", ""), ("JOURNAL", "journal"), ("RUN", "run.json"),
+                       ("LIFE", "resident.lock")):
+        monkeypatch.setattr(agent, name, tmp_path / file)
+    monkeypatch.setattr(agent, "apply_cuts", lambda entries: None)
+    agent.JOURNAL.mkdir()
+    agent.RUN.touch()
+    with agent.take_life_lock():
+        yield agent.JOURNAL
+
+
+def administered(fault: str, *undo: str) -> None:
+    agent.administer({"id": fault, "name": "member-add", "undo": list(undo)})
+
+
+def test_what_an_administrator_does_is_undone_by_the_command_that_was_journalled_before(
+    journal: Path, tmp_path: Path,
+) -> None:
+    mark = tmp_path / "undone"
+    administered("0-1", "touch", str(mark))
+    administered("0-2")                         # nothing to be brought back
+    assert len(list(journal.iterdir())) == 2
+    assert not mark.exists()
+    assert [entry["id"] for entry in agent.stop({"id": "0-1"})["undone"]] == ["0-1"]
+    assert mark.exists()
+    assert agent.stop({"id": "0-1"}) == {"undone": []}
+    assert [entry["id"] for entry in agent.heal()] == ["0-2"]
+    assert list(journal.iterdir()) == []
+
+
+def test_an_undoing_that_fails_stays_journalled_for_the_run_and_is_told_by_who_heals_without_it(
+    journal: Path,
+) -> None:
+    administered("0-1", "sh", "-c", "echo no leader was found >&2; exit 1")
+    for _ in range(2):
+        with pytest.raises(agent.AgentError, match="sh: exit code 1: no leader was found"):
+            agent.stop({"id": "0-1"})
+    assert len(list(journal.iterdir())) == 1
+    (entry,) = agent.heal()
+    assert entry["failed"] == "sh: exit code 1: no leader was found"
+    assert list(journal.iterdir()) == []
+
+
+def test_while_something_is_brought_back_others_can_end_the_fault_that_is_in_its_way(
+    journal: Path, tmp_path: Path,
+) -> None:
+    """The command waits until another fault of the host has been ended."""
+    gate = tmp_path / "gate"
+    administered("0-1", "sh", "-c", f"while [ ! -e {gate} ]; do sleep 0.01; done")
+    administered("0-2", "touch", str(gate))
+    stopping = threading.Thread(target=agent.stop, args=({"id": "0-1"},))
+    stopping.start()
+    agent.stop({"id": "0-2"})
+    stopping.join(30)
+    assert not stopping.is_alive()
+    assert list(journal.iterdir()) == []

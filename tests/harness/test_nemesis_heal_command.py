@@ -81,6 +81,8 @@ def test_a_lab_that_does_not_exist_ends_with_255(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(("healed", "line"), [
     (Healed("n1"), "n1: nothing to undo"),
     (Healed("n1", ["pause", "kill"]), "n1: undid pause, kill (the node stays down)"),
+    (Healed("n1", ["pause"], left={"member-add": "no leader was found"}),
+     "n1: undid pause; member-add stays as it is: no leader was found"),
     (Healed("n1", error="no route to host"), "n1: could not be healed: no route to host"),
 ])
 def test_each_host_has_a_line(healed: Healed, line: str) -> None:

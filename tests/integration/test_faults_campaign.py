@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from seatrial.harness import generator as gen
-from seatrial.harness.nemesis import Options, packages
-from seatrial.harness.nemesis.catalogue import HOST_KINDS
+from seatrial.harness.nemesis import Options, packages, partition, process
 from seatrial.harness.op import INFO, NEMESIS, OK, Op
 from seatrial.harness.scheduler import Scheduler
 
 from .rig import all_rules, rig_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.netns]
+NAMES = tuple(kind.name for kind in (*process.KINDS, *partition.KINDS))
 
 
 class Bystander:
@@ -35,7 +35,7 @@ class Bystander:
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_a_campaign_proves_every_fault_and_every_recovery(lanes: int) -> None:
     history: list[Op] = []
-    package = packages(tuple(HOST_KINDS), Options(
+    package = packages(NAMES, Options(
         duration_s=0.1, gap_s=0.1, lanes=lanes, targets=("one", "minority")))
 
     with rig_of(5) as rig:
@@ -58,7 +58,7 @@ def test_a_campaign_proves_every_fault_and_every_recovery(lanes: int) -> None:
 
         def stop_after_each_name(generator: Any, test: Any, ctx: Any, event: Op) -> Any:
             proven = {fault.name for fault in package.nemesis.faults if fault.effective_ns}
-            return gen.NOTHING if proven == set(HOST_KINDS) else generator.update(test, ctx, event)
+            return gen.NOTHING if proven == set(NAMES) else generator.update(test, ctx, event)
 
         asyncio.run(campaign())
         rules = [asyncio.run(all_rules(host)) for host in rig.hosts]
