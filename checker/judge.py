@@ -50,7 +50,8 @@ def judge(history: History, model: Model | str | None, question: Question) -> Ch
                            f"{' or '.join(KINDS)}")
     if model in KINDS:
         assert isinstance(model, str)
-        return check_transactions(history, model, question.level)
+        return check_transactions(history, model, question.level,
+                                  time_limit_s=question.time_limit_s)
     if model == "bank":
         return check_bank(history)
     if model == "long-fork":

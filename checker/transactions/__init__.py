@@ -28,9 +28,13 @@ F = "txn"                   # what the events of transactions say that they do
 
 
 def check_transactions(
-    history: History, model: str, level: str = "", *, name: str = "transactions",
+    history: History, model: str, level: str = "", *, time_limit_s: float = 60.0,
+    name: str = "transactions",
 ) -> CheckResult:
-    """Judge transactions by a level of isolation; the strictest that the history can tell of."""
+    """Judge transactions by a level of isolation; the strictest that the history can tell of.
+
+    time_limit_s: for the search for cycles.
+    """
     began = time.monotonic()
     known, infer = KINDS[model]
     most = Order.REAL_TIME if history.timed else Order.SESSION
@@ -40,7 +44,8 @@ def check_transactions(
         raise CheckerError(f"{asked.name} needs to know what ended before what began; this "
                            "history says nothing of time; expected a level without strong-")
     findings = infer(transactions_of(history, known))
-    found = find(findings, most, versions=model == "rw-register")
+    found = find(findings, most, versions=model == "rw-register",
+                 deadline=time.monotonic() + time_limit_s)
     verdicts = {each.name: _judge(found, each) for each in all_levels(most)}
     verdict, names = _judge(found, asked)
     evidence: dict[str, Any] = {
@@ -63,9 +68,8 @@ def _judge(found: Found, level: Level) -> tuple[Verdict, list[str]]:
            if name in found.anomalies and found.order[name] <= level.order]
     if bad:
         return Verdict.VIOLATION, bad
-    open_ = [name for name in level.forbids
-             if name in found.undecided and found.undecided[name] <= level.order]
-    return (Verdict.INCONCLUSIVE if open_ else Verdict.PASS), open_
+    undecided = found.open(level)
+    return (Verdict.INCONCLUSIVE if undecided else Verdict.PASS), undecided
 
 
 def _full(found: Found, name: str) -> str:

@@ -1,13 +1,14 @@
 """Cycles of dependencies, by the name of the anomaly; searched for with ever more order."""
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from .edges import NAMES, Edges
 from .findings import Anomaly, Findings
 from .graph import CAUSAL, FRACTURED, PROCESS, REALTIME, RW, WR, WW
 from .implied import add_causal, add_fractured
-from .levels import Order
+from .levels import Level, Order
 from .order import add_process_order, add_real_time_order
 
 ANY_WW = WW | CAUSAL
@@ -21,13 +22,19 @@ CYCLES = {                      # first edge, the rest of them, no two RW edges 
     "G2": (RW, ANY_WW | WR | RW, False),
 }
 SPECIAL = {"G-nonadjacent": ("G-single",), "G2": ("G-single", "G-nonadjacent")}     # cases of it
+EDGES_A_SECOND = 50_000_000     # that a search looks at
 COUNTS = {Order.NONE: 0, Order.SESSION: PROCESS, Order.REAL_TIME: PROCESS | REALTIME}
 
 
 @dataclass(slots=True)
 class Found:
-    """Anomalies by name, each with the weakest order that shows it; and what was not decided."""
+    """Anomalies by name, each with the weakest order that shows it; and what was not decided.
 
+    versions: the order of versions is not known but must be implied (of registers).
+    """
+
+    versions: bool
+    deadline: float
     anomalies: dict[str, list[Anomaly]] = field(default_factory=dict)
     order: dict[str, Order] = field(default_factory=dict)
     undecided: dict[str, Order] = field(default_factory=dict)
@@ -38,21 +45,28 @@ class Found:
             self.anomalies[name], self.order[name] = anomalies, order
 
 
-def find(findings: Findings, most: Order, *, versions: bool) -> Found:
-    """Find everything that is forbidden somewhere.
+    def open(self, level: Level) -> list[str]:
+        """What the level forbids and was not decided.
 
-    versions: the order of versions is not known but must be implied (of registers).
-    """
-    found = Found()
+        Where the order of versions is known, who violates causality is in a cycle with one rw, too.
+        """
+        return [name for name in level.forbids
+                if name in self.undecided and self.undecided[name] <= level.order
+                and (name != "causality" or self.versions or level.base == "causal")]
+
+
+def find(findings: Findings, most: Order, *, versions: bool, deadline: float) -> Found:
+    """Find everything that is forbidden somewhere. deadline: of time.monotonic."""
+    found = Found(versions, deadline)
     for name, anomalies in findings.anomalies.items():
         found.add(name, anomalies, Order.NONE)
     for order in Order:
         if order <= most:
-            _with_order(found, findings, order, versions)
+            _with_order(found, findings, order)
     return found
 
 
-def _with_order(found: Found, findings: Findings, order: Order, versions: bool) -> None:
+def _with_order(found: Found, findings: Findings, order: Order) -> None:
     edges = findings.edges.copy()
     if order >= Order.SESSION:
         add_process_order(edges, findings.transactions)
@@ -65,10 +79,10 @@ def _with_order(found: Found, findings: Findings, order: Order, versions: bool) 
     if not whole:
         found.undecided.setdefault("causality", order)
     above = causes
-    if versions and whole:
+    if found.versions and whole:
         above = causes.copy()
         add_causal(findings, above, versions=True)
-    elif versions:
+    elif found.versions:
         found.undecided.setdefault("G2", order)
     for name, (first, rest, apart) in CYCLES.items():
         graph_of = edges if name in ("G0", "G1c", "fractured-read") else (
@@ -77,7 +91,8 @@ def _with_order(found: Found, findings: Findings, order: Order, versions: bool) 
                                           for case in SPECIAL.get(name, ())):
             continue
         try:
-            cycle = graph_of.graph().cycle(first, rest | COUNTS[order], apart=apart)
+            budget = int((found.deadline - time.monotonic()) * EDGES_A_SECOND)
+            cycle = graph_of.graph().cycle(first, rest | COUNTS[order], apart=apart, budget=budget)
         except TimeoutError:
             found.undecided.setdefault(name, order)
             continue

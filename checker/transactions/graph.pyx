@@ -120,6 +120,8 @@ cdef class Graph:
         cdef int32_t best = -1
         cdef bint found
         for e in range(len(self.kinds)):
+            if budget <= 0:
+                raise TimeoutError
             if not self.kind[e] & first or component[self.source[e]] != component[self.target[e]]:
                 continue
             goal = self.source[e]
@@ -163,8 +165,8 @@ cdef class Graph:
                             break
             if found:
                 return self._walk(e, best, came, before)
-            if budget <= 0:
-                raise TimeoutError
+        if tries and budget <= 0:
+            raise TimeoutError
         return None
 
     cdef list _walk(self, int32_t first, int32_t state, int32_t[::1] came, int32_t[::1] before):

@@ -9,7 +9,7 @@ import pytest
 
 from seatrial.checker import BadHistory, CheckerError, History, Verdict
 from seatrial.checker.judge import Question, judge
-from seatrial.checker.transactions import check_transactions
+from seatrial.checker.transactions import check_transactions, implied
 from seatrial.checker.transactions.graph import RW, WR, WW, Graph
 from seatrial.checker.transactions.levels import Order, all_levels, level_named
 
@@ -235,6 +235,21 @@ def test_a_search_that_takes_too_long_says_so() -> None:
     graph = Graph(n, [a for a, _ in edges], [b for _, b in edges], [RW] * len(edges))
     with pytest.raises(TimeoutError):
         graph.cycle(RW, RW, apart=True, budget=100)
+
+
+def test_what_was_not_looked_for_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = sequence(ok(0, ["append", "x", 1]), ok(1, ["r", "x", [1]]))
+    registers = sequence(ok(0, ["w", "x", 1]), ok(1, ["r", "x", 1]))
+    monkeypatch.setattr(implied, "MOST_TRANSACTIONS", 1)
+    for level, on_lists, on_registers in (
+            ("read-atomic", Verdict.PASS, Verdict.PASS),
+            ("causal", Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),
+            ("strict-serializable", Verdict.PASS, Verdict.INCONCLUSIVE)):
+        assert check_transactions(lists, LISTS, level).verdict == on_lists
+        assert check_transactions(registers, REGISTERS, level).verdict == on_registers
+    result = check_transactions(lists, LISTS, time_limit_s=0)
+    assert result.verdict == Verdict.INCONCLUSIVE
+    assert "undecided: the search for G0, " in result.summary
 
 
 def test_edges_that_lead_nowhere_are_refused() -> None:
