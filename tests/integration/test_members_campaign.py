@@ -15,7 +15,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.netns]
 
 FILE = """\
 name: members
-system: {name: node, options: {heartbeat_ms: 60, election_ms: 400}}
+system:
+  name: node
+  options: {heartbeat_ms: 60, election_ms: 400, snapshot_bytes: 20000, keep_bytes: 2000}
 topology: {nodes: 4, spares: 1}
 workload:
   name: register

@@ -45,7 +45,7 @@ def system(**options: Any) -> NodeSystem:
 
 @pytest.mark.parametrize(("ip", "address"), [(4, "198.18.1.2:7400"), (6, "[fd00::1:2]:7400")])
 def test_the_node_accepts_its_configuration(ip: int, address: str, tmp_path: Path) -> None:
-    node = system(ip=ip, heartbeat_ms=40, election_ms=200, home=str(tmp_path))
+    node = system(ip=ip, heartbeat_ms=40, election_ms=200, home=str(tmp_path), keep_bytes=0)
     (tmp_path / "node.yml").write_text(node.config(a_test(), a_test().nodes[1]))
     for role in ROLES:
         (tmp_path / f"{role}.key").write_bytes(node.keys[role])
@@ -53,6 +53,7 @@ def test_the_node_accepts_its_configuration(ip: int, address: str, tmp_path: Pat
     assert (settings.node, sorted(settings.members)) == (2, [1, 2, 3])
     assert [str(listening) for listening in settings.listen] == [address]
     assert settings.config.election_ms == 200
+    assert settings.config.wal == core_config.WalSettings(keep_bytes=0)
 
 
 def test_every_run_has_a_cluster_and_keys_of_its_own() -> None:

@@ -43,6 +43,7 @@ class NodeOptions(Section):
     """How the node is configured. home: its folder on the host, on a real disk.
 
     protocol: the highest one that nodes speak with each other at first; None: the newest.
+    snapshot_bytes, keep_bytes: of log until the next snapshot, and kept before one (``wal``).
     """
 
     heartbeat_ms: Annotated[int, Field(ge=5, le=10_000)] = 50
@@ -53,6 +54,8 @@ class NodeOptions(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     start_timeout: Annotated[float, Field(gt=0, le=600)] = 30.0
     protocol: Annotated[int, Field(ge=1, le=NEWEST_PROTOCOL)] | None = None
+    snapshot_bytes: Annotated[int, Field(gt=0)] | None = None
+    keep_bytes: Annotated[int, Field(ge=0)] | None = None
     mutant: str | None = None
 
 
@@ -137,6 +140,10 @@ class NodeSystem:
             "protocol": self.administration.protocol,
             "log": {"level": options.log_level},
         }
+        wal = {name: given for name in ("snapshot_bytes", "keep_bytes")
+               if (given := getattr(options, name)) is not None}
+        if wal:
+            config["wal"] = wal
         if number > STEP:
             config["join"] = True
         if options.mutant is not None:
