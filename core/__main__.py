@@ -18,6 +18,7 @@ from seatrial.core import (
     admin,
     inspection,
     member_commands,
+    recover_command,
     snapshot_command,
     verify_command,
 )
@@ -87,6 +88,7 @@ def parser() -> Parser:
     member_commands.add(commands)
     snapshot_command.add(commands)
     verify_command.add(commands)
+    recover_command.add(commands)
     sub = commands.add_parser(
         "dump-wal", help="print every frame and record of a write-ahead log")
     sub.add_argument("directory", type=Path, metavar="DIR")

@@ -284,7 +284,8 @@ def split_frames(bytearray data) -> list:
 
 
 def encode_record(index: int, term: int, kind: int, bytes payload=b"", *, client: int = 0,
-                  sequence: int = 0, rindex: int = 0, epoch: int = 0, rterm: int = 0) -> bytes:
+                  sequence: int = 0, rindex: int = 0, epoch: int = 0, rterm: int = 0,
+                  flags: int = 0) -> bytes:
     """Return a record with its check (tools and tests; the leader writes them in place)."""
     cdef size_t size = RECORD_SIZE + len(payload)
     cdef bytes out = PyBytes_FromStringAndSize(NULL, size)
@@ -293,7 +294,7 @@ def encode_record(index: int, term: int, kind: int, bytes payload=b"", *, client
     r.length = <uint32_t>size
     r.index, r.term, r.kind = index, term, kind
     r.rindex, r.epoch, r.rterm = rindex, epoch, rterm
-    r.client, r.sequence = client, sequence
+    r.client, r.sequence, r.flags = client, sequence, flags
     memcpy(<char*>r + RECORD_SIZE, PyBytes_AS_STRING(payload), len(payload))
     r.crc = record_crc(r)
     return out

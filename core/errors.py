@@ -49,6 +49,18 @@ class WrongNode(HandshakeRefused):
         self.node = node
 
 
+class OtherLife(HandshakeRefused):
+    """The other end, which proved its key, is of another life of the cluster: ``life``."""
+
+    def __init__(self, line: str, life: tuple[int, int]) -> None:
+        super().__init__(line)
+        self.life = life
+
+
+class Fenced(NodeError):
+    """This node's data may take part no more: the cluster went on without it."""
+
+
 class WalError(NodeError):
     """The write-ahead log can't be opened."""
 

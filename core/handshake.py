@@ -20,7 +20,8 @@ offset field         of a hello: 112 bytes, little-endian
 0      4s  magic     "STRL"
 4      u16 min, max  protocols spoken
 8      u8  role      1 client, 2 peer, 3 link, 4 admin (the listener repeats it)
-9      3 zeros
+9      u8  life      how often the cluster was recovered from the loss of its majority
+10     u16 mark      of that recovery; both 0 before the first, and for clients
 12     u32 node      or domain; 0 for a client
 16     32s nonce     random
 48     64s cluster   UTF-8, zeros to the end
@@ -29,7 +30,8 @@ offset field         of a hello: 112 bytes, little-endian
 A verdict has 8 bytes: magic "STRV", u8 code (0: come in), u8 0, u16 protocol.
 
 The listener chooses the highest protocol that both speak. Whoever holds the key of role peer may
-come in whatever its number: a node that lags behind does not know all members by name.
+come in whatever its number: a node that lags behind does not know all members by name. But a member
+of another life of the cluster (quorum_recovery.py) is refused, after both have proved who they are.
 
 ======== ======================================================================
 protocol what it adds
@@ -45,11 +47,11 @@ import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from seatrial.core.errors import HandshakeRefused, WrongNode
+from seatrial.core.errors import HandshakeRefused, OtherLife, WrongNode
 
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 2
-HELLO = struct.Struct("<4sHHB3xI32s64s")
+HELLO = struct.Struct("<4sHHBBHI32s64s")
 VERDICT = struct.Struct("<4sBxH")
 MAX_NODE = 65535
 PROOF_BYTES = 32
@@ -59,7 +61,8 @@ VERDICT_MAGIC = b"STRV"
 ROLES = {"client": 1, "peer": 2, "link": 3, "admin": 4}
 ROLE_NAMES = {number: name for name, number in ROLES.items()}
 
-WELCOME, WRONG_CLUSTER, NO_PROTOCOL, BAD_KEY, TOO_MANY, UNKNOWN_ROLE, BAD_NODE = range(7)
+(WELCOME, WRONG_CLUSTER, NO_PROTOCOL, BAD_KEY, TOO_MANY, UNKNOWN_ROLE, BAD_NODE,
+ OTHER_LIFE) = range(8)
 REASONS = {
     WRONG_CLUSTER: "it belongs to another cluster",
     NO_PROTOCOL: f"no common protocol (this build speaks {PROTOCOL_MIN} to {PROTOCOL_MAX})",
@@ -67,7 +70,19 @@ REASONS = {
     TOO_MANY: "it has too many connections already",
     UNKNOWN_ROLE: "it does not serve this role",
     BAD_NODE: "this number is its own, or none that a member can have",
+    OTHER_LIFE: "the cluster was recovered without one of the two",
 }
+
+
+class Life(NamedTuple):
+    """Which life of a cluster a member belongs to: a recovery from the loss of its majority begins
+    the next one."""
+
+    number: int = 0
+    mark: int = 0               # of the recovery: two that knew nothing of each other differ
+
+
+FIRST_LIFE = Life()
 
 
 class Hello(NamedTuple):
@@ -78,21 +93,24 @@ class Hello(NamedTuple):
     role: int
     node: int
     cluster: str
+    life: Life
 
 
-def encode_hello(cluster: str, role: int, node: int, nonce: bytes, protocol_max: int) -> bytes:
+def encode_hello(
+    cluster: str, role: int, node: int, nonce: bytes, protocol_max: int, life: Life = FIRST_LIFE,
+) -> bytes:
     """Return the 112 bytes."""
     return HELLO.pack(
-        HELLO_MAGIC, PROTOCOL_MIN, protocol_max, role, node, nonce, cluster.encode())
+        HELLO_MAGIC, PROTOCOL_MIN, protocol_max, role, *life, node, nonce, cluster.encode())
 
 
 def decode_hello(data: bytes) -> Hello:
     """Parse the 112 bytes; HandshakeRefused when they are no hello."""
-    magic, low, high, role, node, _, cluster = HELLO.unpack(data)
+    magic, low, high, role, number, mark, node, _, cluster = HELLO.unpack(data)
     if magic != HELLO_MAGIC:
         raise HandshakeRefused("what it sent is not a hello of this protocol")
     try:
-        return Hello(low, high, role, node, cluster.rstrip(b"\0").decode())
+        return Hello(low, high, role, node, cluster.rstrip(b"\0").decode(), Life(number, mark))
     except UnicodeDecodeError:
         raise HandshakeRefused("the cluster's name in its hello is not UTF-8") from None
 
@@ -107,7 +125,7 @@ class ListenerHandshake:
 
     def __init__(
         self, cluster: str, node: int, keys: Mapping[str, bytes], nonce: bytes, *,
-        full: bool = False, protocol_max: int = PROTOCOL_MAX,
+        full: bool = False, protocol_max: int = PROTOCOL_MAX, life: Life = FIRST_LIFE,
     ) -> None:
         self.cluster = cluster
         self.node = node
@@ -115,6 +133,7 @@ class ListenerHandshake:
         self.nonce = nonce
         self.full = full
         self.protocol_max = protocol_max
+        self.life = life
         self.done = False
         self.role = ""              # known after the connector's hello
         self.peer = 0               # the member's number, for role peer
@@ -136,6 +155,10 @@ class ListenerHandshake:
             if not hmac.compare_digest(
                     self._take(PROOF_BYTES), proof(key, b"client", self._theirs, self._ours)):
                 raise self._refusal(BAD_KEY)
+            theirs = decode_hello(self._theirs).life
+            if self.role == "peer" and theirs != self.life:
+                self._refusal(OTHER_LIFE)
+                raise OtherLife(REASONS[OTHER_LIFE], theirs)
             self.done = True
             out += VERDICT.pack(VERDICT_MAGIC, WELCOME, self.protocol)
         return out
@@ -165,7 +188,7 @@ class ListenerHandshake:
                 raise self._refusal(BAD_NODE)
             self.peer = hello.node
         self._ours = encode_hello(
-            self.cluster, hello.role, self.node, self.nonce, self.protocol_max)
+            self.cluster, hello.role, self.node, self.nonce, self.protocol_max, self.life)
         return self._ours + proof(self.keys[self.role], b"server", self._theirs, self._ours)
 
     def _refusal(self, code: int) -> HandshakeRefused:
@@ -178,7 +201,7 @@ class ConnectorHandshake:
 
     def __init__(
         self, cluster: str, role: str, key: bytes, nonce: bytes, *, node: int = 0,
-        expect: int = 0, protocol_max: int = PROTOCOL_MAX,
+        expect: int = 0, protocol_max: int = PROTOCOL_MAX, life: Life = FIRST_LIFE,
     ) -> None:
         self.key = key
         self.expect = expect        # the node that must be there; 0 for any
@@ -188,7 +211,8 @@ class ConnectorHandshake:
         self.protocol = 0
         self._input = bytearray()
         self._protocol_max = protocol_max
-        self._ours = encode_hello(cluster, ROLES[role], node, nonce, protocol_max)
+        self._life = life if role == "peer" else None
+        self._ours = encode_hello(cluster, ROLES[role], node, nonce, protocol_max, life)
         self._proved = False
 
     def hello(self) -> bytes:
@@ -226,6 +250,8 @@ class ConnectorHandshake:
             raise HandshakeRefused("it does not hold the key that was given here")
         if self.expect and hello.node != self.expect:
             raise WrongNode(hello.node, self.expect)
+        if self._life is not None and hello.life != self._life:
+            raise OtherLife(REASONS[OTHER_LIFE], hello.life)
         self.node = hello.node
         self._proved = True
         return proof(self.key, b"client", self._ours, theirs)

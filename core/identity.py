@@ -1,7 +1,10 @@
-"""Whose data a directory holds: written once, checked at every start.
+"""Whose data a directory holds, and of which life of the cluster: checked at every start.
 
 Without it a node started on another's directory would vote with that one's past, and a node
 whose log was removed by mistake would start as if it had never promised anything.
+
+``store`` is a number that no other directory has. Members remember each other's (stores.py), so a
+node that comes back with an empty directory under its old number is known to have forgotten.
 """
 from __future__ import annotations
 
@@ -21,6 +24,15 @@ class Identity(msgspec.Struct, frozen=True):
 
     cluster: str
     node: int
+    store: str = ""             # "": written before there were such numbers
+    life: int = 0               # recoveries from the loss of the majority (quorum_recovery.py)
+    mark: int = 0
+    unfinished: bool = False    # one of those was begun and is to be finished
+
+
+def new_identity(cluster: str, node: int) -> Identity:
+    """Return the identity of a directory that was not used before."""
+    return Identity(cluster, node, os.urandom(8).hex())
 
 
 def read_identity(data: Path) -> Identity | None:
@@ -36,16 +48,20 @@ def read_identity(data: Path) -> Identity | None:
         raise NodeError(f"{path} is damaged: {error}") from None
 
 
-def check_identity(data: Path, mine: Identity) -> bool:
-    """Return whether this directory was used before; ConfigError if by another node."""
+def check_identity(data: Path, cluster: str, node: int) -> Identity | None:
+    """Return the directory's identity; None: it was not used before. ConfigError if it is
+    another node's."""
     found = read_identity(data)
     if found is None:
-        return False
-    if found != mine:
+        return None
+    if (found.cluster, found.node) != (cluster, node):
         raise ConfigError(
             f"data: {data} belongs to node {found.node} of cluster {found.cluster!r},"
-            f" this is node {mine.node} of {mine.cluster!r}")
-    return True
+            f" this is node {node} of {cluster!r}")
+    if found.unfinished:
+        raise NodeError(f"data: a recovery of {data} was begun and not finished:"
+                        " give `recover apply` again")
+    return found
 
 
 def write_identity(data: Path, mine: Identity) -> None:

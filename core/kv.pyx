@@ -252,6 +252,10 @@ cdef class KeyValue:
         self.query(op, key, len(key), argument, len(argument), &out)
         return out.status, out.value[:out.value_length] if out.has_value else None
 
+    def skip(self, uint64_t entries) -> None:
+        """Count so many entries as applied that never were (quorum_recovery.py)."""
+        self.applied += entries
+
     def begin_snapshot(self, bytes block=b"") -> None:
         """Fix the state as it is now."""
         self.snapshot_begin(block, len(block))

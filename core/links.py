@@ -15,9 +15,11 @@ from __future__ import annotations
 import asyncio
 
 from seatrial.core.config import Address, Settings, parse_address
+from seatrial.core.errors import Fenced, ProtocolError
 from seatrial.core.membership import Configuration
 from seatrial.core.notice import SINCE_PROTOCOL, Notice, decode_notice
 from seatrial.core.raft import Raft
+from seatrial.core.stores import Stores
 from seatrial.core.transport import Link, Shell
 
 FRAME_TYPE = 8                  # its offset in a frame (codec.pxd)
@@ -35,12 +37,16 @@ def initial_configuration(settings: Settings) -> Configuration:
 class Links:
     """All links of one node."""
 
-    def __init__(self, shell: Shell, raft: Raft, settings: Settings) -> None:
+    def __init__(
+        self, shell: Shell, raft: Raft, settings: Settings, store: str, stores: Stores
+    ) -> None:
         self.configuration = raft.configuration()
         self.outside = False            # as far as is known, this node is no member
         self._shell = shell
         self._raft = raft
         self._settings = settings
+        self._store = store             # of our own directory
+        self._stores = stores           # of the others'
         self._by_node: dict[int, Link] = {}
         self._connected: dict[int, Address | None] = {}     # to us; and where it listens
         self._spoke: set[int] = set()   # who did to us, since we are outside
@@ -88,6 +94,7 @@ class Links:
             return
         if raft.commit >= raft.config_index:
             self._settled = True
+            self._stores.keep(self.configuration.nodes)
             for link in self._by_node.values():
                 self.tell(link)
         self._reconcile()
@@ -110,8 +117,16 @@ class Links:
             self._reconcile()
 
     def heard(self, peer: int, body: bytes) -> None:
-        """Take a notice. Raises ProtocolError."""
+        """Take a notice. Raises ProtocolError; Fenced when this node has forgotten what it was."""
         notice = decode_notice(body)
+        if notice.yours not in ("", self._store):
+            raise Fenced(f"node {peer} knows this node with other data, which held what it had"
+                         " acknowledged: bring that back, or remove this node from the members and"
+                         " add it as a new one")
+        if (peer in self.configuration.nodes
+                and not self._stores.heard(peer, notice.store)):
+            raise ProtocolError("it comes with other data than before: it has forgotten what it"
+                                " acknowledged, and can't take part under this number")
         if peer in self._connected:
             self._connected[peer] = notice.where
         if notice.config_index > self._raft.config_index and self._shell.node not in notice.nodes:
@@ -126,7 +141,8 @@ class Links:
         index, nodes = 0, frozenset[int]()
         if self._settled and link.peer not in self.configuration.nodes:
             index, nodes = self._raft.config_index, self.configuration.nodes
-        link.send(Notice(str(self._settings.address), index, nodes).encode())
+        link.send(Notice(str(self._settings.address), index, nodes, self._store,
+                         self._stores.of(link.peer)).encode())
 
     # -- who is dialled -------------------------------------------------------------------------
 

@@ -36,12 +36,14 @@ from seatrial.core import mutants
 from seatrial.core.administration import administer, describe_configuration
 from seatrial.core.codec import OPS, STATUSES
 from seatrial.core.config import Settings
-from seatrial.core.errors import CorruptSegment, NodeError, ProtocolError
-from seatrial.core.identity import Identity, check_identity, write_identity
+from seatrial.core.errors import CorruptSegment, Fenced, NodeError, ProtocolError
+from seatrial.core.handshake import Life
+from seatrial.core.identity import check_identity, new_identity, write_identity
 from seatrial.core.journal import Journal
 from seatrial.core.links import Links, initial_configuration
 from seatrial.core.metrics import Exporter, Sample
 from seatrial.core.replica import Replica
+from seatrial.core.stores import Stores
 from seatrial.core.transport import Inbound, Link, listening_socket
 from seatrial.core.wal import Wal
 
@@ -91,7 +93,8 @@ class Node:
         if found.damaged_until and self.replica.raft.configuration().nodes == {self.node}:
             raise CorruptSegment(*found.damage[0])      # there is nobody to fetch it from
         self.wal.recovered = found._replace(records=b"", snapshot=None, partial=None)
-        self.links = Links(self, self.replica.raft, settings)
+        self.links = Links(self, self.replica.raft, settings, self.identity.store,
+                           Stores(settings.data))
         self.inbound: dict[int, Inbound] = {}           # admitted, by number
         self.peers: dict[int, Inbound] = {}             # of those, the members' newest
         self.refusals: Counter[str] = Counter()
@@ -109,16 +112,19 @@ class Node:
 
     def _open_wal(self) -> Wal:
         data = self.settings.data
-        mine = Identity(self.cluster, self.node)
-        known = check_identity(data, mine)
+        known = check_identity(data, self.cluster, self.node)
         try:
             wal = Wal.open(
                 data / "wal", segment_bytes=self.settings.config.wal.segment_bytes,
-                create=not known, damaged=True)
+                create=known is None, damaged=True)
         except OSError as error:
             raise NodeError(f"can't open the log in {data / 'wal'}: {error.strerror}") from None
-        if not known:
-            write_identity(data, mine)
+        self.identity = known or new_identity(self.cluster, self.node)
+        if known is None or not known.store:
+            self.identity = msgspec.structs.replace(
+                self.identity, store=self.identity.store or os.urandom(8).hex())
+            write_identity(data, self.identity)
+        self.life = Life(self.identity.life, self.identity.mark)
         return wal
 
     # -- life -----------------------------------------------------------------------------
@@ -202,6 +208,23 @@ class Node:
     def refused(self, reason: str) -> None:
         """Count a handshake that came to nothing."""
         self.refusals[reason] += 1
+
+    def other_life(self, life: tuple[int, int]) -> None:
+        """A member, which proved to be one, is of another life of this cluster: of two, the later
+        one goes on. A node that holds nothing yet joins it; one that does must stop."""
+        if life[0] <= self.life.number:
+            return
+        raft = self.replica.raft
+        if self.settings.config.join and raft.term == 0 and raft.log.last_index == 0:
+            self.life = Life(*life)
+            self.identity = msgspec.structs.replace(
+                self.identity, life=life[0], mark=life[1])
+            write_identity(self.settings.data, self.identity)
+            return
+        self.die("", Fenced(
+            f"the cluster lost its majority and was recovered without this node (life {life[0]},"
+            f" this data is of life {self.life.number}): what is here may be looked at, but never"
+            " take part again; come back as a new node"))
 
     def admit(self, inbound: Inbound) -> None:
         """Take in a connection whose handshake is done."""
@@ -294,6 +317,8 @@ class Node:
         except ProtocolError as error:
             if peer in self.peers:
                 self.peers[peer].close(str(error))
+        except Fenced as error:
+            self.die("", error)
 
     def _light(self, size: int) -> bool:
         """Return whether to sync a group write here, with the whole loop waiting for the disk."""
@@ -381,7 +406,7 @@ class Node:
         """Return all that ``status`` shows."""
         stats = self.wal.stats()
         return self._status() | {
-            "cluster": self.cluster, "pid": os.getpid(),
+            "cluster": self.cluster, "life": self.life.number, "pid": os.getpid(),
             "uptime_s": round((boottime_ns() - self.started_ns) / 1e9, 3),
             "mutant": self.settings.config.mutant,
             "state_hashes": {index: f"{value:016x}"

@@ -8,6 +8,8 @@ that is no member:
 * who takes part, by a committed configuration: a node that was removed is sent no more entries,
   its own removal among them, and would stand for election for ever.
 
+* the number of its data directory, and the one that it remembers of the other's (stores.py).
+
 The body of a NOTICE frame is JSON; what a reader does not know it leaves out.
 """
 from __future__ import annotations
@@ -27,6 +29,8 @@ class Notice(msgspec.Struct, frozen=True):
     address: str
     config_index: int = 0           # 0: it knows of no committed configuration entry
     nodes: frozenset[int] = frozenset()
+    store: str = ""                 # the sender's directory,
+    yours: str = ""                 # and the receiver's, as the sender remembers it
 
     def encode(self) -> bytes:
         """Return the frame."""

@@ -18,8 +18,8 @@ import socket
 from typing import TYPE_CHECKING, Protocol, cast
 
 from seatrial.core.config import Address
-from seatrial.core.errors import HandshakeRefused, NodeError
-from seatrial.core.handshake import NONCE_BYTES, ConnectorHandshake, ListenerHandshake
+from seatrial.core.errors import HandshakeRefused, NodeError, OtherLife
+from seatrial.core.handshake import NONCE_BYTES, ConnectorHandshake, Life, ListenerHandshake
 
 if TYPE_CHECKING:
     from seatrial.core.journal import Journal
@@ -38,10 +38,12 @@ class Shell(Protocol):
     node: int
     keys: dict[str, bytes]
     protocol_max: int
+    life: Life
 
     def admit(self, inbound: Inbound) -> None: ...
     def full(self) -> bool: ...
     def refused(self, reason: str) -> None: ...
+    def other_life(self, life: tuple[int, int]) -> None: ...
     def received(self, inbound: Inbound, data: bytes) -> None: ...
     def lost(self, inbound: Inbound) -> None: ...
     def link_up(self, link: Link) -> None: ...
@@ -122,7 +124,7 @@ class Inbound(asyncio.Protocol):
         shell = self.shell
         self._handshake = ListenerHandshake(
             shell.cluster, shell.node, shell.keys, os.urandom(NONCE_BYTES), full=shell.full(),
-            protocol_max=shell.protocol_max)
+            protocol_max=shell.protocol_max, life=shell.life)
         self._deadline = asyncio.get_running_loop().call_later(
             self._handshake_s, self._refuse, "no hello in time")
 
@@ -139,6 +141,8 @@ class Inbound(asyncio.Protocol):
         except HandshakeRefused as refusal:
             self.transport.write(handshake.farewell)
             self._refuse(str(refusal))
+            if isinstance(refusal, OtherLife):
+                self.shell.other_life(refusal.life)
             return
         if out:
             self.transport.write(out)
@@ -295,7 +299,7 @@ class Link(asyncio.Protocol):
         self._refusal = ""
         self._handshake = ConnectorHandshake(
             shell.cluster, "peer", shell.keys["peer"], os.urandom(NONCE_BYTES), node=shell.node,
-            expect=self.peer, protocol_max=shell.protocol_max)
+            expect=self.peer, protocol_max=shell.protocol_max, life=shell.life)
         self._transport.write(self._handshake.hello())
 
     def data_received(self, data: bytes) -> None:
@@ -308,6 +312,8 @@ class Link(asyncio.Protocol):
         except HandshakeRefused as refusal:
             self._refusal = str(refusal)
             self._transport.abort()
+            if isinstance(refusal, OtherLife):
+                self.shell.other_life(refusal.life)
             return
         if out:
             self._transport.write(out)

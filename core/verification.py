@@ -64,6 +64,7 @@ class Member:
         self.segments: dict[str, Found] = {}
         self.log: Recovered | None = None
         self.terms: dict[int, tuple[int, int]] = {}     # of each entry: its term and check
+        self._block = b""                               # the snapshot's configuration
         with stopped(self.directory):
             self.found = inspection.verify(self.directory)
             for _, segment in list_segments(self.directory):
@@ -136,15 +137,21 @@ class Member:
             "index": machine.applied, "hash": f"{machine.hash():016x}",
             "keys": len(machine.items()), "sessions": machine.session_count(),
             "locks": machine.lock_count()}
-        found["configurations"] = self._configurations(block)
+        self._block = block
+        found["configurations"] = self._configurations()
         return found
 
-    def _configurations(self, block: bytes) -> list[Found]:
-        told = [(self.snapshot_index, block)] if block else []
-        told += [(describe_record(record)["index"], record[RECORD_BYTES:])
-                 for record in self.records if describe_record(record)["kind"] == "config"]
+    def configurations(self) -> list[tuple[int, bytes]]:
+        """Return (entry, payload) of the snapshot's configuration and those after it; only after
+        ``check``."""
+        return [*([(self.snapshot_index, self._block)] if self._block else []),
+                *((describe_record(record)["index"], record[RECORD_BYTES:])
+                  for record in self.records if describe_record(record)["index"] >
+                  self.snapshot_index and describe_record(record)["kind"] == "config")]
+
+    def _configurations(self) -> list[Found]:
         out = []
-        for index, payload in told:
+        for index, payload in self.configurations():
             try:
                 out.append({"index": index, "configuration": str(Configuration.decode(payload))})
             except BadConfiguration as error:

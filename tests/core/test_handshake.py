@@ -153,20 +153,20 @@ def test_a_listener_of_another_protocol_is_recognised(answer: bytes) -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(3, 9), (0, 0)])
 def test_builds_without_a_common_protocol_part(low: int, high: int) -> None:
-    hello = HELLO.pack(b"STRL", low, high, 1, 0, bytes(32), b"lab")
+    hello = HELLO.pack(b"STRL", low, high, 1, 0, 0, 0, bytes(32), b"lab")
     with pytest.raises(HandshakeRefused, match=r"no common protocol \(this build speaks 1 to 2\)"):
         listener().receive(hello)
 
 
 def test_a_newer_build_that_still_speaks_ours_is_welcome() -> None:
     theirs = listener()
-    theirs.receive(HELLO.pack(b"STRL", 1, 7, 1, 0, bytes(32), b"lab"))
+    theirs.receive(HELLO.pack(b"STRL", 1, 7, 1, 0, 0, 0, bytes(32), b"lab"))
     assert theirs.protocol == PROTOCOL_MAX
 
 
 @pytest.mark.parametrize("hello", [
     bytes(HELLO.size), b"GET / HTTP/1.1".ljust(HELLO.size),
-    HELLO.pack(b"STRL", 1, 1, 1, 0, bytes(32), b"\xff\xfe"),
+    HELLO.pack(b"STRL", 1, 1, 1, 0, 0, 0, bytes(32), b"\xff\xfe"),
 ])
 def test_what_is_no_hello_is_refused(hello: bytes) -> None:
     with pytest.raises(HandshakeRefused, match=r"its hello is not UTF-8|not a hello"):
