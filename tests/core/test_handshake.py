@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import pytest
 
-from seatrial.core.errors import HandshakeRefused
+from seatrial.core.errors import HandshakeRefused, OtherLife
 from seatrial.core.handshake import (
     HELLO,
     PROOF_BYTES,
     PROTOCOL_MAX,
     VERDICT,
     ConnectorHandshake,
+    Life,
     ListenerHandshake,
 )
 
@@ -179,3 +180,27 @@ def test_a_second_hello_is_refused() -> None:
     ours.receive(answer)
     with pytest.raises(HandshakeRefused, match="it sent a second hello"):
         ours.receive(answer)
+
+
+def test_members_of_two_lives_of_a_cluster_find_out_on_both_sides() -> None:
+    """After both have proved that they hold the key; clients of any life are served."""
+    old, new = Life(0, 0), Life(1, 77)
+    for dialling, dialled in ((old, new), (new, old), (new, Life(1, 78))):
+        near = ConnectorHandshake("lab", "peer", KEYS["peer"], bytes(32), node=2, life=dialling)
+        far = ListenerHandshake("lab", 1, KEYS, bytes(range(32)), life=dialled)
+        answer = far.receive(near.hello())
+        with pytest.raises(OtherLife) as found:
+            near.receive(answer)
+        assert found.value.life == dialled
+        unaware = ConnectorHandshake(
+            "lab", "peer", KEYS["peer"], bytes(32), node=2, life=dialled)
+        unaware._ours = near.hello()            # it does not look, as an older build
+        far = ListenerHandshake("lab", 1, KEYS, bytes(range(32)), life=dialled)
+        sent = unaware.receive(far.receive(unaware.hello()))
+        with pytest.raises(OtherLife) as found:
+            far.receive(sent)
+        assert found.value.life == dialling
+    client = ConnectorHandshake("lab", "client", KEYS["client"], bytes(32))
+    far = ListenerHandshake("lab", 1, KEYS, bytes(range(32)), life=new)
+    far.receive(client.receive(far.receive(client.hello())))
+    assert far.done
