@@ -18,8 +18,15 @@ from seatrial.core.quorum_recovery import Survivor
 
 
 def collect(options: argparse.Namespace) -> None:
-    """Print what a stopped node holds."""
-    print(msgspec.json.encode(quorum_recovery.collect(load(options.config))).decode())
+    """Write down what a stopped node holds."""
+    said = msgspec.json.encode(quorum_recovery.collect(load(options.config))).decode()
+    if options.out is None:
+        print(said)
+        return
+    try:
+        options.out.write_text(said + "\n")
+    except OSError as error:
+        raise NodeError(f"can't write {options.out}: {error.strerror}") from None
 
 
 def _read(path: Path) -> Survivor:
@@ -53,6 +60,8 @@ def add(commands: Any) -> None:
         sub.add_argument("--config", type=Path, required=True, metavar="FILE",
                          help="the survivor's own configuration")
         sub.set_defaults(run=run)
+        if run is collect:
+            sub.add_argument("--out", type=Path, metavar="FILE", help="instead of standard output")
     sub.add_argument("survivor", type=Path, nargs="+", metavar="FILE",
                      help="what `collect` said of each survivor, this one too")
     sub.add_argument("--accept-data-loss", action="store_true")

@@ -43,10 +43,10 @@ def collect(nodes: Nodes, *ids: int) -> list[Path]:
     """Have stopped nodes say what they hold; return the files."""
     files = []
     for n in ids:
-        code, said, errors = recover(nodes, "collect", "--config", nodes.folder / f"node{n}.yml")
-        assert (code, errors) == (0, "")
         files.append(nodes.folder / f"survivor{n}.json")
-        files[-1].write_text(said)
+        code, said, errors = recover(nodes, "collect", "--config", nodes.folder / f"node{n}.yml",
+                                     "--out", files[-1])
+        assert (code, said, errors) == (0, "", "")
     return files
 
 
@@ -87,7 +87,8 @@ def test_two_of_five_go_on_and_the_lost_can_never_come_back(make: Any) -> None:
     assert "begins with what node 4 holds" in said
     assert "members from then on: voters=(4 5); gone for ever: nodes [1, 2, 3]" in said
     assert "MAY BE LOST" in said
-    assert collect(nodes, 4, 5) == files                    # nothing was changed
+    said_before = [path.read_text() for path in files]
+    assert [path.read_text() for path in collect(nodes, 4, 5)] == said_before   # as it was
     for n in (4, 5):
         code, said, errors = recover(nodes, "apply", "--config", nodes.folder / f"node{n}.yml",
                                      *files, "--accept-data-loss")
@@ -126,7 +127,6 @@ def test_two_of_five_go_on_and_the_lost_can_never_come_back(make: Any) -> None:
     nodes.start(1)
     until("node 1 has it all", lambda: status(nodes, 1).get("commit", 0) >= found["last_index"])
     assert status(nodes, 1)["life"] == 1
-    assert nodes.command("verify", "--help").returncode == 0
 
 
 def survivor(node: int, last_term: int, last_index: int, voters: tuple[int, ...] = (1, 2, 3, 4, 5),
@@ -231,7 +231,7 @@ def test_a_crash_at_any_step_leaves_the_old_node_or_one_that_is_finished_by_the_
             break
         if identity["life"] == 0:
             seen.append("nothing")
-            assert collect(nodes, 3) == files                   # the old node, untouched
+            collect(nodes, 3)                                   # the old node, untouched
             assert [msgspec.json.decode(path.read_bytes(), type=Survivor)
                     for path in files] == survivors
         else:

@@ -82,7 +82,8 @@ def frames_with(path: Path, kind: str) -> list[tuple[Frame, int]]:
 def test_good_data_is_told_in_full_and_its_state_is_computed(nodes: Nodes) -> None:
     filled(nodes)
     found = verified(nodes, data(nodes, 1))
-    assert (found["problems"], found["identity"]) == ([], {"cluster": "test", "node": 1})
+    assert found["problems"] == []
+    assert (found["identity"]["cluster"], found["identity"]["node"]) == ("test", 1)
     assert found["snapshot"]["index"] >= 20
     assert found["state"]["index"] == found["last_index"] > found["snapshot"]["index"]
     assert found["state"]["keys"] == 30
