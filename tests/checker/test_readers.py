@@ -11,11 +11,11 @@ import hypothesis.strategies as st
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 
 from seatrial.checker import BadHistory, History
 from seatrial.checker.edn import EdnError, Reader, loads
-from seatrial.checker.readers import read
+from seatrial.checker.readers import READERS, read
 
 EVENTS = [("invoke", 0, "cas", [1, 2]), ("ok", 0, "cas", [1, 2]), ("invoke", 1, "read", None),
           ("info", 1, "read", None)]
@@ -304,3 +304,22 @@ def test_bytes_that_mean_nothing_are_refused_without_a_crash(data: bytes) -> Non
         loads(data)
     with contextlib.suppress(EdnError):
         Reader(data).events()
+
+
+PIECES = st.sampled_from([
+    "[1] call push(a)", "# @object atomic-queue", "[1] return", "[2] return empty", "# stack",
+    "push 1 2 3", "pop 1 3 4", "w 1 2", "r 1 2", "-----", "=====", "w(1,2,3,4)", "r(1,2,3,4)",
+    '{"type":"ok","f":"read","process":0}', "{:type :ok :f :read :process 0}", "[", "]", "INFO",
+    "INFO  jepsen.util - 0 :ok :read 3", "\xff", "-", "9" * 30, '{"type":1}', "[]", "{}", "null"])
+
+
+@pytest.mark.parametrize("format", sorted(READERS))
+@given(text=st.lists(PIECES, max_size=6).map("\n".join) | st.text(max_size=40))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_reader_fails_but_by_saying_what_it_expected(
+    tmp_path: Path, format: str, text: str,
+) -> None:
+    path = tmp_path / "h"
+    path.write_text(text, encoding="utf-8")
+    with contextlib.suppress(BadHistory):
+        read(path, format)[0].pairs             # noqa: B018
