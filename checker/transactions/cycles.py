@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from .edges import NAMES, Edges
 from .findings import Anomaly, Findings
 from .graph import CAUSAL, FRACTURED, PROCESS, REALTIME, RW, WR, WW
-from .implied import add_causal, add_fractured
+from .implied import MOST_TRANSACTIONS, add_causal, add_fractured
 from .levels import Level, Order
 from .order import add_process_order, add_real_time_order
 
@@ -73,7 +73,7 @@ def _with_order(found: Found, findings: Findings, order: Order) -> None:
     if order >= Order.REAL_TIME:
         add_real_time_order(edges, findings.transactions)
     found.add("fractured-read", add_fractured(findings, edges, order >= Order.SESSION), order)
-    causes = edges.copy()
+    causes = edges.copy() if findings.edges.n <= MOST_TRANSACTIONS else edges
     wrong, whole = add_causal(findings, causes, versions=False)
     found.add("causality", wrong, order)
     if not whole:

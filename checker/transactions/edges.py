@@ -25,6 +25,7 @@ class Edges:
     kinds: list[int] = field(default_factory=list)
     reasons: list[tuple[Any, ...]] = field(default_factory=list)
     _known: set[tuple[int, int, int]] = field(default_factory=set)
+    _graph: Graph | None = None
 
     def add(self, source: Transaction, target: Transaction, kind: int, *reason: Any) -> bool:
         """Add an edge, unless it is there or leads nowhere; returns whether it is new.
@@ -35,6 +36,7 @@ class Edges:
         if source.number == target.number or edge in self._known:
             return False
         self._known.add(edge)
+        self._graph = None
         self.sources.append(source.number)
         self.targets.append(target.number)
         self.kinds.append(kind)
@@ -48,6 +50,7 @@ class Edges:
         self.kinds += other.kinds
         self.reasons += other.reasons
         self._known |= other._known
+        self._graph = None
 
     def copy(self) -> Edges:
         """Return the same edges, to be added to."""
@@ -57,7 +60,9 @@ class Edges:
 
     def graph(self) -> Graph:
         """Return them as a graph; edges keep their places."""
-        return Graph(self.n, self.sources, self.targets, self.kinds)
+        if self._graph is None:
+            self._graph = Graph(self.n, self.sources, self.targets, self.kinds)
+        return self._graph
 
     def why(self, edge: int) -> str:
         """Return why the edge's first transaction comes before its second."""
