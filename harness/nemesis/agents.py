@@ -56,7 +56,8 @@ async def upload(host: Host) -> None:
 
 async def call(host: Host, command: str, **request: Any) -> dict[str, Any]:
     """Run one of the agent's commands; an error is raised with the agent's own line."""
-    limit_s = UNDO_TIMEOUT_S if command in ("stop", "remove") else COMMAND_TIMEOUT_S
+    undoes = command in ("stop", "remove", "install")       # what an earlier run left
+    limit_s = UNDO_TIMEOUT_S if undoes else COMMAND_TIMEOUT_S
     result = await host.run(["python3", "-I", "-S", AGENT, command],
                             stdin=json.dumps(request).encode(), timeout_s=limit_s)
     try:
