@@ -105,8 +105,11 @@ async def leading(scene: HostScene, limit_s: float) -> Members:
 
 
 async def do(scene: HostScene, name: str, command: Sequence[str]) -> None:
-    """Do a piece of work on a host."""
-    await scene.hosts([name])[0].run(list(command), timeout_s=WORK_S)
+    """Do a piece of work on a host; its last line on standard error says why it failed."""
+    done = await scene.hosts([name])[0].run(list(command), check=False, timeout_s=WORK_S)
+    if done.code:
+        said = done.stderr.strip().splitlines() or [f"ended with {done.code}"]
+        raise FaultError(f"{name}: {said[-1].removeprefix('seatrial: ')}")
 
 
 async def rest(fault: Fault) -> None:

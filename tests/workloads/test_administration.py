@@ -123,6 +123,14 @@ def test_who_joins_is_new_to_the_cluster_and_asks_to_be_added(stage: Stage) -> N
     assert stage.asked() == [f"member add {STEP + 4} 127.0.0.4:7400"]
 
 
+def test_an_ipv6_address_is_given_as_the_configuration_means_it(stage: Stage) -> None:
+    stage.system.options = stage.system.options.model_copy(update={"ip": 6})
+    for host in stage.test.nodes:
+        host.ipv6 = f"fd00::{host.index + 1}"
+    stage.join()
+    assert stage.asked() == [f"member add {STEP + 4} [fd00::4]:7400"]
+
+
 def test_the_node_accepts_the_configuration_of_one_that_joins(stage: Stage) -> None:
     stage.join()
     for role in ROLES:

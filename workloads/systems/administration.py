@@ -59,7 +59,7 @@ ask() {     # $1: what it may say as well when it refuses
     printf '%s\\n' "$said" | tail -n 1 >&2
     exit 1
 }
-of() { sed -n "s/^$1: *//p" "$home/node.yml"; }
+of() { sed -n "s/^$1: *//p" "$home/node.yml" | tr -d "'"; }     # YAML quotes [v6]:port
 """
 START = COMMON + "start\n"
 RESTART = COMMON + "stop\nstart\n"
