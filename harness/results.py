@@ -53,7 +53,8 @@ class Fault(msgspec.Struct, frozen=True):
     """One fault, with the four times of its life; null where it did not happen.
 
     ``error``: why it did not take effect, or why its recovery could not be proved. ``grudge``:
-    node -> whose packets it did not get. ``parameters``: how strong it was.
+    node -> whose packets it did not get. ``parameters``: how strong it was. ``gentle``: an
+    administrator's work, which goes on from the request to the recovery.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Fault(msgspec.Struct, frozen=True):
     error: str | None = None
     grudge: dict[str, list[str]] = {}
     parameters: dict[str, int] = {}
+    gentle: bool = False
 
 
 class Leader(msgspec.Struct, frozen=True):
@@ -185,7 +187,7 @@ def _describe(results: Results, history: History, nodes: Sequence[str]) -> None:
               fault.effective_ns, fault.ended_ns, fault.recovered_ns,
               hits_leader(fault, leaders, nodes), fault.id, fault.error,
               {node: sorted(dropped) for node, dropped in fault.grudge.items()},
-              dict(fault.parameters))
+              dict(fault.parameters), fault.gentle)
         for fault in fault_windows(history)
     ]
     results.impossible = impossible_faults(history)

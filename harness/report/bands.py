@@ -1,4 +1,7 @@
-"""Fault bands: the stretches of time in which faults held, as plots and timeline show them."""
+"""Fault bands: the stretches of time in which faults held, as plots and timeline show them.
+
+An administrator's work is shown from the request to the recovery: it is done before it is proved.
+"""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -34,9 +37,11 @@ class Band:
 def bands(faults: Sequence[Fault], duration_ns: int) -> list[Band]:
     """Return the bands of all faults that took effect."""
     return [
-        Band(fault.name, tuple(fault.targets), fault.effective_ns / 1e9,
-             (duration_ns if fault.ended_ns is None else fault.ended_ns) / 1e9, fault.hit_leader)
+        Band(fault.name, tuple(fault.targets), (start_ns or 0) / 1e9,
+             (duration_ns if end_ns is None else end_ns) / 1e9, fault.hit_leader)
         for fault in faults if fault.effective_ns is not None
+        for start_ns, end_ns in [(fault.requested_ns, fault.recovered_ns) if fault.gentle
+                                 else (fault.effective_ns, fault.ended_ns)]
     ]
 
 

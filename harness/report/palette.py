@@ -14,6 +14,14 @@ FAULTS = {
     "partition-bridge": "#12a594",
     "partition-leader": "#e0429b",
     "partition-one-way": "#74a417",
+    "member-add": "#0f766e",
+    "member-remove": "#be185d",
+    "member-replace": "#9333ea",
+    "member-churn": "#b45309",
+    "transfer-leader": "#0369a1",
+    "snapshot": "#64748b",
+    "rolling-restart": "#4d7c0f",
+    "rolling-upgrade": "#a16207",
 }
 OPERATIONS = {
     "read": "#2f6fb5",

@@ -91,6 +91,14 @@ def test_a_fault_without_an_end_lasts_to_the_end_and_an_ineffective_one_has_no_b
     assert legend(shown) == [("kill", FAULTS["kill"], 2)]
 
 
+def test_an_administrators_work_is_shown_from_the_request_to_the_recovery() -> None:
+    times = (1 * S, 2 * S, 3 * S, 4 * S)
+    (band,) = bands([Fault("member-add", "membership", ["n6"], *times, gentle=True)], 9 * S)
+    assert (band.start_s, band.end_s) == (1.0, 4.0)
+    (band,) = bands([Fault("member-add", "membership", ["n6"], *times)], 9 * S)
+    assert (band.start_s, band.end_s) == (2.0, 3.0)
+
+
 def test_colours_are_the_names_own_in_every_report() -> None:
     assert len(set(FAULTS.values())) == len(FAULTS)
     assert fault_colour("kill") == FAULTS["kill"]
