@@ -55,7 +55,8 @@ def test_the_documented_names_come_first_and_hold_the_documented_things(tmp_path
     assert found["faults"][0] == {
         "name": "kill", "class": "crash", "targets": ["n1"], "requested_ns": 5 * S,
         "effective_ns": 5 * S + S // 20, "ended_ns": 8 * S, "recovered_ns": 8 * S + 3 * S // 10,
-        "hit_leader": True, "id": "f1", "error": None, "grudge": {}, "parameters": {}, "gentle": False}
+        "hit_leader": True, "id": "f1", "error": None, "grudge": {}, "parameters": {},
+        "gentle": False}
     assert found["leader_changes"] == 4
     assert found["leaders"][1] == {"term": 2, "leader": "n3",
                                    "since_ns": found["leaders"][1]["since_ns"]}
