@@ -13,7 +13,7 @@ from typing import Any
 
 from .findings import Findings, Seen, lost_updates
 from .graph import RW, WR, WW
-from .transaction import APPEND, READ, Transaction, Transactions, _hashable
+from .transaction import APPEND, READ, Transaction, Transactions, hashable
 
 OPERATIONS = (READ, APPEND)
 Writers = dict[tuple[Hashable, Hashable], tuple[Transaction, bool]]     # ..., its last on the key
@@ -43,7 +43,7 @@ def _writers(findings: Findings) -> Writers:
         for f, key, value in transaction.operations:
             if f != APPEND:
                 continue
-            element = _hashable(value)
+            element = hashable(value)
             if (key, element) in writers:
                 assert transactions.where is not None
                 raise transactions.where.bad(
@@ -67,9 +67,9 @@ def _outside(findings: Findings, transaction: Transaction) -> dict[Hashable, Seq
     for f, key, value in transaction.operations:
         mine = own.setdefault(key, [])
         if f == APPEND:
-            mine.append(_hashable(value))
+            mine.append(hashable(value))
             continue
-        elements = [_hashable(element) for element in value or ()]
+        elements = [hashable(element) for element in value or ()]
         before = len(elements) - len(mine)
         others = outside.get(key)
         if elements[max(before, 0):] != mine or (

@@ -11,7 +11,7 @@ from typing import Any
 
 from .findings import Findings, Seen, lost_updates
 from .graph import RW, WR, WW
-from .transaction import READ, WRITE, Transaction, Transactions, _hashable
+from .transaction import READ, WRITE, Transaction, Transactions, hashable
 
 OPERATIONS = (READ, WRITE)
 Writers = dict[tuple[Hashable, Hashable], tuple[Transaction, bool]]     # ..., its last on the key
@@ -37,7 +37,7 @@ def _writers(findings: Findings) -> Writers:
         for f, key, value in transaction.operations:
             if f != WRITE:
                 continue
-            version = _hashable(value)
+            version = hashable(value)
             if (key, version) in writers:
                 assert transactions.where is not None
                 raise transactions.where.bad(
@@ -58,7 +58,7 @@ def _judge(findings: Findings, writers: Writers, transaction: Transaction) -> No
     """A transaction's reads: of its own writes, and the first of a key of another's."""
     knows: dict[Hashable, Any] = {}
     for f, key, value in transaction.operations:
-        version = _hashable(value)
+        version = hashable(value)
         if f == WRITE:
             knows[key] = version
         elif key in knows:

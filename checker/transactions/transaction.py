@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from ..history import FAIL, INFO, INT64_MAX, NONE, OK, History
 
@@ -85,11 +85,16 @@ def _operation(history: History, operation: Any, row: int, known: Sequence[str])
         raise history.bad(f"{_show(operation)} in a transaction; expected [f, key, value], f one "
                           f"of {', '.join(known)}", row)
     f, key, value = operation
-    return f, _hashable(key), value
+    return f, hashable(key), value
 
 
-def _hashable(key: Any) -> Hashable:
-    return tuple(map(_hashable, key)) if isinstance(key, list) else key
+def hashable(value: Any) -> Hashable:
+    """Return a key or value as something that can be looked up; equal if the values are."""
+    if isinstance(value, list):
+        return tuple(map(hashable, value))
+    if isinstance(value, dict):
+        return frozenset((key, hashable(cell)) for key, cell in value.items())
+    return cast(Hashable, value)
 
 
 def _show(value: Any) -> str:

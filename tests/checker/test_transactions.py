@@ -170,6 +170,13 @@ def test_what_is_no_transaction_is_refused(operations: Any, message: str) -> Non
     assert message in str(caught.value)
 
 
+def test_keys_and_values_may_be_lists_and_maps() -> None:
+    history = sequence(ok(0, ["w", ["a", 1], {"b": [1, 2]}]), ok(1, ["r", ["a", 1], {"b": [1, 2]}]),
+                       ok(2, ["r", ["a", 1], {"b": [1]}]))
+    assert check_transactions(history, REGISTERS).evidence["anomalies"].keys() == {
+        "unwritten-read"}
+
+
 def test_levels_are_known_by_name() -> None:
     assert [level.name for level in all_levels(Order.SESSION)][:3] == [
         "read-uncommitted", "strong-session-read-uncommitted", "read-committed"]
