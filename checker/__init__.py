@@ -2,11 +2,11 @@
 from .errors import BadHistory, CheckerError, EngineAbsent
 from .history import History
 from .linearizable import check_linearizable
-from .models import MODELS, Model
+from .models import MODELS, UNKNOWN, Model, OneOf, UserModel
 from .result import CheckResult, Verdict
 from .stats import check_stats, check_unhandled_exceptions
 
 __all__ = [
-    "MODELS", "BadHistory", "CheckResult", "CheckerError", "EngineAbsent", "History", "Model",
-    "Verdict", "check_linearizable", "check_stats", "check_unhandled_exceptions",
+    "MODELS", "UNKNOWN", "BadHistory", "CheckResult", "CheckerError", "EngineAbsent", "History",
+    "Model", "OneOf", "UserModel", "Verdict", "check_linearizable", "check_stats", "check_unhandled_exceptions",
 ]

@@ -11,12 +11,29 @@ from typing import Any
 
 import numpy as np
 
-from .models import Role
+from .models import Family, Role
 from .operations import IMPOSSIBLE, INF, PLAIN, Operations, show
 from .order import UNKNOWN, explain_before, value_of
 from .shrinking import FREE, Budget, Prober, cut, reduce, window
 from .timeline import draw
 
+STATES = {
+    Family.FIFO: "the queue could only hold ", Family.BAG: "the queue could only hold ",
+    Family.STACK: "the stack could only hold ", Family.SET: "the set could only hold ",
+    Family.PRIORITY: "the queue could only hold ",
+    Family.MUTEX: "the lock could only be held by ",
+    Family.OWNED_MUTEX: "the lock could only be held by process ",
+    Family.USER: "the state could only be ",
+}
+START = {
+    Family.FIFO: "The queue is empty at the start.", Family.BAG: "The queue is empty at the start.",
+    Family.STACK: "The stack is empty at the start.", Family.SET: "The set is empty at the start.",
+    Family.PRIORITY: "The queue is empty at the start.",
+    Family.MUTEX: "The lock is free at the start.",
+    Family.OWNED_MUTEX: "The lock is free at the start.",
+    Family.COUNTER: "The counter starts at its initial value.",
+    Family.USER: "The start is the model's initial state.",
+}
 MOST_SHOWN = 8              # values or operations in a sentence
 
 
@@ -77,7 +94,8 @@ class Counterexample:
                   draw(self.core, {self.culprit: "can't be placed"}).splitlines()]
         lines.append("")
         if self.from_start:
-            lines.append(f"The value at the start is {show(self.initial)}.")
+            lines.append(f"The value at the start is {show(self.initial)}."
+                         if self.core.family == Family.VALUE else START[self.core.family])
         if self.source:
             lines.append(self.source)
         lines.append(f"Everything on this key that ended before {where} ({self.explained} "
@@ -123,6 +141,8 @@ def explain(operations: Operations, key: int, initial: int, budget: Budget) -> C
     source = ""
     if core.row[culprit] == ops.row[failed]:
         possible = tuple(value_of(ops, key, state) for state in states)
+        if core.family != Family.VALUE and len(core) < len(ops):
+            possible = ()                   # elements that were taken out since would be named
         if UNKNOWN in possible:             # there may be more than those that are known
             possible = ()
         source = _source(ops, core, culprit)
@@ -161,7 +181,8 @@ def _reason(ops: Operations, i: int, possible: tuple[Any, ...]) -> str:
     shown = [show(value) for value in possible[:MOST_SHOWN]]
     if len(possible) > MOST_SHOWN:
         shown.append(f"{len(possible) - MOST_SHOWN} other values")
-    return f"{said}: the value could only be " + " or ".join(shown)
+    state = STATES.get(ops.family, "the value could only be ")
+    return f"{said}: {state}" + " or ".join(shown)
 
 
 def _source(ops: Operations, core: Operations, culprit: int) -> str:

@@ -11,6 +11,7 @@ cdef enum Status:
     OUT_OF_MEMORY = 3
     OUT_OF_EFFORT = 4
     INTERRUPTED = 5
+    MODEL_RAISED = 6        # what it raised is in the UserSteps
 
 cdef struct Flight:
     # What is in flight: slots are bits of the masks, crashed operations above ``words`` * 64.

@@ -13,6 +13,8 @@ in place, and which operations in flight have been placed in the order.
 - A crashed operation is never forced; it is forgotten when nobody can need it any more.
 - Values that no later answer shows are all alike, and are kept as one.
 - Where values are appended to, a state that the next read can't grow out of is dropped.
+- Where the model is a step function (steps.pyx) nothing is known of what an operation is for, so
+  any order of those in flight is tried; the rest holds there, too.
 
 A key is not linearizable exactly when the set becomes empty; that happens at the return of the
 operation that can't be placed, at the first moment it is certain.
@@ -21,7 +23,7 @@ Sources: Lowe, "Testing for linearizability", CCPE 2017 (just-in-time linearizat
 Gong, JPDC 1993; Herlihy and Wing, TOPLAS 1990 (keys are independent).
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
@@ -30,13 +32,17 @@ from seatrial.checker.configs cimport (
     configs_shape, has, is_dead, last_of, remove, set_head, state_of,
 )
 from seatrial.checker.frontier cimport (
-    INTERRUPTED, OK, OUT_OF_EFFORT, OUT_OF_MEMORY, OUT_OF_TIME, VIOLATION, Flight, Work,
+    INTERRUPTED, MODEL_RAISED, OK, OUT_OF_EFFORT, OUT_OF_MEMORY, OUT_OF_TIME, VIOLATION, Flight,
+    Work,
 )
 from seatrial.checker.problem cimport (
-    APPEND, CAS, LEFT_OUT, NEVER, NOT, READ, WRITE, Problem, path_of, problem_free,
+    APPEND, CAS, LEFT_OUT, LOOK, NEVER, NOT, READ, WRITE, Problem, path_of, problem_free,
     problem_init, problem_prepare,
 )
 from seatrial.checker.states cimport state_begins, state_find, state_walk
+from seatrial.checker.steps cimport (
+    RAISED, REFUSED, VALUE, steps_full, steps_keep, steps_take,
+)
 
 
 cdef extern from "Python.h":
@@ -72,6 +78,10 @@ cdef bint room_for(void** block, size_t bytes) noexcept nogil:
         return False
     block[0] = moved
     return True
+
+
+cdef int why_not(int failed) noexcept nogil:
+    return MODEL_RAISED if failed == RAISED else OUT_OF_MEMORY
 
 
 cdef bint flight_shape(Work* w) noexcept nogil:
@@ -138,6 +148,11 @@ cdef void work_free(Work* w) noexcept nogil:
 
 # --- slots ------------------------------------------------------------------------------------
 
+cdef inline bint looks(int role) noexcept nogil:
+    """Whether an operation only says what it saw."""
+    return role == READ or role == NOT or role == LOOK
+
+
 cdef void take_off(Work* w, int32_t op) noexcept nogil:
     """Give an operation a slot, and a place among the movers (by return) or the readers."""
     cdef Flight* f = &w.flight
@@ -152,7 +167,7 @@ cdef void take_off(Work* w, int32_t op) noexcept nogil:
         f.n_free -= 1
         slot = f.free[f.n_free]
     f.op[slot] = op
-    if p.role[op] == READ or p.role[op] == NOT:
+    if looks(p.role[op]):
         f.readers[f.n_readers] = slot
         f.n_readers += 1
         return
@@ -167,7 +182,7 @@ cdef void take_off(Work* w, int32_t op) noexcept nogil:
 
 cdef int slot_of(const Work* w, int32_t op) noexcept nogil:
     cdef int i
-    if w.problem.role[op] == READ or w.problem.role[op] == NOT:
+    if looks(w.problem.role[op]):
         for i in range(w.flight.n_readers):
             if w.flight.op[w.flight.readers[i]] == op:
                 return w.flight.readers[i]
@@ -191,7 +206,7 @@ cdef void land(Work* w, int slot) noexcept nogil:
     """Free the slot of an operation that returned, or that nobody can need any more."""
     cdef Flight* f = &w.flight
     cdef int role = w.problem.role[f.op[slot]]
-    if role == READ or role == NOT:
+    if looks(role):
         take_out(f.readers, &f.n_readers, slot)
     else:
         take_out(f.movers, &f.n_movers, slot)
@@ -224,7 +239,7 @@ cdef void forget_crashed(Work* w, int32_t event) noexcept nogil:
 
 cdef inline int32_t settled(const Work* w, int32_t state, int32_t event) noexcept nogil:
     """A state as it counts from this event on: one for all values that nobody sees any more."""
-    if w.looks_ahead and w.problem.seen[state] < event:
+    if w.looks_ahead and w.problem.steps.family == VALUE and w.problem.seen[state] < event:
         return w.problem.other
     return state
 
@@ -233,16 +248,25 @@ cdef inline bint satisfied(int role, int32_t x, int32_t state) noexcept nogil:
     return (state == x) == (role == READ)
 
 
-cdef void observe(Work* w, int slot) noexcept nogil:
+cdef int observe(Work* w, int slot) noexcept nogil:
     """A read was invoked: it is placed wherever its value is in place already."""
     cdef int32_t x = w.problem.x[w.flight.op[slot]]
     cdef int role = w.problem.role[w.flight.op[slot]]
+    cdef int32_t after
     cdef uint32_t i
     cdef uint64_t* c
     for i in range(w.now.n):
         c = config_at(&w.now, i)
-        if satisfied(role, x, state_of(c)):
+        if role != LOOK:
+            if satisfied(role, x, state_of(c)):
+                add(c, slot)
+            continue
+        after = steps_take(&w.problem.steps, state_of(c), x, 0)
+        if after >= 0:
             add(c, slot)
+        elif after != REFUSED:
+            return why_not(after)
+    return OK
 
 
 cdef inline bint unplaced(const uint64_t* mask, const uint64_t* config, int n) noexcept nogil:
@@ -274,6 +298,8 @@ cdef void relate_movers(Work* w) noexcept nogil:
             other = f.op[f.movers[j]]
             if equal(p, op, other):
                 mark(f.before + i * n, f.movers[j])
+        if p.steps.family != VALUE:
+            continue
         if p.role[op] == APPEND:
             mark(f.growers, f.movers[i])
             continue
@@ -282,6 +308,8 @@ cdef void relate_movers(Work* w) noexcept nogil:
             slot = f.readers[j]
             if satisfied(p.role[f.op[slot]], p.x[f.op[slot]], result):
                 mark(f.served + i * n, slot)
+    if p.steps.family != VALUE:
+        return
     memcpy(f.wanted, f.served, <size_t>(f.n_movers * n) * 8)
     for i in range(f.n_movers):
         op = f.op[f.movers[i]]
@@ -389,6 +417,49 @@ cdef int place(Work* w, const uint64_t* c, int i, int returning, int32_t event) 
     return configs_insert(&w.open, w.to)
 
 
+cdef int place_step(Work* w, const uint64_t* c, int i, int returning) noexcept nogil:
+    """Place mover i in configuration c with each of its outcomes; returns a Status."""
+    cdef Flight* f = &w.flight
+    cdef Problem* p = &w.problem
+    cdef int slot = f.movers[i], choice = 0, j
+    cdef int32_t state, after
+    if has(c, slot) or unplaced(f.before + i * (p.words + p.crashed), c, p.words + p.crashed):
+        return OK
+    while True:
+        state = steps_take(&p.steps, state_of(c), p.x[f.op[slot]], choice)
+        if state < 0:
+            return OK if state == REFUSED else why_not(state)
+        choice += 1
+        memcpy(w.to, c, <size_t>w.now.stride * 8)
+        set_head(w.to, state, -1)
+        add(w.to, slot)
+        for j in range(f.n_readers):
+            after = steps_take(&p.steps, state, p.x[f.op[f.readers[j]]], 0)
+            if after >= 0:
+                add(w.to, f.readers[j])
+            elif after != REFUSED:
+                return why_not(after)
+        if has(w.to, returning):
+            remove(w.to, returning)
+            if configs_insert(&w.next, w.to) < 0:
+                return OUT_OF_MEMORY
+        elif configs_insert(&w.open, w.to) < 0:
+            return OUT_OF_MEMORY
+
+
+cdef int place_all(Work* w, const uint64_t* c, int returning, int32_t event) noexcept nogil:
+    """Place each mover that may come next in configuration c; returns a Status."""
+    cdef int i, status
+    for i in range(w.flight.n_movers):
+        if w.problem.steps.family != VALUE:
+            status = place_step(w, c, i, returning)
+            if status != OK:
+                return status
+        elif worth_placing(w, i, c, returning) and place(w, c, i, returning, event) < 0:
+            return OUT_OF_MEMORY
+    return OK
+
+
 cdef int explore(Work* w, int returning, int32_t event) noexcept nogil:
     """Fill ``next`` with all that may be true once the returning operation is placed."""
     cdef Problem* p = &w.problem
@@ -396,7 +467,7 @@ cdef int explore(Work* w, int returning, int32_t event) noexcept nogil:
     cdef bint hideable = p.role[op] == WRITE or p.role[op] == APPEND
     cdef uint64_t* c
     cdef uint32_t k
-    cdef int i, status
+    cdef int status
     relate_movers(w)
     configs_clear(&w.next)
     configs_clear(&w.open)
@@ -425,10 +496,9 @@ cdef int explore(Work* w, int returning, int32_t event) noexcept nogil:
                 if status != OK:
                     return status
             memcpy(w.from_, config_at(&w.open, k), <size_t>w.now.stride * 8)
-            for i in range(w.flight.n_movers):
-                if (worth_placing(w, i, w.from_, returning)
-                        and place(w, w.from_, i, returning, event) < 0):
-                    return OUT_OF_MEMORY
+            status = place_all(w, w.from_, returning, event)
+            if status != OK:
+                return status
         k += 1
     w.peak = max(w.peak, max(w.next.n, w.open.n))
     return OK if w.next.n else VIOLATION
@@ -462,6 +532,31 @@ cdef int search_return(Work* w, int32_t op, int32_t event) noexcept nogil:
     return OK
 
 
+cdef int keep_states(Work* w) noexcept nogil:
+    """Forget all states but those of the configurations; returns a Status."""
+    cdef Configs swap
+    cdef uint32_t i
+    cdef int status = OK
+    cdef int32_t* states = <int32_t*>malloc(<size_t>w.now.n * sizeof(int32_t))
+    if states is NULL:
+        return OUT_OF_MEMORY
+    for i in range(w.now.n):
+        states[i] = state_of(config_at(&w.now, i))
+    configs_clear(&w.next)
+    if not steps_keep(&w.problem.steps, states, w.now.n):
+        status = OUT_OF_MEMORY
+    for i in range(w.now.n):
+        if status == OK and not is_dead(config_at(&w.now, i)):
+            set_head(config_at(&w.now, i), states[i], -1)
+            if configs_insert(&w.next, config_at(&w.now, i)) < 0:
+                status = OUT_OF_MEMORY
+    free(states)
+    swap = w.now
+    w.now = w.next
+    w.next = swap
+    return status
+
+
 cdef int search_events(Work* w) noexcept nogil:
     cdef Problem* p = &w.problem
     cdef int32_t i, op
@@ -478,8 +573,14 @@ cdef int search_events(Work* w) noexcept nogil:
                 return status
         else:
             take_off(w, op)
-            if p.role[op] == READ or p.role[op] == NOT:
-                observe(w, w.flight.readers[w.flight.n_readers - 1])
+            if looks(p.role[op]):
+                status = observe(w, w.flight.readers[w.flight.n_readers - 1])
+                if status != OK:
+                    return status
+        if (i & 1023) == 1023 and p.steps.family != VALUE and steps_full(&p.steps):
+            status = keep_states(w)
+            if status != OK:
+                return status
         if (i & 4095) == 0:
             status = may_go_on(w)
             if status != OK:
@@ -509,11 +610,14 @@ cdef int search_key(Work* w, size_t memory, const int64_t* initial, bint anywher
     A quarter of the memory goes to each table. After INTERRUPTED a Python exception is set.
     """
     cdef Problem* p = &w.problem
-    cdef int shaped
+    cdef int shaped, failed
     w.explored = 0
     w.peak = 1
     w.event = w.op = 0
-    if not problem_prepare(p, initial, memory // 4) or not flight_shape(w):
+    failed = problem_prepare(p, initial, memory // 4)
+    if failed < 0:
+        return why_not(failed)
+    if not flight_shape(w):
         return OUT_OF_MEMORY
     shaped = (configs_shape(&w.now, p.words, p.crashed, memory // 4)
               + configs_shape(&w.next, p.words, p.crashed, memory // 4)

@@ -17,9 +17,10 @@ import numpy as np
 
 from . import porcupine_engine
 from .counterexample import explain, plain
+from .element_operations import element_operations, user_operations
 from .errors import CheckerError, EngineAbsent
 from .history import History
-from .models import Model, Role, model_for, model_named
+from .models import Family, Model, Role, UserModel, model_for, model_named
 from .operations import INF, Operations, operations_of, show
 from .porcupine_engine import Porcupine
 from .result import CheckResult, Verdict
@@ -53,31 +54,40 @@ class Judgement:
 
 
 def check_linearizable(
-    history: History | Operations, model: Model | str | None = None, *, engine: str = "auto",
+    history: History | Operations, model: Model | UserModel | str | None = None, *, engine: str = "auto",
     time_limit_s: float = 60.0, memory_limit_bytes: int = 1 << 30, initial: Any = None,
     cas_fail: str = "drop", porcupine: Porcupine | None = None, name: str = "linearizable",
 ) -> CheckResult:
     """Judge whether each key's operations have an order that explains every answer.
 
-    model: a model or its name; None: the narrowest that knows the history's operations.
+    model: a model, its name, or a user's own; None: the narrowest that knows the history's
+    operations.
     engine: ``search``, ``porcupine``, ``both``; ``auto`` is both for runs of moderate size.
     initial: every key's value at the start. porcupine: a worker to use again.
     """
     if engine not in ENGINES:
         raise CheckerError(f"unknown engine {engine!r}; expected one of {', '.join(ENGINES)}")
-    operations = history if isinstance(history, Operations) else operations_of(
-        history, _model(history, model), cas_fail=cas_fail)
+    operations = (history if isinstance(history, Operations)
+                  else _operations(history, model, cas_fail))
     check = _Check(operations, operations.token(initial), engine, time_limit_s,
                    memory_limit_bytes, porcupine)
     check.run()
     return check.result(name)
 
 
-def _model(history: History, model: Model | str | None) -> Model:
+def _operations(
+    history: History, model: Model | UserModel | str | None, cas_fail: str,
+) -> Operations:
     if model is None:
         rows = history.pairs[0]
-        return model_for(frozenset(history.fs[code] for code in np.unique(history.f[rows])))
-    return model_named(model) if isinstance(model, str) else model
+        model = model_for(frozenset(history.fs[code] for code in np.unique(history.f[rows])))
+    elif isinstance(model, str):
+        model = model_named(model)
+    if not isinstance(model, Model):
+        return user_operations(history, model)
+    if model.family != Family.VALUE:
+        return element_operations(history, model)
+    return operations_of(history, model, cas_fail=cas_fail)
 
 
 class _Check:
@@ -102,6 +112,10 @@ class _Check:
             if engine != "auto":
                 raise EngineAbsent(porcupine_engine.ABSENT)
             self.uses_porcupine, self.skipped = False, "absent: built without Go"
+        elif operations.family == Family.USER:
+            if engine != "auto":
+                raise CheckerError("porcupine does not know models that users write")
+            self.uses_porcupine, self.skipped = False, "does not know models that users write"
         elif engine == "auto" and (len(operations) > MODERATE_OPERATIONS
                                    or sizes.max(initial=0) > MODERATE_ON_ONE_KEY):
             self.uses_porcupine, self.skipped = False, "the run is larger than moderate"

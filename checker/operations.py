@@ -32,17 +32,22 @@ import numpy as np
 import numpy.typing as npt
 
 from .history import FAIL, INFO, NONE, OK, History, Ints
-from .models import Model, Role
+from .models import UNKNOWN, Family, Model, Role, UserModel
 
 INF = (1 << 63) - 1
 NIL = -(1 << 63)
 OBJECTS = 1 << 62           # the first token that stands for an object
 BYTES = -(1 << 62)          # symbols of text are BYTES + byte
 IMPOSSIBLE = NIL + 1        # a token that no operation writes
+UNKNOWN_ELEMENT = NIL + 2   # what a crashed operation took out, if anything
 SCALAR, LIST, TEXT = 0, 1, 2
 PLAIN, APPENDS_ELEMENTS, APPENDS_TEXT = 0, 1, 2
 
 
+NAMES = {                   # what people call ADD, TAKE and PEEK
+    Family.FIFO: ("enqueue", "dequeue", "peek"), Family.BAG: ("enqueue", "dequeue", "peek"),
+    Family.STACK: ("push", "pop", "peek"), Family.PRIORITY: ("insert", "poll", "peek"),
+}
 COLUMNS = ("key", "kind", "a", "b", "inv", "ret", "process", "row", "done")
 
 
@@ -116,6 +121,8 @@ class Operations:
     positions: int                          # all positions are below this
     keys: Sequence[Any]                     # code -> the key as the history names it
     values: Values
+    family: Family = Family.VALUE
+    user: UserModel | None = None           # the model, where a user wrote it
     modes: npt.NDArray[np.uint8] = field(init=False)        # by key: how it is appended to
     shape: npt.NDArray[np.int8] = field(init=False)
     path_start: Ints = field(init=False)
@@ -130,7 +137,7 @@ class Operations:
 
     def _take_apart(self) -> None:
         """Fill the paths of values; empty where no value is ever taken apart."""
-        if (self.kind == Role.APPEND).any():
+        if self.family == Family.SET or (self.kind == Role.APPEND).any():
             self.shape, self.path_start, self.symbols = self.values.paths()
         else:
             self.shape = np.zeros(len(self.values.objects), dtype=np.int8)
@@ -192,8 +199,25 @@ class Operations:
                 return "delete" if a is None else f"write {show(a)}"
             case Role.CAS:
                 return f"cas {show(a)} -> {show(b)}"
-            case _:
+            case Role.APPEND:
                 return f"append {show(a)}"
+            case Role.USER:
+                f, asked, *answer = a
+                return " -> ".join([f if asked is None else f"{f} {show(asked)}",
+                                    *map(show, answer)])
+            case _:
+                return self._describe_element(i, a)
+
+    def _describe_element(self, i: int, a: Any) -> str:
+        taken = "?" if self.a[i] == UNKNOWN_ELEMENT else "empty" if a is None else show(a)
+        add, take, peek = NAMES.get(self.family, ("add", "take", "peek"))
+        return {
+            Role.ADD: f"{add} {taken}", Role.TAKE: f"{take} -> {taken}",
+            Role.PEEK: f"{peek} -> {taken}", Role.REMOVE: f"remove {taken}",
+            Role.HAS: f"contains {taken}", Role.LACKS: f"does not contain {taken}",
+            Role.ALL: f"read -> {show(a)}", Role.ACQUIRE: "acquire", Role.RELEASE: "release",
+            Role.INCREASE: f"add {taken}", Role.COUNT: f"read -> {taken}",
+        }[Role(int(self.kind[i]))]
 
 
 def show(value: Any) -> str:
@@ -208,7 +232,7 @@ def operations_of(history: History, model: Model, *, cas_fail: str = "drop") -> 
     cas_fail: ``drop`` or ``observe`` a failed CAS that does not say what it saw.
     """
     invocation, completion = history.pairs
-    role = _roles(history, model, invocation)
+    role = roles_of(history, model, invocation)
     outcome = np.where(completion == NONE, INFO, history.type[completion])
     values = Values(empty_is_nil=Role.APPEND in model.roles.values())
     value = _tokens(history, values)
@@ -245,7 +269,8 @@ def operations_of(history: History, model: Model, *, cas_fail: str = "drop") -> 
         positions=len(history), keys=keys, values=values)
 
 
-def _roles(history: History, model: Model, invocation: Ints) -> Ints:
+def roles_of(history: History, model: Model, invocation: Ints) -> Ints:
+    """Return the role of each invocation; an error names the first that the model doesn't know."""
     table = np.full(len(history.fs) + 1, -1, dtype=np.int64)
     for code, f in enumerate(history.fs):
         table[code] = model.roles.get(f, -1)
@@ -282,13 +307,14 @@ def _cas(history: History, values: Values, invocation: int, completion: int, cas
 
 def from_intervals(
     rows: Iterable[tuple[int, Any, Role, Any, Any, int, int | None]],
+    family: Family = Family.VALUE,
 ) -> Operations:
     """Build operations from (process, key, role, a, b, call time, return time or None).
 
     Times may tie: then operations are concurrent, so calls are ordered before returns.
     """
     rows = list(rows)
-    values = Values(empty_is_nil=True)
+    values = Values(empty_is_nil=family == Family.VALUE)
     keys = list(dict.fromkeys(row[1] for row in rows))
     code = {key: i for i, key in enumerate(keys)}
     events = [(row[5], 0, i) for i, row in enumerate(rows)]
@@ -300,8 +326,9 @@ def from_intervals(
     return Operations(
         key=np.array([code[row[1]] for row in rows], dtype=np.int32),
         kind=np.array([row[2] for row in rows], dtype=np.int8),
-        a=np.array([values.token(row[3]) for row in rows], dtype=np.int64),
+        a=np.array([UNKNOWN_ELEMENT if row[3] is UNKNOWN else values.token(row[3])
+                    for row in rows], dtype=np.int64),
         b=np.array([values.token(row[4]) for row in rows], dtype=np.int64),
         inv=inv, ret=ret, process=np.array([row[0] for row in rows], dtype=np.int64),
         row=inv, done=np.where(ret == INF, NONE, ret), positions=len(events), keys=keys,
-        values=values)
+        values=values, family=family)

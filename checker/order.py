@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .models import Role
+from .models import OBSERVATIONS, Family, Role
 from .operations import APPENDS_TEXT, BYTES, NIL, OBJECTS, PLAIN, Operations
-from .shrinking import OBSERVATIONS
 
 MOST_STEPS = 5_000
 MOST_OPERATIONS = 60
@@ -32,7 +31,7 @@ def explain_before(
 
     ``initial`` None: any value may be there at the start.
     """
-    if len(ops) > MOST_OPERATIONS:
+    if len(ops) > MOST_OPERATIONS or ops.family != Family.VALUE:
         return None
     end = ops.ret[culprit]
     must = [i for i in range(len(ops)) if ops.ret[i] < end]
@@ -93,6 +92,10 @@ def path(ops: Operations, key: int, token: int) -> State:
 def value_of(ops: Operations, key: int, state: Iterable[int]) -> Any:
     """Return the value that a path of symbols stands for, or UNKNOWN."""
     symbols = list(state)
+    if ops.family in (Family.USER, Family.COUNTER):
+        return symbols[0]
+    if ops.family != Family.VALUE:
+        return [ops.values.value(symbol) for symbol in symbols]
     if NIL in symbols:
         return UNKNOWN
     if ops.modes[key] == PLAIN:

@@ -22,12 +22,14 @@ from typing import Any, Self
 import numpy as np
 
 from .errors import EngineAbsent
-from .models import Role
+from .models import Family, Role
 from .operations import INF, Operations
 from .porcupine_worker import Answer, Hello, Job, receive, send
 
 ABSENT = "this installation has no porcupine engine: it was built without Go"
 CRASHED_CAS = 5             # a role that only porcupine needs, see porcupine/model.go
+CRASHED = 64                # added to a role, and
+ELEMENTS = 16               # to a family in place of a mode: see porcupine/elements.go
 LEAST_MEMORY = 256 << 20    # a Go heap grows by arenas of 64 MB
 # How Go and Python put it, in lower case; a thread's stack may be what finds no memory.
 OUT_OF_MEMORY = ("out of memory", "cannot allocate memory", "memoryerror", "pthread_create failed",
@@ -192,10 +194,15 @@ def _job(operations: Operations, keys: Sequence[int], initial: int, time_limit_s
     order = np.concatenate([order[:0]] + [order[bounds[key]:bounds[key + 1]] for key in keys])
     sizes = [int(bounds[key + 1] - bounds[key]) for key in keys]
     ret, kind = operations.ret[order], operations.kind[order]
-    kind[(ret == INF) & (kind == Role.CAS)] = CRASHED_CAS
+    modes = operations.modes[list(keys)]
+    if operations.family == Family.VALUE:
+        kind[(ret == INF) & (kind == Role.CAS)] = CRASHED_CAS
+    else:
+        kind[ret == INF] += CRASHED
+        modes = np.full(len(modes), ELEMENTS + operations.family, dtype=np.uint8)
     return Job(
         starts=np.concatenate([[0], np.cumsum(sizes)]).astype(int).tolist(),
-        modes=bytes(operations.modes[list(keys)].tolist()),
+        modes=bytes(modes.tolist()),
         kind=kind.tobytes(),
         a=operations.a[order].tobytes(), b=operations.b[order].tobytes(),
         inv=operations.inv[order].tobytes(),

@@ -7,16 +7,12 @@ where values are appended to, notes what later reads demand of the state.
 from libc.stdint cimport int8_t, int32_t, int64_t
 
 from seatrial.checker.states cimport States
+from seatrial.checker.steps cimport Steps
+from seatrial.checker.tokens cimport NIL, OBJECTS
 
 
 cdef extern from *:
-    """
-    #define SEATRIAL_NIL INT64_MIN
-    #define SEATRIAL_OBJECTS ((int64_t)1 << 62)
-    """
     const int32_t NEVER "INT32_MAX"             # an event that does not come
-    const int64_t NIL "SEATRIAL_NIL"            # token of "no value"
-    const int64_t OBJECTS "SEATRIAL_OBJECTS"    # token of the first value that is no integer
 
 cdef enum Role:
     READ = 0        # saw x
@@ -25,6 +21,8 @@ cdef enum Role:
     CAS = 3         # y, because x was there
     APPEND = 4      # adds a path to what is there
     LEFT_OUT = 5
+    STEP = 32       # moves by the model's step function; x: which operation
+    LOOK = 33       # the same, and never changes the state
 
 cdef enum Shape:
     SCALAR = 0
@@ -57,6 +55,7 @@ cdef struct Problem:
     size_t event_room
     # By state.
     States states
+    Steps steps                         # where the model is a step function (else family VALUE)
     int32_t start_state
     int32_t other                       # stands for all values that nobody sees any more
     int32_t* seen                       # last event at which it, or what grew from it, is seen
@@ -79,6 +78,6 @@ cdef inline const int64_t* path_of(const Problem* p, const int64_t* token,
     return token
 
 
-cdef bint problem_prepare(Problem* p, const int64_t* initial, size_t state_bytes) noexcept nogil
+cdef int problem_prepare(Problem* p, const int64_t* initial, size_t state_bytes) noexcept nogil
 cdef void problem_init(Problem* p) noexcept nogil
 cdef void problem_free(Problem* p) noexcept nogil

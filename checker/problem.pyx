@@ -8,17 +8,26 @@ be satisfied by any write; where there are such, all are kept up to the last of 
 
 By the same argument values that nobody sees any more are all alike: ``other`` stands for them,
 and what is appended to it stays it.
+
+Where the model is a step function (steps.pyx) equal operations get equal numbers, and a crashed
+operation is left out only if it put in an element that nobody ever saw.
 """
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
 from seatrial.checker.problem cimport (
-    APPEND, CAS, LEFT_OUT, NEVER, NIL, NOT, READ, WRITE, Problem, path_of,
+    APPEND, CAS, LEFT_OUT, LIST, LOOK, NEVER, NOT, READ, STEP, WRITE, Problem, path_of,
 )
+from seatrial.checker.pairs cimport ABSENT, pairs_get
 from seatrial.checker.states cimport (
     state_child, state_find, state_walk, states_free, states_init, states_number, states_reset,
 )
+from seatrial.checker.steps cimport (
+    BAG, FIFO, PRIORITY, STACK, VALUE, steps_begin, steps_free, steps_number, steps_only_look,
+    steps_start,
+)
+from seatrial.checker.tokens cimport NIL, OBJECTS
 
 
 cdef void problem_init(Problem* p) noexcept nogil:
@@ -33,6 +42,7 @@ cdef void problem_free(Problem* p) noexcept nogil:
     free(p.seen)
     free(p.element)
     states_free(&p.states)
+    steps_free(&p.steps)
 
 
 cdef int32_t state_for(Problem* p, const int64_t* token) noexcept nogil:
@@ -239,19 +249,71 @@ cdef void look_ahead(Problem* p) noexcept nogil:
             write = i
 
 
-cdef bint problem_prepare(Problem* p, const int64_t* initial, size_t state_bytes) noexcept nogil:
-    """Make a key ready; False when there is no memory."""
+cdef enum:
+    ADD = 6                 # roles of models.py
+    TAKE = 7
+    PEEK = 8
+
+
+cdef bint unseen(const Problem* p, int32_t op) noexcept nogil:
+    """Whether a crashed operation put in an element that nobody saw: it only stood in the way."""
+    cdef int family = p.steps.family
+    return (p.kind[op] == ADD
+            and (family == FIFO or family == BAG or family == STACK or family == PRIORITY)
+            and pairs_get(&p.steps.numbers, TAKE, p.a[op]) == ABSENT
+            and pairs_get(&p.steps.numbers, PEEK, p.a[op]) == ABSENT)
+
+
+cdef int prepare_steps(Problem* p, const int64_t* initial, size_t bytes) noexcept nogil:
+    """Make a key ready whose model is a step function; below 0 when that fails."""
+    cdef int32_t i, op
+    cdef int64_t length, value
+    cdef const int64_t* path
+    p.appends = False
+    if not steps_begin(&p.steps, bytes):
+        return -1
+    p.start_state = steps_start(&p.steps, initial[0])
+    if p.start_state < 0:
+        return p.start_state
+    for i in range(p.n_events):
+        op = p.events[i] >> 1
+        if p.events[i] & 1:
+            p.stop[op] = i
+            continue
+        p.start[op], p.stop[op], p.until[op] = i, NEVER, p.n_events
+        path, length = NULL, 0
+        if p.a[op] >= OBJECTS and p.shape[p.a[op] - OBJECTS] == LIST:
+            value = p.a[op] - OBJECTS
+            path = p.symbols + p.path_start[value]
+            length = p.path_start[value + 1] - p.path_start[value]
+        p.x[op] = steps_number(&p.steps, p.kind[op], p.a[op], path, length)
+        p.y[op] = 0
+        if p.x[op] < 0:
+            return p.x[op]
+        p.role[op] = LOOK if steps_only_look(&p.steps, p.x[op]) else STEP
+    for i in range(p.n_events):
+        op = p.events[i] >> 1
+        if p.stop[op] == NEVER and (p.role[op] == LOOK or unseen(p, op)):
+            p.role[op] = LEFT_OUT
+    measure_masks(p)
+    return 0
+
+
+cdef int problem_prepare(Problem* p, const int64_t* initial, size_t state_bytes) noexcept nogil:
+    """Make a key ready; below 0 when there is no memory (or a user's model raised: RAISED)."""
     cdef int64_t unheard_of = NIL                   # no value has it as a symbol
     if states_reset(&p.states, state_bytes) < 0 or not by_event(p):
-        return False
+        return -1
+    if p.steps.family != VALUE:
+        return prepare_steps(p, initial, state_bytes)
     p.start_state = state_for(p, initial)
     p.other = state_child(&p.states, 0, unheard_of)
     if p.start_state < 0 or p.other < 0:
-        return False
+        return -1
     if not intern_values(p) or not leave_out_unseen(p):
-        return False
+        return -1
     measure_masks(p)
     if p.appends:
         states_number(&p.states)
         look_ahead(p)
-    return True
+    return 0

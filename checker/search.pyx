@@ -2,16 +2,21 @@
 
 What the search does is told in frontier.pyx; how a key is made ready for it in problem.pyx.
 """
+from cpython.object cimport PyObject
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 
 from seatrial.checker.configs cimport Configs, config_at, is_dead, state_of
 from seatrial.checker.frontier cimport (
-    INTERRUPTED, VIOLATION, Work, search_key, work_free, work_init,
+    INTERRUPTED, MODEL_RAISED, VIOLATION, Work, search_key, work_free, work_init,
 )
 from seatrial.checker.problem cimport Problem
+from seatrial.checker.steps cimport USER, VALUE, UserSteps
+from seatrial.checker.vectors cimport Vector, Vectors
 
 import numpy as np
+
+from .errors import CheckerError
 
 STATUSES = ("ok", "violation", "time", "memory", "effort")      # by Status (frontier.pxd)
 
@@ -19,6 +24,10 @@ STATUSES = ("ok", "violation", "time", "memory", "effort")      # by Status (fro
 cdef int pass_on() except -1:
     """Raise what a signal's handler raised: the interrupted search left it set."""
     return -1
+
+
+def raise_from_model(UserSteps user):
+    raise CheckerError(f"the model {user.model.name} failed: {user.error!r}") from user.error
 
 
 cdef bint place_events(int64_t n, const int32_t* key, const int64_t* inv, const int64_t* ret,
@@ -68,6 +77,7 @@ cdef class Search:
     cdef int64_t* starts
     cdef const uint8_t[::1] modes
     cdef tuple held                                 # the arrays that pointers point into
+    cdef UserSteps user
 
     def __cinit__(self, object operations):
         cdef const int8_t[::1] kind = operations.kind
@@ -114,6 +124,10 @@ cdef class Search:
                 free(at)
                 raise ValueError("operations: two events at one position, or one out of range")
         free(at)
+        p.steps.family = operations.family
+        if p.steps.family == USER:
+            self.user = UserSteps(operations.user, operations.values.value)
+            p.steps.user = <PyObject*>self.user
         p.path_start = &path_start[0]
         if len(shape):
             p.shape = &shape[0]
@@ -164,10 +178,12 @@ cdef class Search:
                 numbers_[1, i] = self.work.event
                 numbers_[2, i] = <int64_t>self.work.explored
                 numbers_[3, i] = self.work.peak
-                if status_[i] == INTERRUPTED:
+                if status_[i] == INTERRUPTED or status_[i] == MODEL_RAISED:
                     break
         if n and status_[i] == INTERRUPTED:
             pass_on()
+        if n and status_[i] == MODEL_RAISED:
+            raise_from_model(self.user)
         return status, *numbers
 
     def probe(self, int64_t key, int64_t initial, *, bint anywhere=False, bint look_ahead=True,
@@ -189,6 +205,8 @@ cdef class Search:
             status = search_key(&self.work, memory, &initial, anywhere)
         if status == INTERRUPTED:
             pass_on()
+        if status == MODEL_RAISED:
+            raise_from_model(self.user)
         return STATUSES[status], self.work.op, self._values(status)
 
     cdef list _values(self, int status):
@@ -201,9 +219,21 @@ cdef class Search:
                 seen[state_of(config_at(s, i))] = True
         found = []
         for state in seen:
+            if self.work.problem.steps.family != VALUE:
+                found.append(self._state(state))
+                continue
             path = []
             while state > 0:
                 path.append(self.work.problem.states.nodes[state].symbol)
                 state = self.work.problem.states.nodes[state].parent
             found.append(tuple(reversed(path)))
         return found
+
+    cdef object _state(self, int32_t state):
+        cdef Vectors* s = &self.work.problem.steps.states
+        cdef Vector* v
+        cdef int32_t i
+        if self.user is not None:
+            return (self.user.value(state),)
+        v = &s.vectors[state]
+        return tuple([s.numbers[v.start + <size_t>i] for i in range(v.length)])

@@ -20,13 +20,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from .history import Ints
-from .models import Role
-from .operations import INF, PLAIN, Operations
+from .models import OBSERVATIONS, Family, Role
+from .operations import INF, NIL, PLAIN, UNKNOWN_ELEMENT, Operations
 from .search import Search
 
-OBSERVATIONS = (Role.READ, Role.NOT)
+LOOKS = tuple(OBSERVATIONS)
 LEAST_WINDOW = 16           # operations in the first window that is tried
 FREE = -2                   # in the column ``done``: an operation that was set free
+ELEMENTS = (Family.FIFO, Family.BAG, Family.STACK, Family.PRIORITY, Family.SET)
 UNLIMITED = 1 << 62
 EXACT_EFFORT = 10_000       # explorations without looking ahead, before that is given up
 
@@ -105,7 +106,7 @@ def _until(ops: Operations, end: int) -> Operations:
     """What was known right after position ``end``: what had not ended is pending."""
     begun = ops.select(ops.inv <= end)
     begun.ret[begun.ret > end] = INF
-    return begun.select((begun.ret != INF) | ~np.isin(begun.kind, OBSERVATIONS))
+    return begun.select((begun.ret != INF) | ~np.isin(begun.kind, LOOKS))
 
 
 def window(ops: Operations, prober: Prober) -> tuple[Operations, bool]:
@@ -113,6 +114,8 @@ def window(ops: Operations, prober: Prober) -> tuple[Operations, bool]:
 
     The second is False when only the whole history with its own initial value will do.
     """
+    if ops.family != Family.VALUE:
+        return ops.compact(), False
     ends = np.sort(ops.ret)
     size = LEAST_WINDOW + int((ends == INF).sum())
     while size < len(ends) and prober.budget.left():
@@ -126,7 +129,8 @@ def window(ops: Operations, prober: Prober) -> tuple[Operations, bool]:
 def reduce(ops: Operations, anywhere: bool, prober: Prober) -> Operations:
     """Take operations out or set them free, many at once and then fewer."""
     ways: tuple[tuple[Callable[[Operations], Ints], Change], ...] = (
-        (observations, take_out), (unseen_changes, take_out), (bound_changes, set_free))
+        (observations, take_out), (elements, take_elements_out), (unseen_changes, take_out),
+        (bound_changes, set_free))
     size = -1
     while size != (size := _size(ops)) and prober.budget.left():
         for candidates, change in ways:
@@ -158,12 +162,29 @@ def _changed(ops: Operations, candidates: Callable[[Operations], Ints], change: 
 
 def observations(ops: Operations) -> Ints:
     """Answers that only say what they saw."""
-    return np.flatnonzero(np.isin(ops.kind, OBSERVATIONS))
+    return np.flatnonzero(np.isin(ops.kind, LOOKS))
+
+
+def elements(ops: Operations) -> Ints:
+    """An operation for each element, where one can be taken out with all that concerns it.
+
+    What is left of a legal order is legal: elements only stand in each other's way.
+    """
+    if ops.family not in ELEMENTS or (ops.kind == Role.ALL).any():
+        return np.zeros(0, dtype=np.int64)
+    known = (ops.a != NIL) & (ops.a != UNKNOWN_ELEMENT)
+    first = np.unique(np.where(known, ops.a, NIL), return_index=True)[1]
+    return np.sort(first[known[first]])
+
+
+def take_elements_out(ops: Operations, chosen: Ints) -> Operations:
+    """Return ops without those that concern the elements of those chosen."""
+    return ops.select(~np.isin(ops.a, ops.a[chosen]))
 
 
 def unseen_changes(ops: Operations) -> Ints:
     """Changes that no answer shows: only where values are plain is that easily told."""
-    if (ops.kind == Role.NOT).any() or (ops.modes[ops.key] != PLAIN).any():
+    if ops.family != Family.VALUE or (ops.kind == Role.NOT).any() or (ops.modes[ops.key] != PLAIN).any():
         return np.zeros(0, dtype=np.int64)
     seen = ops.a[(ops.kind == Role.READ) | (ops.kind == Role.CAS)]
     result = np.where(ops.kind == Role.CAS, ops.b, ops.a)
@@ -173,9 +194,9 @@ def unseen_changes(ops: Operations) -> Ints:
 
 def bound_changes(ops: Operations) -> Ints:
     """Changes of a list or string whose times still count."""
-    if (ops.modes[ops.key] == PLAIN).any():
+    if ops.family != Family.VALUE or (ops.modes[ops.key] == PLAIN).any():
         return np.zeros(0, dtype=np.int64)
-    return np.flatnonzero(~np.isin(ops.kind, OBSERVATIONS) & (ops.done != FREE))
+    return np.flatnonzero(~np.isin(ops.kind, LOOKS) & (ops.done != FREE))
 
 
 def take_out(ops: Operations, chosen: Ints) -> Operations:

@@ -51,15 +51,20 @@ func seatrial_porcupine_key(
 	history := make([]porcupine.Operation, count)
 	for i := range history {
 		history[i].Call, history[i].Return = calls[i], returns[i]
-		if mode == plain {
+		switch {
+		case mode >= elements:
+			history[i].Input = element{roles[i] &^ crashed, as[i], table.set(as[i]), roles[i]&crashed != 0}
+		case mode == plain:
 			history[i].Input = number{roles[i], as[i], bs[i]}
-		} else {
+		default:
 			history[i].Input = grown{
 				roles[i], table.path(as[i], uint8(mode)), table.path(bs[i], uint8(mode))}
 		}
 	}
 	model := numberModel(int64(initial))
-	if mode != plain {
+	if mode >= elements {
+		model = elementModel(family(mode-elements), int64(initial))
+	} else if mode != plain {
 		model = grownModel(table.path(int64(initial), uint8(mode)))
 	}
 	switch porcupine.CheckOperationsTimeout(model, history, time.Duration(timeout)) {

@@ -5,6 +5,7 @@ states are Python values, and an order is built one operation at a time.
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +56,17 @@ def apply(role: Role, a: Any, b: Any, state: Any) -> tuple[bool, Any]:
     return True, grown(state, a)
 
 
-def linearizable(calls: list[Call], initial: Any = None) -> bool:
+Outcomes = Callable[[Call, Any], list[Any]]
+
+
+def of_a_value(call: Call, state: Any) -> list[Any]:
+    """The states that may follow, for models of one value."""
+    fits, after = apply(call.role, call.a, call.b, state)
+    return [None if empty(after) else after] if fits else []
+
+
+def linearizable(calls: list[Call], initial: Any = None,
+                 outcomes: Outcomes = of_a_value) -> bool:
     """Whether one order of the calls explains all answers."""
     seen: set[tuple[int, str]] = set()
     stack: list[tuple[int, Any]] = [(0, initial)]           # bits of placed calls, state
@@ -70,9 +81,9 @@ def linearizable(calls: list[Call], initial: Any = None) -> bool:
             call = calls[i]
             if deadline is not None and call.inv > deadline:
                 continue                                    # somebody returned before it began
-            fits, after = apply(call.role, call.a, call.b, state)
-            found = placed | 1 << i, repr(None if empty(after) else after)
-            if fits and found not in seen:
-                seen.add(found)
-                stack.append((found[0], after))
+            for after in outcomes(call, state):
+                found = placed | 1 << i, repr(after)
+                if found not in seen:
+                    seen.add(found)
+                    stack.append((found[0], after))
     return False
