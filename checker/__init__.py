@@ -8,5 +8,6 @@ from .stats import check_stats, check_unhandled_exceptions
 
 __all__ = [
     "MODELS", "UNKNOWN", "BadHistory", "CheckResult", "CheckerError", "EngineAbsent", "History",
-    "Model", "OneOf", "UserModel", "Verdict", "check_linearizable", "check_stats", "check_unhandled_exceptions",
+    "Model", "OneOf", "UserModel", "Verdict", "check_linearizable", "check_stats",
+    "check_unhandled_exceptions",
 ]

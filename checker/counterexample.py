@@ -46,7 +46,8 @@ class Counterexample:
     core: Operations
     culprit: int
     reason: str
-    explained: int                          # operations of the key that ended before that moment
+    explained: int | None                   # operations of the key that ended before that moment;
+                                            # None: nobody looked for the first contradiction
     from_start: bool = True                 # the core counts on the initial value
     possible: tuple[Any, ...] = ()          # values at that moment, where they are known
     free: tuple[int, ...] = ()              # rows of changes whose times don't matter
@@ -98,8 +99,11 @@ class Counterexample:
                          if self.core.family == Family.VALUE else START[self.core.family])
         if self.source:
             lines.append(self.source)
-        lines.append(f"Everything on this key that ended before {where} ({self.explained} "
-                     "operations) can be explained" + self._in_order())
+        if self.explained is None:
+            lines.append("Whatever else happened on this key, no order explains these.")
+        else:
+            lines.append(f"Everything on this key that ended before {where} ({self.explained} "
+                         "operations) can be explained" + self._in_order())
         return "\n".join(lines)
 
     def _in_order(self) -> str:
@@ -110,15 +114,23 @@ class Counterexample:
         return "; those drawn in the order: " + ", then ".join(shown) + "."
 
 
-def explain(operations: Operations, key: int, initial: int, budget: Budget) -> Counterexample:
+def explain(operations: Operations, key: int, initial: int, budget: Budget,
+            guilty: list[int] | None = None) -> Counterexample:
     """Explain why a key that an engine found not linearizable is not.
 
-    When our own search can't confirm it within the budget, the key's operations are returned
-    as they are, with that as the reason.
+    ``guilty``: operations that a monitor found to have no order, whatever else happened. When our
+    own search can't confirm a violation within the budget, the key's operations are returned as
+    they are, with that as the reason.
     """
-    ops = operations.select(operations.key == key).compact()
     prober = Prober(key, initial, budget)
-    confirmed, failed, _ = prober.probe(ops)
+    confirmed = False
+    if guilty is not None:
+        ops = operations.select(np.array(guilty, dtype=np.int64)).compact()
+        confirmed, failed, _ = prober.probe(ops)
+    if not confirmed:
+        guilty = None
+        ops = operations.select(operations.key == key).compact()
+        confirmed, failed, _ = prober.probe(ops)
     if confirmed:
         ops = cut(ops, failed, prober)
         confirmed, failed, states = prober.probe(ops, exact=True)
@@ -127,7 +139,7 @@ def explain(operations: Operations, key: int, initial: int, budget: Budget) -> C
         last = int(np.argmax(np.where(ops.ret == INF, -1, ops.ret)))
         return Counterexample(name, start, ops, last, "not linearizable, but the search could "
                               "not confirm that in its time", int((ops.ret != INF).sum()))
-    explained = int((ops.ret < ops.ret[failed]).sum())
+    explained = None if guilty is not None else int((ops.ret < ops.ret[failed]).sum())
     reason = _never_written(ops, failed, initial)
     if reason:
         return Counterexample(name, start, ops.select(np.array([failed])), 0, reason, explained,

@@ -1,9 +1,10 @@
 """The linearizability check: which engine judges, what their verdicts add up to.
 
-Both engines judge a run of moderate size. They share no code beyond the reading of the history,
-so where they disagree one of them is wrong, and that is an error of its own: it is reported
-beside the verdict, with the operations that reproduce it. An engine that runs out of its time
-or memory decides nothing; a definite answer of the other stands.
+A monitor (monitors.py) judges the keys that it is made for, the frontier search the others. A
+run of moderate size is judged by all three, porcupine included. They share no code beyond the
+reading of the history, so where they disagree one of them is wrong, and that is an error of its
+own: it is reported beside the verdict, with the operations that reproduce it. An engine that runs
+out of its time or memory decides nothing; a definite answer of another stands.
 """
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import porcupine_engine
+from . import monitors, porcupine_engine
 from .counterexample import explain, plain
 from .element_operations import element_operations, user_operations
 from .errors import CheckerError, EngineAbsent
@@ -27,42 +28,51 @@ from .result import CheckResult, Verdict
 from .search import STATUSES, Search
 from .shrinking import Budget
 
-ENGINES = ("auto", "search", "porcupine", "both")
-MODERATE_OPERATIONS = 200_000       # what auto lets porcupine judge, too: altogether,
+ENGINES = ("auto", "monitor", "search", "porcupine", "both")
+MODERATE_OPERATIONS = 200_000       # what auto lets all engines judge: altogether,
 MODERATE_ON_ONE_KEY = 20_000        # on one key (its time grows with the square of that),
 MODERATE_TIME_S = 30.0              # and for how long
 FIRST_EFFORT = 200_000              # explorations on a key before the other keys get their turn
 EXPLAIN_S = 5.0
 MOST_EXPLAINED = 3                  # keys with a counterexample; further ones are named
 MOST_LISTED = 20
-UNDECIDED = {"time": "out of time", "memory": "out of memory", "effort": "out of time"}
+UNDECIDED = {"time": "out of time", "memory": "out of memory", "effort": "out of time",
+             "undecided": "is not made for this key"}
+NOT_ASKED = "not asked"
 
 
 @dataclass(slots=True)
 class Judgement:
-    """One engine's verdict on each key: ``ok``, ``violation``, or why it is undecided."""
+    """One engine's verdict on each key: ``ok``, ``violation``, or why it is undecided.
+
+    guilty: by key, the operations that show a violation, where the engine knows them.
+    """
 
     verdicts: list[str]
     elapsed_s: float
     details: dict[str, Any] = field(default_factory=dict)
     stopped: dict[int, tuple[int, int]] = field(default_factory=dict)  # index -> operation, event
+    guilty: dict[int, list[int]] = field(default_factory=dict)
 
     def evidence(self) -> dict[str, Any]:
         """Return how much this engine proved."""
-        return {"elapsed_s": round(self.elapsed_s, 6), "keys": dict(Counter(self.verdicts)),
+        counted = Counter(said for said in self.verdicts if said != NOT_ASKED)
+        return {"elapsed_s": round(self.elapsed_s, 6), "keys": dict(counted),
                 **self.details}
 
 
 def check_linearizable(
-    history: History | Operations, model: Model | UserModel | str | None = None, *, engine: str = "auto",
-    time_limit_s: float = 60.0, memory_limit_bytes: int = 1 << 30, initial: Any = None,
-    cas_fail: str = "drop", porcupine: Porcupine | None = None, name: str = "linearizable",
+    history: History | Operations, model: Model | UserModel | str | None = None, *,
+    engine: str = "auto", time_limit_s: float = 60.0, memory_limit_bytes: int = 1 << 30,
+    initial: Any = None, cas_fail: str = "drop", porcupine: Porcupine | None = None,
+    name: str = "linearizable",
 ) -> CheckResult:
     """Judge whether each key's operations have an order that explains every answer.
 
     model: a model, its name, or a user's own; None: the narrowest that knows the history's
     operations.
-    engine: ``search``, ``porcupine``, ``both``; ``auto`` is both for runs of moderate size.
+    engine: ``monitor``, ``search``, ``porcupine``, or ``both`` the last two; ``auto`` is a monitor
+    and the search for what that leaves, and all three for runs of moderate size.
     initial: every key's value at the start. porcupine: a worker to use again.
     """
     if engine not in ENGINES:
@@ -103,10 +113,15 @@ class _Check:
         sizes = np.bincount(operations.key, minlength=len(operations.keys))
         self.keys: list[int] = np.flatnonzero(sizes).tolist()
         self.skipped = ""                   # why porcupine does not judge
-        self.uses_search = engine != "porcupine"
-        self.uses_porcupine = engine != "search"
+        self.sizes = sizes
+        self.moderate = (len(operations) <= MODERATE_OPERATIONS
+                         and sizes.max(initial=0) <= MODERATE_ON_ONE_KEY)
+        self.uses_monitor = engine == "monitor" or (
+            engine == "auto" and monitors.exists_for(operations))
+        self.uses_search = engine not in ("porcupine", "monitor")
+        self.uses_porcupine = engine in ("auto", "porcupine", "both")
         self.may_do_without = engine == "auto"
-        if engine == "search":
+        if not self.uses_porcupine:
             self.skipped = "not asked for"
         elif not porcupine_engine.available():
             if engine != "auto":
@@ -116,8 +131,7 @@ class _Check:
             if engine != "auto":
                 raise CheckerError("porcupine does not know models that users write")
             self.uses_porcupine, self.skipped = False, "does not know models that users write"
-        elif engine == "auto" and (len(operations) > MODERATE_OPERATIONS
-                                   or sizes.max(initial=0) > MODERATE_ON_ONE_KEY):
+        elif engine == "auto" and not self.moderate:
             self.uses_porcupine, self.skipped = False, "the run is larger than moderate"
         self.porcupine_limit_s = (min(time_limit_s, MODERATE_TIME_S) if engine == "auto"
                                   else time_limit_s)
@@ -125,7 +139,9 @@ class _Check:
         self.judgements: dict[str, Judgement] = {}
 
     def run(self) -> None:
-        """Let the engines judge, at the same time when there are two."""
+        """Let the engines judge, search and porcupine at the same time."""
+        if self.uses_monitor:
+            self.judgements["monitor"] = self._monitor()
         if self.uses_porcupine:
             try:
                 self._both()
@@ -149,19 +165,41 @@ class _Check:
         self.judgements["porcupine"] = Judgement(judged.verdicts, judged.elapsed_s,
                                                  {"version": judged.version})
 
+    def _monitor(self) -> Judgement:
+        began = time.monotonic()
+        if not monitors.exists_for(self.operations):
+            raise CheckerError(f"no monitor judges {self.operations.family.name.lower()}")
+        found = monitors.judge(self.operations, self.keys, self.initial)
+        return Judgement(found.verdicts, time.monotonic() - began, guilty=found.guilty)
+
     def _search(self) -> Judgement:
+        """Where all engines judge, or no monitor does, all keys; else those that it left."""
+        watched = self.judgements.get("monitor")
+        if watched is None or self.moderate:
+            return self._searched(self.keys)
+        left = [i for i, said in enumerate(watched.verdicts) if said == "undecided"]
+        part = self._searched([self.keys[i] for i in left])
+        verdicts = [NOT_ASKED] * len(self.keys)
+        for i, said in zip(left, part.verdicts, strict=True):
+            verdicts[i] = said
+        stopped = {left[i]: where for i, where in part.stopped.items()}
+        return Judgement(verdicts, part.elapsed_s, part.details, stopped)
+
+    def _searched(self, keys: list[int]) -> Judgement:
         """All keys with a bounded effort, then the hard ones with the time that is left."""
         began = time.monotonic()
+        if not keys:
+            return Judgement([], 0.0, {"explored": 0, "most_configurations": 0})
         search = Search(self.operations)
         deadline = time.monotonic_ns() + int(self.time_limit_s * 1e9)
         columns: tuple[Any, ...] = search.run(
-            self.keys, self.initial, deadline_ns=deadline, memory=self.memory, effort=FIRST_EFFORT)
+            keys, self.initial, deadline_ns=deadline, memory=self.memory, effort=FIRST_EFFORT)
         status, operation, event, explored, peak = columns
         hard = np.flatnonzero(status == STATUSES.index("effort")).tolist()
         for done, i in enumerate(hard):
             now = time.monotonic_ns()
             share = now + (deadline - now) // (len(hard) - done)
-            cells: tuple[Any, ...] = search.run([self.keys[i]], self.initial, deadline_ns=share,
+            cells: tuple[Any, ...] = search.run([keys[i]], self.initial, deadline_ns=share,
                                memory=self.memory, effort=1 << 62)
             for column, cell in zip(columns, cells, strict=True):
                 column[i] = cell[0]
@@ -178,8 +216,8 @@ class _Check:
         disputed = [key for key, said in zip(self.keys, by_key, strict=True)
                     if {"violation", "ok"} <= set(said)]
         open_ = [i for i, said in enumerate(by_key) if not {"violation", "ok"} & set(said)]
-        found = [explain(self.operations, key, self.initial, Budget.of(EXPLAIN_S, self.memory))
-                 for key in bad[:MOST_EXPLAINED]]
+        found = [explain(self.operations, key, self.initial, Budget.of(EXPLAIN_S, self.memory),
+                         self._guilty(key)) for key in bad[:MOST_EXPLAINED]]
         undecided = [self._undecided(i) for i in open_]
         evidence: dict[str, Any] = {
             "keys": len(self.keys),
@@ -211,13 +249,22 @@ class _Check:
             first = undecided[0]
             return (f"{len(undecided)} of {len(self.keys)} keys undecided: key {show(first['key'])}"
                     f" {first['reason']}")
-        engines = " and ".join(self.judgements)
+        engines = " and ".join(engine for engine, j in self.judgements.items()
+                               if "ok" in j.verdicts)
         return f"{size} linearizable ({engines})"
+
+    def _guilty(self, key: int) -> list[int] | None:
+        """What the monitor knows of a large key: a small one is explained from its beginning."""
+        watched = self.judgements.get("monitor")
+        if watched is None or self.sizes[key] <= MODERATE_ON_ONE_KEY:
+            return None
+        return watched.guilty.get(key)
 
     def _undecided(self, i: int) -> dict[str, Any]:
         """Name the key, why, the segment that was being judged, and what was pending there."""
         key = self.keys[i]
-        why = {engine: UNDECIDED[j.verdicts[i]] for engine, j in self.judgements.items()}
+        why = {engine: UNDECIDED[j.verdicts[i]] for engine, j in self.judgements.items()
+               if engine != "monitor" or len(self.judgements) == 1}
         gave_up = ", ".join(f"{engine} {reason}" for engine, reason in why.items())
         answer: dict[str, Any] = {"key": plain(self.operations.keys[key]), "reason": gave_up}
         stopped = self.judgements["search"].stopped.get(i) if self.uses_search else None

@@ -184,7 +184,8 @@ def take_elements_out(ops: Operations, chosen: Ints) -> Operations:
 
 def unseen_changes(ops: Operations) -> Ints:
     """Changes that no answer shows: only where values are plain is that easily told."""
-    if ops.family != Family.VALUE or (ops.kind == Role.NOT).any() or (ops.modes[ops.key] != PLAIN).any():
+    if (ops.family != Family.VALUE or (ops.kind == Role.NOT).any()
+            or (ops.modes[ops.key] != PLAIN).any()):
         return np.zeros(0, dtype=np.int64)
     seen = ops.a[(ops.kind == Role.READ) | (ops.kind == Role.CAS)]
     result = np.where(ops.kind == Role.CAS, ops.b, ops.a)

@@ -18,16 +18,15 @@ USER        a Python object that ``step`` of a user's model returned
 An operation may have several outcomes (a crashed ``dequeue`` from a bag takes any element);
 ``choice`` counts them, and the one after the last is refused.
 """
-from cpython.object cimport PyObject
 from libc.stdint cimport int8_t, int32_t, int64_t
 from libc.stdlib cimport free, qsort, realloc
 from libc.string cimport memcpy, memset
 
 from seatrial.checker.pairs cimport (
-    ABSENT, Cell, Pairs, pairs_clear, pairs_free, pairs_get, pairs_put,
+    ABSENT, Cell, pairs_clear, pairs_free, pairs_get, pairs_put,
 )
 from seatrial.checker.steps cimport (
-    BAG, COUNTER, FIFO, NO_MEMORY, OWNED_MUTEX, PRIORITY, RAISED, REFUSED, SET, STACK, USER,
+    BAG, COUNTER, FIFO, NO_MEMORY, PRIORITY, RAISED, REFUSED, SET, STACK, USER,
     Operation, Steps, UserSteps,
 )
 from seatrial.checker.tokens cimport ANY, NIL

@@ -5,6 +5,7 @@ States are plain Python values; ``outcomes`` says what may follow, in the plaine
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 from exhaustive import Call, Outcomes
@@ -58,9 +59,10 @@ def bag(call: Call, state: Any) -> list[Any]:
 
 def of_a_set(call: Call, state: Any) -> list[Any]:
     have = set(state or ())
-    fits = {Role.HAS: call.a in have, Role.LACKS: call.a not in have,
-            Role.ALL: call.role == Role.ALL and set(call.a) == have}.get(call.role, True) \
-        if call.role != Role.ALL else set(call.a) == have
+    if call.role == Role.ALL:
+        fits = set(call.a) == have
+    else:
+        fits = {Role.HAS: call.a in have, Role.LACKS: call.a not in have}.get(call.role, True)
     if call.role == Role.ADD:
         have.add(call.a)
     elif call.role == Role.REMOVE:
@@ -84,21 +86,29 @@ def random_elements(seed: int, family: Family, key: Any = "k") -> list[Call]:
     """Draw a history of one key: calls take effect in some order, some answer wrongly."""
     rng = random.Random(f"{family}{seed}")
     n, processes = rng.randint(4, 14), rng.randint(2, 5)
+    if family in (Family.MUTEX, Family.OWNED_MUTEX):
+        n *= 2                              # many have to wait, and are left out
     crash = rng.choice((0.0, 0.0, 0.1, 0.25))
     wrong = rng.choice((0.0, 0.2, 0.5))
     values = rng.choice((2, 4)) if rng.random() < 0.4 else 0
     outcomes, state = outcomes_of(family), INITIAL.get(family, ())
     intervals = draw_intervals(rng, n, processes, crash)
     calls: list[Call] = []
+    holder = -1
     for number, (process, inv, ret) in enumerate(intervals):
         fresh = rng.randrange(values) if values else number
-        call = draw_call(rng, family, state, fresh, Call(process, Role.ADD, None, None, inv, ret, key))
+        call = draw_call(rng, family, state, fresh,
+                         Call(process, Role.ADD, None, None, inv, ret, key), holder)
+        if call.role == Role.ACQUIRE and state and rng.random() < 0.85 + wrong / 4:
+            continue                        # it would have to wait
         if rng.random() < wrong:
             call = mutated(rng, call, n)
         takes_effect = ret is not None or rng.random() < 0.6
         after = outcomes(call, state)
         if takes_effect and after:
             state = rng.choice(after)
+            if call.role == Role.ACQUIRE:
+                holder = process
         if ret is None and call.role in (Role.PEEK, Role.HAS, Role.LACKS, Role.ALL, Role.COUNT):
             continue
         if ret is None and call.role == Role.TAKE and rng.random() < 0.8:
@@ -131,11 +141,11 @@ def draw_intervals(rng: random.Random, n: int, processes: int,
 
 
 def changed(call: Call, **fields: Any) -> Call:
-    from dataclasses import replace
     return replace(call, **fields)
 
 
-def draw_call(rng: random.Random, family: Family, state: Any, fresh: int, call: Call) -> Call:
+def draw_call(rng: random.Random, family: Family, state: Any, fresh: int, call: Call,
+              holder: int) -> Call:
     """What a client asks next, and what it would be told in this state."""
     if family in (*LINES, Family.BAG):
         role = rng.choice((Role.ADD, Role.ADD, Role.TAKE, Role.TAKE, Role.PEEK))
@@ -159,9 +169,8 @@ def draw_call(rng: random.Random, family: Family, state: Any, fresh: int, call: 
             return changed(call, role=Role.INCREASE, a=rng.choice((1, 1, 2, -1)))
         return changed(call, role=Role.COUNT, a=state)
     owner = call.process if family == Family.OWNED_MUTEX else 0
-    if state and rng.random() < 0.9:
-        return changed(call, role=Role.RELEASE, a=state[0])
-    return changed(call, role=Role.ACQUIRE, a=owner)
+    holds = state and holder == call.process
+    return changed(call, role=Role.RELEASE if holds else Role.ACQUIRE, a=owner)
 
 
 def mutated(rng: random.Random, call: Call, n: int) -> Call:

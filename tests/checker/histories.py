@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from elements import draw_intervals
 from exhaustive import Call, apply, same
 
 from seatrial.checker.models import Role
@@ -36,6 +37,32 @@ def random_calls(seed: int, key: Any = "k") -> list[Call]:
             fits, after = apply(role, a, b, state)
             state = after if fits else state
         calls.append(Call(len(calls), role, a, b, inv, ret, key))
+    return calls
+
+
+def random_chain(seed: int, key: Any = "k") -> list[Call]:
+    """Draw a history of one register whose written values are all different, CAS included."""
+    rng = random.Random(f"chain{seed}")
+    n, processes = rng.randint(4, 14), rng.randint(2, 5)
+    crash, wrong = rng.choice((0.0, 0.1, 0.3)), rng.choice((0.0, 0.3, 0.6))
+    cas = rng.choice((0.0, 0.3, 0.6))
+    calls: list[Call] = []
+    state, past = None, [None]
+    for number, (process, inv, ret) in enumerate(draw_intervals(rng, n, processes, crash), 1):
+        seen = rng.choice(past) if rng.random() < wrong else state
+        if rng.random() < 0.45:
+            if ret is not None:
+                calls.append(Call(process, Role.READ, seen, None, inv, ret, key))
+            continue
+        if rng.random() < cas:
+            calls.append(Call(process, Role.CAS, seen, number, inv, ret, key))
+            fits = seen == state
+        else:
+            calls.append(Call(process, Role.WRITE, number, None, inv, ret, key))
+            fits = True
+        past.append(number)
+        if fits and (ret is not None or rng.random() < 0.6):
+            state = number
     return calls
 
 

@@ -1,4 +1,4 @@
-"""Three judges, one verdict: exhaustive search, frontier search and porcupine.
+"""Four judges, one verdict: exhaustive search, monitor, frontier search and porcupine.
 
 SEATRIAL_HISTORIES sets how many random histories (default 20,000); SEATRIAL_SEED the first
 seed. A disagreement prints the seed; ``SEATRIAL_SEED=<it> SEATRIAL_HISTORIES=1`` replays it.
@@ -10,14 +10,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from exhaustive import Call, linearizable
-from histories import random_calls
+from histories import random_calls, random_chain
 
-from seatrial.checker import porcupine_engine
+from seatrial.checker import monitors, porcupine_engine
 from seatrial.checker.models import Role
 from seatrial.checker.operations import NIL, from_intervals
 from seatrial.checker.search import STATUSES, Search
@@ -39,13 +41,14 @@ def search(calls: list[Call], *, memory: int = 1 << 28, effort: int = 1 << 62,
 
 @pytest.mark.timeout(0)
 @pytest.mark.randomised
-def test_all_engines_agree_on_random_histories() -> None:
+@pytest.mark.parametrize("draw", [random_calls, random_chain])
+def test_all_engines_agree_on_random_histories(draw: Callable[[int, Any], list[Call]]) -> None:
     engine = (porcupine_engine.Porcupine(memory_limit_bytes=1 << 30)
               if porcupine_engine.available() else None)
-    violations = 0
-    for first in range(FIRST_SEED, FIRST_SEED + HISTORIES, BATCH):
-        histories = {seed: random_calls(seed, key=seed)
-                     for seed in range(first, min(first + BATCH, FIRST_SEED + HISTORIES))}
+    violations = judged_at_all = watched = 0
+    last = FIRST_SEED + -(-HISTORIES // 4)
+    for first in range(FIRST_SEED, last, BATCH):
+        histories = {seed: draw(seed, seed) for seed in range(first, min(first + BATCH, last))}
         histories = {seed: calls for seed, calls in histories.items() if calls}
         # one set of operations, one key for each history: keys must not disturb each other
         operations = from_intervals([call.row() for calls in histories.values() for call in calls])
@@ -55,16 +58,24 @@ def test_all_engines_agree_on_random_histories() -> None:
         statuses = Search(operations).run(np.array(keys), NIL, memory=1 << 28, effort=1 << 62,
                                           deadline_ns=time.monotonic_ns() + 120 * 10**9)[0]
         judged = engine.finish().verdicts if engine else []
+        monitor = monitors.judge(operations, keys, NIL).verdicts
         for key, seed in enumerate(operations.keys):
             truth = "ok" if linearizable(histories[seed]) else "violation"
             violations += truth == "violation"
+            judged_at_all += 1
             found = {"search": STATUSES[statuses[key]]} | ({"porcupine": judged[key]}
                                                            if engine else {})
+            if monitor[key] != "undecided":
+                found["monitor"] = monitor[key]
+                watched += 1
             assert set(found.values()) == {truth}, (seed, truth, found, histories[seed])
     if engine:
         engine.close()
-    if HISTORIES > 100:
-        assert 0.05 < violations / HISTORIES < 0.95     # both sides were tried
+    print(f"{draw.__name__}: {judged_at_all} histories from seed {FIRST_SEED}, {violations} of "
+          f"them not linearizable, {watched} for the monitor: all agree")
+    if judged_at_all > 100:
+        assert 0.05 < violations / judged_at_all < 0.95     # both sides were tried
+        assert watched > judged_at_all // 10
 
 
 def overlapping(n: int, role: Role = Role.WRITE) -> list[Call]:

@@ -1,0 +1,394 @@
+"""Monitor for queues, unordered queues and stacks whose elements are all different.
+
+For each element: it was added before it was seen, seen before it was taken; so its ``add`` took
+effect by the first return of those that saw it, and its ``take`` not before the last invocation
+of those. With times narrowed in this way a history is linearizable exactly when
+
+- no element is taken twice, or taken without having been added, or gone before it was added;
+- FIFO: there are no a, b with add(a) before add(b) and take(b) before take(a), where an element
+  that nobody took is taken at the end of time;
+- stack: the times during which elements are in can be chosen so that they nest (stacks.pxd);
+- each answer "empty" overlaps a moment at which no element is certainly in.
+
+Sources: Henzinger, Sezgin, Vafeiadis, "Aspect-oriented linearizability proofs", CONCUR 2013;
+Bouajjani, Emmi, Enea, Hamza, "On reducing linearizability to state reachability", ICALP 2015.
+
+A crashed ``add`` that nobody saw is dropped. A crashed ``take`` may have taken any element: without
+it a queue can only hold more, so if all can be explained without those the verdict stands, else
+the key is left to the frontier search; so are elements that are added twice, and ``peek``
+where order counts.
+"""
+from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memset
+
+from seatrial.checker.findings cimport (
+    CONTRADICTION, LINEARIZABLE, NO_MEMORY, UNDECIDED, Guilty, blame, guilty_free, sort_cells,
+)
+from seatrial.checker.grouping cimport group_by_key
+from seatrial.checker.stacks cimport Stay, nest
+from seatrial.checker.steps cimport BAG, FIFO, STACK
+from seatrial.checker.tokens cimport ANY, NIL
+
+import numpy as np
+
+cdef enum:
+    ADD = 6                 # roles of models.py
+    TAKE = 7
+    PEEK = 8
+    NOBODY = -1
+
+cdef int64_t INF = 0x7FFFFFFFFFFFFFFF
+
+cdef struct Element:
+    int64_t value
+    int64_t add_inv
+    int64_t add_ret         # narrowed: seen by then
+    int64_t take_inv        # narrowed: still in
+    int64_t take_ret
+    int32_t add
+    int32_t take
+    int32_t by              # whose return, and whose invocation, the narrowed times are
+    int32_t still
+    bint seen
+
+cdef struct Monitor:
+    int family
+    const int8_t* kind
+    const int64_t* a
+    const int64_t* inv
+    const int64_t* ret
+    const int32_t* ops      # of this key
+    int64_t n
+    Element* elements
+    int32_t n_elements
+    int32_t room
+    int32_t* table          # by hash of the value: element + 1
+    size_t buckets
+    uint64_t* starts        # position (high), element (low)
+    uint64_t* ends
+    uint64_t* empties       # position of the return, operation
+    uint64_t* scratch
+    int32_t n_starts
+    int32_t n_ends
+    int32_t n_empties
+    int64_t cell_room
+    bint unknown            # a crashed take may have taken anything
+    Guilty guilty
+
+
+cdef void monitor_free(Monitor* m) noexcept nogil:
+    free(m.elements)
+    free(m.table)
+    free(m.starts)
+    free(m.ends)
+    free(m.empties)
+    free(m.scratch)
+    guilty_free(&m.guilty)
+
+
+cdef bint begin_key(Monitor* m) noexcept nogil:
+    """Room for as many elements as there can be, and an empty table."""
+    cdef size_t buckets = 64
+    while buckets < 2 * <size_t>m.n:
+        buckets *= 2
+    if buckets > m.buckets or buckets * 64 < m.buckets:
+        free(m.table)
+        m.table = <int32_t*>malloc(buckets * sizeof(int32_t))
+        m.buckets = buckets if m.table is not NULL else 0
+        if m.table is NULL:
+            return False
+    memset(m.table, 0, m.buckets * sizeof(int32_t))
+    if m.n > m.cell_room:
+        free(m.starts)
+        free(m.ends)
+        free(m.empties)
+        free(m.scratch)
+        m.starts = <uint64_t*>malloc(<size_t>m.n * 8)
+        m.ends = <uint64_t*>malloc(<size_t>m.n * 8)
+        m.empties = <uint64_t*>malloc(<size_t>m.n * 8)
+        m.scratch = <uint64_t*>malloc(<size_t>m.n * 8)
+        m.cell_room = m.n
+        if m.starts is NULL or m.ends is NULL or m.empties is NULL or m.scratch is NULL:
+            m.cell_room = 0
+            return False
+    m.n_elements = m.n_starts = m.n_ends = m.n_empties = m.guilty.n = 0
+    m.unknown = False
+    return True
+
+
+cdef Element* element_of(Monitor* m, int64_t value) noexcept nogil:
+    """The element with a value, made now if need be; NULL without memory."""
+    cdef size_t i = <size_t>((<uint64_t>value * <uint64_t>0x9E3779B97F4A7C15) >> 24)
+    cdef void* moved
+    cdef Element* e
+    i &= m.buckets - 1
+    while m.table[i]:
+        if m.elements[m.table[i] - 1].value == value:
+            return &m.elements[m.table[i] - 1]
+        i = (i + 1) & (m.buckets - 1)
+    if m.n_elements >= m.room:
+        moved = realloc(m.elements, (2 * <size_t>m.room + 256) * sizeof(Element))
+        if moved is NULL:
+            return NULL
+        m.elements = <Element*>moved
+        m.room = 2 * m.room + 256
+    e = &m.elements[m.n_elements]
+    m.n_elements += 1
+    m.table[i] = m.n_elements
+    e.value = value
+    e.add_inv, e.add_ret, e.take_inv, e.take_ret = -1, INF, -1, INF
+    e.add = e.take = e.by = e.still = NOBODY
+    e.seen = False
+    return e
+
+
+cdef int gather(Monitor* m) noexcept nogil:
+    """Put every operation to its element."""
+    cdef int64_t i
+    cdef int32_t op
+    cdef Element* e
+    for i in range(m.n):
+        op = m.ops[i]
+        if m.a[op] == NIL:
+            m.empties[m.n_empties] = (<uint64_t>m.ret[op] << 32) | <uint32_t>op
+            m.n_empties += 1
+            continue
+        if m.a[op] == ANY:
+            m.unknown = True
+            continue
+        if (m.kind[op] == PEEK and m.family != BAG) or (m.kind[op] == TAKE and m.ret[op] == INF):
+            return UNDECIDED
+        e = element_of(m, m.a[op])
+        if e is NULL:
+            return NO_MEMORY
+        if m.kind[op] == ADD:
+            if e.add != NOBODY:
+                return UNDECIDED
+            e.add, e.add_inv = op, m.inv[op]
+            if m.ret[op] < e.add_ret:
+                e.add_ret, e.by = m.ret[op], op
+            continue
+        e.seen = True
+        if m.kind[op] == TAKE:
+            if e.take != NOBODY:
+                return taken_twice(m, e, op)
+            e.take, e.take_ret = op, m.ret[op]
+        if m.ret[op] < e.add_ret:
+            e.add_ret, e.by = m.ret[op], op
+        if m.inv[op] > e.take_inv:
+            e.take_inv, e.still = m.inv[op], op
+    return LINEARIZABLE
+
+
+cdef int taken_twice(Monitor* m, const Element* e, int32_t op) noexcept nogil:
+    """One element, taken twice: a violation, unless it was added twice, too."""
+    cdef int64_t i
+    cdef int adds = 0
+    for i in range(m.n):
+        if m.kind[m.ops[i]] == ADD and m.a[m.ops[i]] == e.value:
+            adds += 1
+            blame(&m.guilty, m.ops[i])
+    blame(&m.guilty, e.take)
+    blame(&m.guilty, op)
+    return CONTRADICTION if adds < 2 else UNDECIDED
+
+
+cdef int narrow(Monitor* m) noexcept nogil:
+    """Judge each element alone, and sort those that have to have been in."""
+    cdef int32_t i
+    cdef Element* e
+    for i in range(m.n_elements):
+        e = &m.elements[i]
+        if e.add != NOBODY and e.add_ret == INF:
+            continue                                # crashed, and nobody saw it
+        if e.add == NOBODY or e.add_ret < e.add_inv or e.take_ret < e.take_inv:
+            blame(&m.guilty, e.add)
+            blame(&m.guilty, e.take)
+            blame(&m.guilty, e.by)
+            blame(&m.guilty, e.still)
+            return CONTRADICTION
+        if e.add_inv > e.take_inv:
+            e.take_inv, e.still = e.add_inv, e.add
+        if e.take == NOBODY:
+            e.take_inv, e.still = INF, NOBODY
+        m.starts[m.n_starts] = (<uint64_t>e.add_ret << 32) | <uint32_t>i
+        m.n_starts += 1
+    return LINEARIZABLE
+
+
+cdef int in_order(Monitor* m) noexcept nogil:
+    """FIFO: what was added before must not be taken after. One sweep over the times of adds.
+
+    ``starts`` is sorted by when adds had taken effect; ``ends`` by when they were invoked.
+    """
+    cdef int32_t i, j = 0, last = NOBODY
+    cdef Element* b
+    for i in range(m.n_starts):
+        b = &m.elements[<uint32_t>m.starts[i]]
+        m.ends[i] = (<uint64_t>b.add_inv << 32) | <uint32_t>m.starts[i]
+    sort_cells(&m.ends, &m.scratch, m.n_starts)
+    for i in range(m.n_starts):
+        b = &m.elements[<uint32_t>m.ends[i]]
+        while j < m.n_starts and m.starts[j] >> 32 < <uint64_t>b.add_inv:
+            if last == NOBODY or (m.elements[<uint32_t>m.starts[j]].take_inv
+                                  > m.elements[last].take_inv):
+                last = <int32_t><uint32_t>m.starts[j]
+            j += 1
+        if last != NOBODY and m.elements[last].take_inv > b.take_ret:
+            blame_element(m, &m.elements[last])
+            blame_element(m, b)
+            return CONTRADICTION
+    return LINEARIZABLE
+
+
+cdef void blame_element(Monitor* m, const Element* e) noexcept nogil:
+    blame(&m.guilty, e.add)
+    blame(&m.guilty, e.by)
+    blame(&m.guilty, e.take)
+    blame(&m.guilty, e.still)
+
+
+cdef int nested(Monitor* m) noexcept nogil:
+    """Stack: the times during which elements are in must nest."""
+    cdef Stay* stays = <Stay*>malloc((<size_t>m.n_starts + 1) * sizeof(Stay))
+    cdef Element* e
+    cdef int32_t i, n = 0, first = 0
+    if stays is NULL:
+        return NO_MEMORY
+    for i in range(m.n_starts):
+        e = &m.elements[<uint32_t>m.starts[i]]
+        if e.add_ret >= e.take_inv:
+            continue                                # in and out in an instant
+        stays[n].a, stays[n].b, stays[n].c, stays[n].d = (
+            e.add_inv, e.add_ret, min(e.take_inv, INF - 1), e.take_ret)
+        stays[n].element = <int32_t><uint32_t>m.starts[i]
+        n += 1
+    n = nest(stays, n, &first)
+    for i in range(first, first + n):
+        blame_element(m, &m.elements[stays[i].element])
+    free(stays)
+    return CONTRADICTION if n else LINEARIZABLE
+
+
+cdef int empty_when_said(Monitor* m) noexcept nogil:
+    """Each answer "empty" must overlap a moment at which nothing is certainly in."""
+    cdef int32_t i, j, k, n = 0, inside = 0, op
+    cdef Element* e
+    cdef int64_t zero = -1, now                     # the last moment with nothing in
+    for i in range(m.n_starts):
+        e = &m.elements[<uint32_t>m.starts[i]]
+        if e.add_ret < e.take_inv:
+            m.starts[n] = m.starts[i]
+            if e.take_inv != INF:
+                m.ends[m.n_ends] = (<uint64_t>e.take_inv << 32) | <uint32_t>m.starts[i]
+                m.n_ends += 1
+            n += 1
+    m.n_starts = n
+    sort_cells(&m.ends, &m.scratch, m.n_ends)
+    sort_cells(&m.empties, &m.scratch, m.n_empties)
+    j = k = 0
+    for i in range(m.n_empties):
+        op = <int32_t><uint32_t>m.empties[i]
+        now = m.ret[op]
+        while True:                                 # all that begins or ends to be in before now
+            if j < n and m.starts[j] >> 32 < <uint64_t>now and (
+                    k >= m.n_ends or m.starts[j] >> 32 < m.ends[k] >> 32):
+                if inside == 0:
+                    zero = <int64_t>(m.starts[j] >> 32)
+                inside += 1
+                j += 1
+            elif k < m.n_ends and m.ends[k] >> 32 < <uint64_t>now:
+                inside -= 1
+                k += 1
+            else:
+                break
+        if inside and zero < m.inv[op]:
+            blame_cover(m, op)
+            return CONTRADICTION
+    return LINEARIZABLE
+
+
+cdef void blame_cover(Monitor* m, int32_t op) noexcept nogil:
+    """Elements one of which was in at every moment of an operation: each as far as it reaches."""
+    cdef int64_t now = m.inv[op], far
+    cdef int32_t i, best
+    cdef Element* e
+    blame(&m.guilty, op)
+    while now < m.ret[op]:
+        far, best = now, NOBODY
+        for i in range(m.n_starts):
+            e = &m.elements[<uint32_t>m.starts[i]]
+            if e.add_ret <= now and e.take_inv > far:
+                far, best = e.take_inv, <int32_t><uint32_t>m.starts[i]
+        if best == NOBODY:
+            return
+        blame_element(m, &m.elements[best])
+        now = far
+
+
+cdef int judge_key(Monitor* m) noexcept nogil:
+    cdef int found
+    if not begin_key(m):
+        return NO_MEMORY
+    found = gather(m)
+    if found == LINEARIZABLE:
+        found = narrow(m)
+    if found == CONTRADICTION:
+        return found                                # of one element: whatever else was taken
+    if found == LINEARIZABLE:
+        sort_cells(&m.starts, &m.scratch, m.n_starts)
+        if m.family == FIFO:
+            found = in_order(m)
+        elif m.family == STACK:
+            found = nested(m)
+    if found == LINEARIZABLE and m.n_empties:
+        found = empty_when_said(m)
+    return UNDECIDED if found == CONTRADICTION and m.unknown else found
+
+
+def judge(operations, keys):
+    """Judge keys: an array of verdicts (0 linearizable, 1 not, 2 not for this monitor), and for
+    each key that is not linearizable the operations that show it. The GIL is released."""
+    cdef const int8_t[::1] kind = operations.kind
+    cdef const int32_t[::1] key = operations.key
+    cdef const int64_t[::1] a = operations.a
+    cdef const int64_t[::1] inv = operations.inv, ret = operations.ret
+    cdef const int64_t[::1] chosen = np.ascontiguousarray(keys, dtype=np.int64)
+    cdef int64_t n = kind.shape[0], n_keys = len(operations.keys), i
+    cdef int32_t* order
+    cdef int64_t* starts
+    cdef bint grouped
+    cdef Monitor m
+    verdicts = np.full(len(chosen), UNDECIDED, dtype=np.int8)
+    guilty = {}
+    cdef int8_t[::1] verdict = verdicts
+    if n == 0 or operations.positions >= 0xFFFFFFF0:
+        return verdicts, guilty
+    memset(&m, 0, sizeof(Monitor))
+    order = <int32_t*>malloc(<size_t>n * sizeof(int32_t))
+    starts = <int64_t*>calloc(<size_t>n_keys + 2, sizeof(int64_t))
+    try:
+        if order is NULL or starts is NULL:
+            raise MemoryError(f"no memory for {n} operations")
+        grouped = group_by_key(&key[0], n, n_keys, starts, order)
+        if not grouped:
+            raise ValueError("operations: a key out of range")
+        m.family = operations.family
+        m.kind, m.a, m.inv, m.ret = &kind[0], &a[0], &inv[0], &ret[0]
+        for i in range(chosen.shape[0]):
+            if not 0 <= chosen[i] < n_keys:
+                raise IndexError(f"key {chosen[i]} of {n_keys}")
+            m.ops = order + starts[chosen[i]]
+            m.n = starts[chosen[i] + 1] - starts[chosen[i]]
+            with nogil:
+                verdict[i] = <int8_t>judge_key(&m)
+            if verdict[i] == NO_MEMORY:
+                raise MemoryError(f"no memory for the {m.n} operations of one key")
+            if verdict[i] == CONTRADICTION:
+                guilty[int(chosen[i])] = sorted({m.guilty.ops[j] for j in range(m.guilty.n)})
+    finally:
+        monitor_free(&m)
+        free(order)
+        free(starts)
+    return verdicts, guilty

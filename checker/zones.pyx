@@ -1,0 +1,424 @@
+"""Monitor for registers and compare-and-set chains whose written values are all different.
+
+All operations on one value form a *cluster*; clusters that a CAS connects form a *chain*, and
+nothing can stand between two operations of a chain. In a chain, let f be the first return and s
+the last invocation. X must come before Y exactly when f(X) < s(Y), so the key is linearizable
+exactly when every chain is by itself and no two must come before each other: a longer cycle
+always holds a cycle of two. One sweep over the zones, sorted by where they begin, finds such a
+pair: zones with f < s are disjoint, and none of the others lies inside one of them.
+
+A crashed write took effect if somebody saw its value, else it is dropped: no answer changes by
+that. That is all that pending operations cost.
+
+Sources: Gibbons and Korach, "Testing shared memories", SICOMP 1997; Golab, Li, Shah, "Analyzing
+consistency properties for fun and profit", PODC 2011 (zones); the chains are ours.
+
+A key with a value that is written twice, an observation of "not this value", or appends is left
+to the frontier search.
+"""
+from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memset
+
+from seatrial.checker.findings cimport (
+    CONTRADICTION, LINEARIZABLE, NO_MEMORY, UNDECIDED, Guilty, blame, guilty_free, sort_cells,
+)
+from seatrial.checker.grouping cimport group_by_key
+
+import numpy as np
+
+cdef enum:
+    READ = 0                # roles of models.py
+    NOT = 1
+    WRITE = 2
+    CAS = 3
+
+cdef enum:
+    NOBODY = -1             # in place of an operation or cluster
+    INITIAL = -2            # in place of the operation that wrote a cluster's value
+
+cdef int64_t INF = 0x7FFFFFFFFFFFFFFF
+
+cdef struct Cluster:
+    int64_t value
+    int64_t begin           # invocation and return of who wrote the value
+    int64_t end
+    int64_t first           # the first return of a read, and the last invocation
+    int64_t last
+    int32_t writer
+    int32_t first_read
+    int32_t last_read
+    int32_t before          # the clusters that a CAS connects it to
+    int32_t after
+    bint needed
+
+cdef struct Zone:
+    int64_t f
+    int64_t s
+    int32_t f_cluster
+    int32_t s_cluster
+    int32_t f_op
+    int32_t s_op
+
+cdef struct Monitor:
+    const int8_t* kind
+    const int64_t* a
+    const int64_t* b
+    const int64_t* inv
+    const int64_t* ret
+    const int32_t* ops      # of this key
+    int64_t n
+    int64_t initial
+    Cluster* clusters
+    int32_t n_clusters
+    int32_t room
+    int32_t* table          # by hash of the value: cluster + 1
+    size_t buckets
+    Zone* zones
+    uint64_t* order         # where a zone begins (high bits), which (low 32)
+    uint64_t* scratch
+    int32_t n_zones
+    int32_t zone_room
+    Guilty guilty           # operations of the contradiction
+
+
+cdef void monitor_free(Monitor* m) noexcept nogil:
+    free(m.clusters)
+    free(m.table)
+    free(m.zones)
+    free(m.order)
+    free(m.scratch)
+    guilty_free(&m.guilty)
+
+
+# --- clusters by value --------------------------------------------------------------------------
+
+cdef inline size_t bucket_of(const Monitor* m, int64_t value) noexcept nogil:
+    return <size_t>((<uint64_t>value * <uint64_t>0x9E3779B97F4A7C15) >> 24) & (m.buckets - 1)
+
+
+cdef bint begin_key(Monitor* m) noexcept nogil:
+    """Room for as many clusters as there can be, and an empty table."""
+    cdef size_t room = 2 * <size_t>m.n + 2, buckets = 64
+    while buckets < 2 * room:
+        buckets *= 2
+    if buckets > m.buckets or buckets * 64 < m.buckets:
+        free(m.table)
+        m.table = <int32_t*>malloc(buckets * sizeof(int32_t))
+        m.buckets = buckets if m.table is not NULL else 0
+        if m.table is NULL:
+            return False
+    memset(m.table, 0, m.buckets * sizeof(int32_t))
+    m.n_clusters = m.n_zones = m.guilty.n = 0
+    return True
+
+
+cdef int32_t cluster_of(Monitor* m, int64_t value) noexcept nogil:
+    """The cluster of a value, made now if need be; NOBODY when there is no memory."""
+    cdef size_t i = bucket_of(m, value)
+    cdef void* moved
+    cdef Cluster* c
+    while m.table[i]:
+        if m.clusters[m.table[i] - 1].value == value:
+            return m.table[i] - 1
+        i = (i + 1) & (m.buckets - 1)
+    if m.n_clusters >= m.room:
+        m.room = 2 * m.room + 256
+        moved = realloc(m.clusters, <size_t>m.room * sizeof(Cluster))
+        if moved is NULL:
+            return NOBODY
+        m.clusters = <Cluster*>moved
+    c = &m.clusters[m.n_clusters]
+    c.value = value
+    c.begin, c.end, c.first, c.last = INF, INF, INF, -2
+    c.writer = c.first_read = c.last_read = c.before = c.after = NOBODY
+    c.needed = False
+    m.n_clusters += 1
+    m.table[i] = m.n_clusters
+    return m.n_clusters - 1
+
+
+# --- one key ------------------------------------------------------------------------------------
+
+cdef int gather(Monitor* m) noexcept nogil:
+    """Put every operation into its cluster."""
+    cdef int64_t i
+    cdef int32_t op, k
+    cdef int role
+    cdef Cluster* c
+    k = cluster_of(m, m.initial)
+    if k < 0:
+        return NO_MEMORY
+    m.clusters[k].begin = m.clusters[k].end = -1
+    m.clusters[k].writer = INITIAL
+    for i in range(m.n):
+        op = m.ops[i]
+        role = m.kind[op]
+        if role > CAS or role == NOT:
+            return UNDECIDED
+        if role == CAS and m.a[op] == m.b[op]:      # changes nothing
+            if m.ret[op] == INF:
+                continue
+            role = READ
+        k = cluster_of(m, m.b[op] if role == CAS else m.a[op])
+        if k < 0:
+            return NO_MEMORY
+        c = &m.clusters[k]
+        if role == READ:
+            c.needed = True
+            if m.ret[op] < c.first:
+                c.first, c.first_read = m.ret[op], op
+            if m.inv[op] > c.last:
+                c.last, c.last_read = m.inv[op], op
+            continue
+        if c.writer != NOBODY:
+            return UNDECIDED
+        c.writer, c.begin, c.end = op, m.inv[op], m.ret[op]
+        if role == CAS and m.ret[op] != INF:
+            k = cluster_of(m, m.a[op])
+            if k < 0:
+                return NO_MEMORY
+            m.clusters[k].needed = True
+    return LINEARIZABLE
+
+
+cdef inline bint is_cas(const Monitor* m, const Cluster* c) noexcept nogil:
+    return c.writer >= 0 and m.kind[c.writer] == CAS
+
+
+cdef int need(Monitor* m) noexcept nogil:
+    """Whose result was seen took effect, and so saw what it expected."""
+    cdef int32_t i = 0, k, j
+    while i < m.n_clusters:                         # clusters may be made meanwhile
+        k = i
+        while m.clusters[k].needed and is_cas(m, &m.clusters[k]) and m.clusters[k].end == INF:
+            j = cluster_of(m, m.a[m.clusters[k].writer])
+            if j < 0:
+                return NO_MEMORY
+            if m.clusters[j].needed:
+                break
+            m.clusters[j].needed = True
+            k = j
+        i += 1
+    return LINEARIZABLE
+
+
+cdef inline bint counts(const Cluster* c) noexcept nogil:
+    """Whether a cluster has to have been: seen, or its write returned."""
+    return c.needed or c.end != INF
+
+
+cdef int connect(Monitor* m) noexcept nogil:
+    """Connect the clusters that a CAS connects, and see that each was written, and left, once."""
+    cdef int32_t i, j
+    cdef Cluster* c
+    for i in range(m.n_clusters):
+        c = &m.clusters[i]
+        if not counts(c):
+            continue
+        if c.writer == NOBODY:
+            blame_users(m, c)
+            return CONTRADICTION
+        if not is_cas(m, c):
+            continue
+        j = cluster_of(m, m.a[c.writer])
+        if m.clusters[j].after != NOBODY:
+            blame(&m.guilty, m.clusters[j].writer)
+            blame(&m.guilty, m.clusters[m.clusters[j].after].writer)
+            blame(&m.guilty, c.writer)
+            blame(&m.guilty, c.first_read)
+            blame(&m.guilty, m.clusters[m.clusters[j].after].first_read)
+            return CONTRADICTION
+        m.clusters[j].after = i
+        c.before = j
+    return LINEARIZABLE
+
+
+cdef void blame_users(Monitor* m, const Cluster* c) noexcept nogil:
+    """Of a value that nobody wrote: who read it, or expected it."""
+    cdef int64_t i
+    blame(&m.guilty, c.first_read)
+    if c.first_read == NOBODY:
+        for i in range(m.n):
+            if m.kind[m.ops[i]] == CAS and m.a[m.ops[i]] == c.value:
+                blame(&m.guilty, m.ops[i])
+
+
+cdef void widen(Zone* z, int64_t f, int32_t f_op, int64_t s, int32_t s_op,
+                int32_t cluster) noexcept nogil:
+    if f < z.f:
+        z.f, z.f_op, z.f_cluster = f, f_op, cluster
+    if s > z.s:
+        z.s, z.s_op, z.s_cluster = s, s_op, cluster
+
+
+cdef int walk(Monitor* m, int32_t head, Zone* z) noexcept nogil:
+    """Walk a chain from its head: each operation must not end before an earlier one began."""
+    cdef int32_t i = head
+    cdef Cluster* c
+    z.f, z.s, z.f_op, z.s_op, z.f_cluster, z.s_cluster = INF, -2, NOBODY, NOBODY, head, head
+    while i != NOBODY:
+        c = &m.clusters[i]
+        if c.end < z.s:
+            blame_between(m, z.s_cluster, i)
+            blame(&m.guilty, z.s_op)
+            return CONTRADICTION
+        widen(z, c.end, c.writer, c.begin, c.writer, i)
+        if c.first < z.s:
+            blame_between(m, z.s_cluster, i)
+            blame(&m.guilty, z.s_op)
+            blame(&m.guilty, c.first_read)
+            return CONTRADICTION
+        widen(z, c.first, c.first_read, c.last, c.last_read, i)
+        c.needed = True
+        c.last = -3                                 # walked
+        i = c.after
+    return LINEARIZABLE
+
+
+cdef void blame_between(Monitor* m, int32_t x, int32_t y) noexcept nogil:
+    """Blame whoever wrote the values from one cluster of a chain to another, in either order."""
+    cdef int32_t i = x
+    while i != NOBODY and i != y:
+        i = m.clusters[i].after
+    if i == NOBODY:
+        x, y = y, x
+    i = x
+    while i != NOBODY:
+        blame(&m.guilty, m.clusters[i].writer)
+        if i == y:
+            return
+        i = m.clusters[i].after
+
+
+cdef bint zone_room(Monitor* m) noexcept nogil:
+    cdef size_t room = <size_t>m.n_clusters
+    if m.n_clusters <= m.zone_room:
+        return True
+    free(m.zones)
+    free(m.order)
+    free(m.scratch)
+    m.zones = <Zone*>malloc(room * sizeof(Zone))
+    m.order = <uint64_t*>malloc(room * 8)
+    m.scratch = <uint64_t*>malloc(room * 8)
+    m.zone_room = m.n_clusters
+    return m.zones is not NULL and m.order is not NULL and m.scratch is not NULL
+
+
+cdef int walk_chains(Monitor* m) noexcept nogil:
+    """Make a zone of every chain."""
+    cdef int32_t i
+    cdef Zone* z
+    if not zone_room(m):
+        m.zone_room = 0
+        return NO_MEMORY
+    for i in range(m.n_clusters):
+        if not counts(&m.clusters[i]) or m.clusters[i].before != NOBODY:
+            continue
+        z = &m.zones[m.n_zones]
+        if walk(m, i, z) != LINEARIZABLE:
+            return CONTRADICTION
+        m.order[m.n_zones] = (<uint64_t>(min(z.f, z.s) + 2) << 32) | <uint32_t>m.n_zones
+        m.n_zones += 1
+    for i in range(m.n_clusters):
+        if counts(&m.clusters[i]) and m.clusters[i].last != -3:     # a circle of CAS
+            blame_circle(m, i)
+            return CONTRADICTION
+    return LINEARIZABLE
+
+
+cdef void blame_circle(Monitor* m, int32_t i) noexcept nogil:
+    cdef int32_t start = i
+    while True:
+        blame(&m.guilty, m.clusters[i].writer)
+        blame(&m.guilty, m.clusters[i].first_read)
+        i = m.clusters[i].after
+        if i == start:
+            return
+
+
+cdef int sweep(Monitor* m) noexcept nogil:
+    """Find two zones each of which must come before the other."""
+    cdef int32_t i
+    cdef int64_t until = -2                         # where the last zone with f < s ends
+    cdef Zone* z
+    cdef Zone* wide = NULL
+    sort_cells(&m.order, &m.scratch, m.n_zones)
+    for i in range(m.n_zones):
+        z = &m.zones[<uint32_t>(m.order[i] & 0xFFFFFFFFu)]
+        if z.f < until:
+            blame_between(m, wide.f_cluster, wide.s_cluster)
+            blame_between(m, z.f_cluster, z.s_cluster)
+            blame(&m.guilty, wide.f_op)
+            blame(&m.guilty, wide.s_op)
+            blame(&m.guilty, z.f_op)
+            blame(&m.guilty, z.s_op)
+            return CONTRADICTION
+        if z.f < z.s:
+            until = z.s
+            wide = z
+    return LINEARIZABLE
+
+
+cdef int judge_key(Monitor* m) noexcept nogil:
+    cdef int found
+    if not begin_key(m):
+        return NO_MEMORY
+    found = gather(m)
+    if found == LINEARIZABLE:
+        found = need(m)
+    if found == LINEARIZABLE:
+        found = connect(m)
+    if found == LINEARIZABLE:
+        found = walk_chains(m)
+    return sweep(m) if found == LINEARIZABLE else found
+
+
+def judge(operations, keys, int64_t initial):
+    """Judge keys: an array of verdicts (0 linearizable, 1 not, 2 not for this monitor), and for
+    each key that is not linearizable the operations that show it.
+
+    Operations are in the order of their invocations. The GIL is released.
+    """
+    cdef const int8_t[::1] kind = operations.kind
+    cdef const int32_t[::1] key = operations.key
+    cdef const int64_t[::1] a = operations.a, b = operations.b
+    cdef const int64_t[::1] inv = operations.inv, ret = operations.ret
+    cdef const int64_t[::1] chosen = np.ascontiguousarray(keys, dtype=np.int64)
+    cdef int64_t n = kind.shape[0], n_keys = len(operations.keys), i
+    cdef int32_t* order
+    cdef int64_t* starts
+    cdef bint grouped
+    cdef Monitor m
+    verdicts = np.full(len(chosen), UNDECIDED, dtype=np.int8)
+    guilty = {}
+    cdef int8_t[::1] verdict = verdicts
+    if n == 0 or operations.positions >= 0xFFFFFFF0:
+        return verdicts, guilty
+    memset(&m, 0, sizeof(Monitor))
+    order = <int32_t*>malloc(<size_t>n * sizeof(int32_t))
+    starts = <int64_t*>calloc(<size_t>n_keys + 2, sizeof(int64_t))
+    try:
+        if order is NULL or starts is NULL:
+            raise MemoryError(f"no memory for {n} operations")
+        grouped = group_by_key(&key[0], n, n_keys, starts, order)
+        if not grouped:
+            raise ValueError("operations: a key out of range")
+        m.kind, m.a, m.b, m.inv, m.ret = &kind[0], &a[0], &b[0], &inv[0], &ret[0]
+        m.initial = initial
+        for i in range(chosen.shape[0]):
+            if not 0 <= chosen[i] < n_keys:
+                raise IndexError(f"key {chosen[i]} of {n_keys}")
+            m.ops = order + starts[chosen[i]]
+            m.n = starts[chosen[i] + 1] - starts[chosen[i]]
+            with nogil:
+                verdict[i] = <int8_t>judge_key(&m)
+            if verdict[i] == NO_MEMORY:
+                raise MemoryError(f"no memory for the {m.n} operations of one key")
+            if verdict[i] == CONTRADICTION:
+                guilty[int(chosen[i])] = sorted({m.guilty.ops[j] for j in range(m.guilty.n)})
+    finally:
+        monitor_free(&m)
+        free(order)
+        free(starts)
+    return verdicts, guilty
