@@ -14,11 +14,11 @@ V := .venv/bin
 prepare := $(PYTHON) scripts/prepare.py --go=$(GO)
 as_root := $(PYTHON) scripts/as_root.py
 
-.PHONY: help trial test lint bench sanitize nightly clean
+.PHONY: help trial test lint bench bench-checker sanitize nightly clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 	@echo "variables: PYTHON=$(PYTHON)  GO=none (no porcupine engine)  PYTEST='-k wal'"
 
 trial: ## two fault campaigns on five local hosts: one that passes, one with a planted bug
@@ -41,6 +41,10 @@ lint: ## ruff, mypy --strict, cython-lint, import layering
 bench: ## measure commits and the harness itself; results in bench/results/
 	@$(prepare) test
 	@$(as_root) $(V)/python scripts/bench.py
+
+bench-checker: ## how fast histories are judged, beside porcupine: minutes, and 16 GB of memory
+	@$(prepare) test
+	@$(V)/python bench/checker.py
 
 sanitize: ## the tests of what is compiled, with every access to memory checked; no root
 	@$(prepare) test

@@ -163,7 +163,8 @@ class _Check:
             if worker is not self.lent:
                 worker.close()
         self.judgements["porcupine"] = Judgement(judged.verdicts, judged.elapsed_s,
-                                                 {"version": judged.version})
+                                                 {"version": judged.version,
+                                                  "check_s": round(judged.check_s, 6)})
 
     def _monitor(self) -> Judgement:
         began = time.monotonic()

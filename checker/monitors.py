@@ -1,8 +1,8 @@
 """Which monitor judges which model, and what is left to the frontier search.
 
-Monitors (zones.pyx, queues.pyx) are near-linear, whatever the number of clients and of pending
-operations. They decide the keys whose elements or written values are all different, and say of
-the others that they are none of theirs.
+Monitors (zones.pyx, levels.pyx, queues.pyx) are near-linear, whatever the number of clients and of
+pending operations. They decide the keys whose elements or written values are all different, and
+say of the others that they are none of theirs.
 """
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import queues, zones
+from . import levels, queues, zones
 from .history import Ints
 from .models import Family, Role
-from .operations import INF, Operations
+from .operations import APPENDS_ELEMENTS, INF, NIL, Operations
 
 VERDICTS = ("ok", "violation", "undecided")
 QUEUES = (Family.FIFO, Family.BAG, Family.STACK)
@@ -31,13 +31,19 @@ class Watched:
 
 def exists_for(operations: Operations) -> bool:
     """Return whether some monitor knows the model."""
-    return operations.family in (Family.VALUE, *QUEUES, *LOCKS)
+    return operations.family in (Family.VALUE, Family.SET, *QUEUES, *LOCKS)
 
 
 def judge(operations: Operations, keys: Sequence[int], initial: int) -> Watched:
     """Judge keys by the monitor of their model."""
     if operations.family == Family.VALUE:
         codes, guilty = zones.judge(operations, keys, initial)
+        logs = [i for i, key in enumerate(keys) if operations.modes[key] == APPENDS_ELEMENTS]
+        if logs and initial == NIL:
+            codes[logs], more = levels.judge(operations, [keys[i] for i in logs])
+            guilty |= more
+    elif operations.family == Family.SET:
+        codes, guilty = levels.judge(operations, keys)
     elif operations.family in QUEUES:
         codes, guilty = queues.judge(operations, keys)
     else:

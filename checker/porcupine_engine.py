@@ -50,10 +50,14 @@ def version() -> str:
 
 @dataclass(slots=True)
 class Judged:
-    """What porcupine said of each key: ``ok``, ``violation``, ``time`` or ``memory``."""
+    """What porcupine said of each key: ``ok``, ``violation``, ``time`` or ``memory``.
+
+    ``elapsed_s``: with sending and receiving; ``check_s``: in porcupine itself.
+    """
 
     verdicts: list[str]
     elapsed_s: float
+    check_s: float
     version: str
 
 
@@ -103,6 +107,7 @@ class Porcupine:
         job, self._job = self._job, None
         assert job is not None, "finish() without start()"
         verdicts: list[str] = []
+        check_s = 0.0
         watch = threading.Timer(job.time_limit_s + GRACE_S, lambda: self._process.kill())
         watch.daemon = True
         watch.start()
@@ -111,6 +116,7 @@ class Porcupine:
                 answer = receive(self._stdout)
                 if isinstance(answer, Answer):
                     verdicts.append(answer.verdict)
+                    check_s += answer.elapsed_s
                     continue
                 late = time.monotonic() - self._began >= job.time_limit_s
                 verdicts.append("time" if late else self._why())
@@ -118,7 +124,7 @@ class Porcupine:
         finally:
             watch.cancel()
             self._sender.join()
-        return Judged(verdicts, time.monotonic() - self._began, self.version)
+        return Judged(verdicts, time.monotonic() - self._began, check_s, self.version)
 
     def _go_on(self, job: Job, done: int, late: bool) -> list[str]:
         """Spawn a new worker for the keys after ``done``; the verdicts it can't be asked for."""

@@ -162,10 +162,10 @@ class Requirements(Section):
 class Checks(Section):
     """Which engines judge, and what each may use before its verdict is inconclusive.
 
-    ``auto``: both engines where the run is of moderate size and porcupine was built.
+    ``auto``: all engines where the run is of moderate size and porcupine was built.
     """
 
-    engine: Literal["auto", "search", "porcupine", "both"] = "auto"
+    engine: Literal["auto", "monitor", "search", "porcupine", "both"] = "auto"
     time_limit: Seconds = 120.0
     memory_mb: Annotated[int, Field(ge=64, le=1 << 20)] = 2048
 

@@ -90,6 +90,7 @@ def random_elements(seed: int, family: Family, key: Any = "k") -> list[Call]:
         n *= 2                              # many have to wait, and are left out
     crash = rng.choice((0.0, 0.0, 0.1, 0.25))
     wrong = rng.choice((0.0, 0.2, 0.5))
+    grows = rng.random() < 0.6              # of sets: nothing is removed
     values = rng.choice((2, 4)) if rng.random() < 0.4 else 0
     outcomes, state = outcomes_of(family), INITIAL.get(family, ())
     intervals = draw_intervals(rng, n, processes, crash)
@@ -98,7 +99,7 @@ def random_elements(seed: int, family: Family, key: Any = "k") -> list[Call]:
     for number, (process, inv, ret) in enumerate(intervals):
         fresh = rng.randrange(values) if values else number
         call = draw_call(rng, family, state, fresh,
-                         Call(process, Role.ADD, None, None, inv, ret, key), holder)
+                         Call(process, Role.ADD, None, None, inv, ret, key), holder, grows)
         if call.role == Role.ACQUIRE and state and rng.random() < 0.85 + wrong / 4:
             continue                        # it would have to wait
         if rng.random() < wrong:
@@ -145,7 +146,7 @@ def changed(call: Call, **fields: Any) -> Call:
 
 
 def draw_call(rng: random.Random, family: Family, state: Any, fresh: int, call: Call,
-              holder: int) -> Call:
+              holder: int, grows: bool) -> Call:
     """What a client asks next, and what it would be told in this state."""
     if family in (*LINES, Family.BAG):
         role = rng.choice((Role.ADD, Role.ADD, Role.TAKE, Role.TAKE, Role.PEEK))
@@ -157,7 +158,8 @@ def draw_call(rng: random.Random, family: Family, state: Any, fresh: int, call: 
                 Family.BAG: rng.choice(state)}[family]
         return changed(call, role=role, a=pick)
     if family == Family.SET:
-        role = rng.choice((Role.ADD, Role.ADD, Role.REMOVE, Role.HAS, Role.ALL))
+        role = rng.choice((Role.ADD, Role.ALL) if grows else
+                          (Role.ADD, Role.ADD, Role.REMOVE, Role.HAS, Role.ALL))
         if role == Role.ALL:
             return changed(call, role=role, a=list(state))
         x = rng.choice((*state, fresh))

@@ -13,14 +13,14 @@ from exhaustive import Call, apply, same
 
 from seatrial.checker.models import Role
 
-FAMILIES = ("register", "list", "text")
+FAMILIES = ("register", "list", "list", "text")
 
 
 def random_calls(seed: int, key: Any = "k") -> list[Call]:
     """Draw a history of one key: a register with CAS, or a list or text that is appended to."""
     rng = random.Random(seed)
     family = rng.choice(("register", *FAMILIES))
-    values, unique = rng.choice((2, 3, 4, 8)), rng.random() < 0.3
+    values, unique = rng.choice((2, 3, 4, 8)), rng.random() < 0.5
     crash = rng.choice((0.0, 0.0, 0.1, 0.3))
     roles = _mix(rng, family)
     calls: list[Call] = []
@@ -69,7 +69,7 @@ def random_chain(seed: int, key: Any = "k") -> list[Call]:
 def _mix(rng: random.Random, family: str) -> list[Role]:
     read, write, cas, other = rng.choice(((4, 3, 2, 1), (2, 3, 0, 0), (1, 1, 3, 0), (3, 2, 2, 2)))
     if family != "register":
-        write, cas = write * (rng.random() < 0.3), cas * (rng.random() < 0.3)
+        write, cas, other = (n * (rng.random() < 0.3) for n in (write, cas, other))
     append = 4 * (family != "register")
     return ([Role.READ] * read + [Role.WRITE] * write + [Role.CAS] * cas + [Role.NOT] * other
             + [Role.APPEND] * append)

@@ -1,0 +1,334 @@
+"""Monitor for sets that only grow, and logs that are appended to, with reads of the whole.
+
+What reads show must grow: of two reads one shows all that the other does (a log: begins with it).
+So reads and the elements that they show lie on levels, and an order must go level by level:
+
+==== ============================================= ===========================================
+     element                                       read
+==== ============================================= ===========================================
+log  at position p: 2p + 1                         of length k: 2k
+set  first shown by the k-th larger read: 2k - 1   the k-th larger one: 2k
+==== ============================================= ===========================================
+
+An element that no read shows came after all reads; if it crashed it is left out. The history is
+linearizable exactly when no operation ended before one of a lower level began.
+
+Left to the frontier search: elements that are added twice, removed, or asked for one by one, and
+strings that grow.
+"""
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcmp, memset
+
+from seatrial.checker.findings cimport (
+    CONTRADICTION, LINEARIZABLE, NO_MEMORY, UNDECIDED, Guilty, blame, guilty_free, sort_cells,
+)
+from seatrial.checker.grouping cimport group_by_key
+from seatrial.checker.problem cimport APPEND, LIST, READ
+from seatrial.checker.steps cimport SET
+from seatrial.checker.tokens cimport NIL, OBJECTS
+
+import numpy as np
+
+cdef enum:
+    ADD = 6                 # roles of models.py
+    ALL = 12
+    NOBODY = -1
+
+cdef int64_t INF = 0x7FFFFFFFFFFFFFFF
+
+cdef struct Member:
+    int64_t value
+    int32_t add
+    int32_t level           # 0: not shown yet
+
+cdef struct Level:
+    int64_t ends            # the first return, and the last invocation on this level
+    int64_t begins
+    int32_t ending
+    int32_t beginning
+
+cdef struct Monitor:
+    bint is_set
+    const int8_t* kind
+    const int64_t* a
+    const int64_t* inv
+    const int64_t* ret
+    const int8_t* shape
+    const int64_t* path_start
+    const int64_t* symbols
+    const int32_t* ops      # of this key
+    int64_t n
+    Member* members
+    int32_t n_members
+    int32_t room
+    int32_t* table          # by hash of the value: member + 1
+    size_t buckets
+    uint64_t* reads         # length (high), operation (low)
+    uint64_t* scratch
+    int32_t n_reads
+    int64_t read_room
+    Level* levels
+    int64_t level_room
+    int64_t n_levels
+    Guilty guilty
+
+
+cdef void monitor_free(Monitor* m) noexcept nogil:
+    free(m.members)
+    free(m.table)
+    free(m.reads)
+    free(m.scratch)
+    free(m.levels)
+    guilty_free(&m.guilty)
+
+
+cdef bint begin_key(Monitor* m) noexcept nogil:
+    cdef size_t buckets = 64
+    while buckets < 2 * <size_t>m.n:
+        buckets *= 2
+    if buckets > m.buckets or buckets * 64 < m.buckets:
+        free(m.table)
+        m.table = <int32_t*>malloc(buckets * sizeof(int32_t))
+        m.buckets = buckets if m.table is not NULL else 0
+        if m.table is NULL:
+            return False
+    memset(m.table, 0, m.buckets * sizeof(int32_t))
+    if m.n > m.read_room:
+        free(m.reads)
+        free(m.scratch)
+        m.reads = <uint64_t*>malloc(<size_t>m.n * 8)
+        m.scratch = <uint64_t*>malloc(<size_t>m.n * 8)
+        m.read_room = m.n
+        if m.reads is NULL or m.scratch is NULL:
+            m.read_room = 0
+            return False
+    m.n_members = m.n_reads = m.guilty.n = 0
+    return True
+
+
+cdef Member* member(Monitor* m, int64_t value, bint make) noexcept nogil:
+    """The member with a value; NULL when there is none (or no memory to make it)."""
+    cdef size_t i = <size_t>((<uint64_t>value * <uint64_t>0x9E3779B97F4A7C15) >> 24)
+    cdef void* moved
+    i &= m.buckets - 1
+    while m.table[i]:
+        if m.members[m.table[i] - 1].value == value:
+            return &m.members[m.table[i] - 1]
+        i = (i + 1) & (m.buckets - 1)
+    if not make:
+        return NULL
+    if m.n_members >= m.room:
+        moved = realloc(m.members, (2 * <size_t>m.room + 256) * sizeof(Member))
+        if moved is NULL:
+            return NULL
+        m.members = <Member*>moved
+        m.room = 2 * m.room + 256
+    m.members[m.n_members].value = value
+    m.members[m.n_members].add = NOBODY
+    m.members[m.n_members].level = 0
+    m.n_members += 1
+    m.table[i] = m.n_members
+    return &m.members[m.n_members - 1]
+
+
+cdef const int64_t* shown(const Monitor* m, int32_t read, int64_t* length) noexcept nogil:
+    cdef int64_t i = m.a[read]
+    length[0] = 0
+    if i == NIL:
+        return NULL
+    i -= OBJECTS
+    length[0] = m.path_start[i + 1] - m.path_start[i]
+    return m.symbols + m.path_start[i]
+
+
+cdef int gather(Monitor* m) noexcept nogil:
+    cdef int64_t i, length, most = 0
+    cdef int32_t op
+    cdef int role
+    cdef Member* e
+    cdef void* moved
+    for i in range(m.n):
+        op = m.ops[i]
+        role = m.kind[op]
+        if role == (ALL if m.is_set else READ):
+            if m.a[op] != NIL and (m.a[op] < OBJECTS or m.shape[m.a[op] - OBJECTS] != LIST):
+                return UNDECIDED
+            shown(m, op, &length)
+            most = max(most, length)
+            m.reads[m.n_reads] = (<uint64_t>length << 32) | <uint32_t>op
+            m.n_reads += 1
+            continue
+        if role != (ADD if m.is_set else APPEND) or m.a[op] == NIL or (
+                m.a[op] >= OBJECTS and m.shape[m.a[op] - OBJECTS] == LIST):
+            return UNDECIDED
+        e = member(m, m.a[op], True)
+        if e is NULL:
+            return NO_MEMORY
+        if e.add != NOBODY:
+            return UNDECIDED
+        e.add = op
+    m.n_levels = 2 * most + 2
+    if m.n_levels > m.level_room:
+        moved = realloc(m.levels, <size_t>m.n_levels * sizeof(Level))
+        if moved is NULL:
+            return NO_MEMORY
+        m.levels = <Level*>moved
+        m.level_room = m.n_levels
+    for i in range(m.n_levels):
+        m.levels[i].ends, m.levels[i].begins = INF, -1
+        m.levels[i].ending = m.levels[i].beginning = NOBODY
+    return LINEARIZABLE
+
+
+cdef void enter(Monitor* m, int64_t level, int32_t op) noexcept nogil:
+    cdef Level* at = &m.levels[level]
+    if m.ret[op] < at.ends:
+        at.ends, at.ending = m.ret[op], op
+    if m.inv[op] > at.begins:
+        at.begins, at.beginning = m.inv[op], op
+
+
+cdef int grow(Monitor* m) noexcept nogil:
+    """Take the reads, the shortest first: each must show all that the one before showed."""
+    cdef int32_t i, op, known, before = NOBODY, group = 0
+    cdef int64_t length, j, last = 0
+    cdef const int64_t* path
+    cdef const int64_t* old = NULL
+    cdef Member* e
+    for i in range(m.n_reads):
+        op = <int32_t><uint32_t>m.reads[i]
+        path = shown(m, op, &length)
+        if not m.is_set and last and memcmp(path, old, <size_t>last * 8) != 0:
+            return apart(m, before, op)
+        group += length > last
+        known = 0
+        for j in range(0 if m.is_set else last, length):
+            e = member(m, path[j], False)
+            if e is NULL:
+                blame(&m.guilty, op)
+                return CONTRADICTION
+            if e.level:
+                known += 1
+                continue
+            e.level = <int32_t>(2 * group - 1 if m.is_set else 2 * j + 1)
+            enter(m, e.level, e.add)
+        if m.is_set and known != last:
+            return apart(m, before, op)
+        if not m.is_set and known:                  # appended once, shown twice
+            blame(&m.guilty, op)
+            return CONTRADICTION
+        enter(m, 2 * group if m.is_set else 2 * length, op)
+        before, old, last = op, path, length
+    for i in range(m.n_members):
+        e = &m.members[i]
+        if e.level == 0 and m.ret[e.add] != INF:
+            enter(m, m.n_levels - 1, e.add)
+    return LINEARIZABLE
+
+
+cdef int apart(Monitor* m, int32_t x, int32_t y) noexcept nogil:
+    blame(&m.guilty, x)
+    blame(&m.guilty, y)
+    return CONTRADICTION
+
+
+cdef int sweep(Monitor* m) noexcept nogil:
+    """Nothing may end before something of a lower level began."""
+    cdef int64_t i, begun = -1
+    cdef int32_t beginning = NOBODY
+    for i in range(m.n_levels):
+        if m.levels[i].ends < begun:
+            return apart(m, beginning, m.levels[i].ending)
+        if m.levels[i].begins > begun:
+            begun, beginning = m.levels[i].begins, m.levels[i].beginning
+    return LINEARIZABLE
+
+
+cdef bint shows_twice(Monitor* m) noexcept nogil:
+    """Whether some read of a set names an element twice: sets are told by their sizes here."""
+    cdef int32_t i
+    cdef int64_t length, j
+    cdef const int64_t* path
+    cdef Member* e
+    for i in range(m.n_reads):
+        path = shown(m, <int32_t><uint32_t>m.reads[i], &length)
+        for j in range(length):
+            e = member(m, path[j], False)
+            if e is not NULL:
+                if e.level == -i - 1:
+                    return True
+                e.level = -i - 1
+    for i in range(m.n_members):
+        m.members[i].level = 0
+    return False
+
+
+cdef int judge_key(Monitor* m) noexcept nogil:
+    cdef int found
+    if not begin_key(m):
+        return NO_MEMORY
+    found = gather(m)
+    if found != LINEARIZABLE:
+        return found
+    if m.is_set and shows_twice(m):
+        return UNDECIDED
+    sort_cells(&m.reads, &m.scratch, m.n_reads)
+    found = grow(m)
+    return sweep(m) if found == LINEARIZABLE else found
+
+
+def judge(operations, keys):
+    """Judge keys: an array of verdicts (0 linearizable, 1 not, 2 not for this monitor), and for
+    each key that is not linearizable the operations that show it. The GIL is released."""
+    cdef const int8_t[::1] kind = operations.kind, shape = operations.shape
+    cdef const int32_t[::1] key = operations.key
+    cdef const int64_t[::1] a = operations.a, path_start = operations.path_start
+    cdef const int64_t[::1] inv = operations.inv, ret = operations.ret
+    cdef const int64_t[::1] symbols = operations.symbols
+    cdef const uint8_t[::1] modes = operations.modes
+    cdef const int64_t[::1] chosen = np.ascontiguousarray(keys, dtype=np.int64)
+    cdef int64_t n = kind.shape[0], n_keys = len(operations.keys), i
+    cdef int32_t* order
+    cdef int64_t* starts
+    cdef bint grouped
+    cdef Monitor m
+    verdicts = np.full(len(chosen), UNDECIDED, dtype=np.int8)
+    guilty = {}
+    cdef int8_t[::1] verdict = verdicts
+    if n == 0:
+        return verdicts, guilty
+    memset(&m, 0, sizeof(Monitor))
+    order = <int32_t*>malloc(<size_t>n * sizeof(int32_t))
+    starts = <int64_t*>calloc(<size_t>n_keys + 2, sizeof(int64_t))
+    try:
+        if order is NULL or starts is NULL:
+            raise MemoryError(f"no memory for {n} operations")
+        grouped = group_by_key(&key[0], n, n_keys, starts, order)
+        if not grouped:
+            raise ValueError("operations: a key out of range")
+        m.is_set = operations.family == SET
+        m.kind, m.a, m.inv, m.ret = &kind[0], &a[0], &inv[0], &ret[0]
+        m.path_start = &path_start[0]
+        if shape.shape[0]:
+            m.shape = &shape[0]
+        if symbols.shape[0]:
+            m.symbols = &symbols[0]
+        for i in range(chosen.shape[0]):
+            if not 0 <= chosen[i] < n_keys:
+                raise IndexError(f"key {chosen[i]} of {n_keys}")
+            if not m.is_set and modes[chosen[i]] != 1:
+                continue                            # no list is appended to
+            m.ops = order + starts[chosen[i]]
+            m.n = starts[chosen[i] + 1] - starts[chosen[i]]
+            with nogil:
+                verdict[i] = <int8_t>judge_key(&m)
+            if verdict[i] == NO_MEMORY:
+                raise MemoryError(f"no memory for the {m.n} operations of one key")
+            if verdict[i] == CONTRADICTION:
+                guilty[int(chosen[i])] = sorted({m.guilty.ops[j] for j in range(m.guilty.n)})
+    finally:
+        monitor_free(&m)
+        free(order)
+        free(starts)
+    return verdicts, guilty
