@@ -31,7 +31,8 @@ from .shrinking import Budget
 ENGINES = ("auto", "monitor", "search", "porcupine", "both")
 MODERATE_OPERATIONS = 200_000       # what auto lets all engines judge: altogether,
 MODERATE_ON_ONE_KEY = 20_000        # on one key (its time grows with the square of that),
-MODERATE_TIME_S = 30.0              # and for how long
+MODERATE_TIME_S = 30.0              # and for how long,
+CONFIRMING_TIME_S = 3.0             # or, where a monitor has judged every key, for how long
 FIRST_EFFORT = 200_000              # explorations on a key before the other keys get their turn
 EXPLAIN_S = 5.0
 MOST_EXPLAINED = 3                  # keys with a counterexample; further ones are named
@@ -137,6 +138,7 @@ class _Check:
                                   else time_limit_s)
         self.lent = porcupine
         self.judgements: dict[str, Judgement] = {}
+        self.decided: set[int] = set()      # keys that the monitor has judged: others confirm it
 
     def run(self) -> None:
         """Let the engines judge, search and porcupine at the same time."""
@@ -154,8 +156,11 @@ class _Check:
 
     def _both(self) -> None:
         worker = self.lent or Porcupine(memory_limit_bytes=self.memory)
+        limit_s = self.porcupine_limit_s
+        if self.decided.issuperset(self.keys):
+            limit_s = min(limit_s, CONFIRMING_TIME_S)
         try:
-            worker.start(self.operations, self.keys, self.initial, self.porcupine_limit_s)
+            worker.start(self.operations, self.keys, self.initial, limit_s)
             if self.uses_search:
                 self.judgements["search"] = self._search()
             judged = worker.finish()
@@ -171,6 +176,8 @@ class _Check:
         if not monitors.exists_for(self.operations):
             raise CheckerError(f"no monitor judges {self.operations.family.name.lower()}")
         found = monitors.judge(self.operations, self.keys, self.initial)
+        self.decided = {key for key, said in zip(self.keys, found.verdicts, strict=True)
+                        if said != "undecided"}
         return Judgement(found.verdicts, time.monotonic() - began, guilty=found.guilty)
 
     def _search(self) -> Judgement:
@@ -196,7 +203,8 @@ class _Check:
         columns: tuple[Any, ...] = search.run(
             keys, self.initial, deadline_ns=deadline, memory=self.memory, effort=FIRST_EFFORT)
         status, operation, event, explored, peak = columns
-        hard = np.flatnonzero(status == STATUSES.index("effort")).tolist()
+        hard = [i for i in np.flatnonzero(status == STATUSES.index("effort")).tolist()
+                if keys[i] not in self.decided]
         for done, i in enumerate(hard):
             now = time.monotonic_ns()
             share = now + (deadline - now) // (len(hard) - done)

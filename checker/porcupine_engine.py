@@ -57,8 +57,8 @@ class Judged:
 
     verdicts: list[str]
     elapsed_s: float
-    check_s: float
     version: str
+    check_s: float = 0.0
 
 
 class Porcupine:
@@ -124,7 +124,7 @@ class Porcupine:
         finally:
             watch.cancel()
             self._sender.join()
-        return Judged(verdicts, time.monotonic() - self._began, check_s, self.version)
+        return Judged(verdicts, time.monotonic() - self._began, self.version, check_s)
 
     def _go_on(self, job: Job, done: int, late: bool) -> list[str]:
         """Spawn a new worker for the keys after ``done``; the verdicts it can't be asked for."""
