@@ -8,7 +8,8 @@
 
 It needs nothing of the run that broke things: the hosts' own journals say what is to be undone.
 Hosts that can't be reached are named, and make the exit code 255. A node that was killed stays
-down: only its run knows how to start it.
+down: only its run knows how to start it. What an administrator had begun is taken back by the
+cluster's own tools; where the cluster does not let that be done, it is told and left.
 """
 from __future__ import annotations
 
