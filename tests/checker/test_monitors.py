@@ -1,0 +1,130 @@
+"""Monitors beyond what small random histories show: long ones, and who is blamed."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from seatrial.checker import CheckerError, History, Verdict, check_linearizable, monitors
+from seatrial.checker.element_operations import element_operations
+from seatrial.checker.generate import Recipe, batches
+from seatrial.checker.models import MODELS, Family
+from seatrial.checker.operations import NIL, operations_of
+
+LONG = 30_000               # on one key: more than other engines are asked for
+
+
+def generated(**recipe: Any) -> History:
+    made = Recipe(**recipe)
+    return History(pa.Table.from_batches(list(batches(made)), schema=made.schema))
+
+
+def watched(history: History, model: str) -> tuple[list[str], list[list[str]]]:
+    """The verdicts, and the operations that a monitor blames, by key."""
+    of = operations_of if MODELS[model].family == Family.VALUE else element_operations
+    operations = of(history, MODELS[model])
+    keys = np.unique(operations.key).tolist()
+    found = monitors.judge(operations, keys, NIL)
+    return found.verdicts, [[operations.describe(i) for i in guilty]
+                            for guilty in found.guilty.values()]
+
+
+def sequential(*rows: tuple[str, Any, Any], process: int = 0) -> History:
+    """One client after the other: (f, asked, answered)."""
+    events = []
+    for f, asked, answered in rows:
+        events += [("invoke", f, asked), ("ok", f, answered)]
+    return History.from_rows([
+        {"index": i, "time": i, "process": process, "type": type_, "f": f, "value": value,
+         "key": "k"} for i, (type_, f, value) in enumerate(events)])
+
+
+BLAMED = {
+    "a stale read": ("register", [("write", 1, 1), ("write", 2, 2), ("write", 3, 3),
+                                  ("read", None, 1)], {"write 1", "write 2", "read -> 1"}),
+    "a value that nobody wrote": ("register", [("write", 1, 1), ("read", None, 7)], {"read -> 7"}),
+    "one value left twice": ("cas-register", [
+        ("write", 1, 1), ("cas", [1, 2], [1, 2]), ("cas", [1, 3], [1, 3])],
+        {"write 1", "cas 1 -> 2", "cas 1 -> 3"}),
+    "a read from before a cas": ("cas-register", [
+        ("write", 1, 1), ("cas", [1, 2], [1, 2]), ("read", None, 1)],
+        {"write 1", "cas 1 -> 2", "read -> 1"}),
+    "an element taken twice": ("unordered-queue", [
+        ("enqueue", 1, 1), ("dequeue", None, 1), ("dequeue", None, 1)],
+        {"enqueue 1", "dequeue -> 1"}),
+    "elements out of order": ("fifo-queue", [
+        ("enqueue", 1, 1), ("enqueue", 2, 2), ("dequeue", None, 2)],
+        {"enqueue 1", "enqueue 2", "dequeue -> 2"}),
+    "empty while an element was in": ("fifo-queue", [
+        ("enqueue", 1, 1), ("dequeue", None, None), ("dequeue", None, 1)],
+        {"enqueue 1", "dequeue -> empty", "dequeue -> 1"}),
+    "a stack taken from below": ("stack", [
+        ("push", 1, 1), ("push", 2, 2), ("pop", None, 1), ("pop", None, 2)],
+        {"push 1", "push 2", "pop -> 1", "pop -> 2"}),
+    "a set that lost an element": ("set", [
+        ("add", 1, 1), ("read", None, [1]), ("read", None, [])], {"add 1", "read -> []"}),
+    "a log that changed": ("append", [
+        ("append", 1, 1), ("append", 2, 2), ("read", None, [1, 2]), ("read", None, [2, 1])],
+        {"read -> [1, 2]", "read -> [2, 1]"}),
+    "a log read too short": ("append", [
+        ("append", 1, 1), ("append", 2, 2), ("read", None, [1])], {"append 2", "read -> [1]"}),
+}
+
+
+@pytest.mark.parametrize("fault", BLAMED)
+def test_a_monitor_blames_those_that_contradict_each_other(fault: str) -> None:
+    model, rows, guilty = BLAMED[fault]
+    verdicts, blamed = watched(sequential(*rows), model)
+    assert verdicts == ["violation"]
+    assert set(blamed[0]) == guilty
+    found = check_linearizable(sequential(*rows), model)        # and all engines see it
+    assert found.verdict == Verdict.VIOLATION
+    assert not found.also
+
+
+def test_two_holders_of_a_lock_are_blamed() -> None:
+    events = [(0, "invoke", "acquire"), (0, "ok", "acquire"), (1, "invoke", "acquire"),
+              (1, "ok", "acquire"), (0, "invoke", "release"), (0, "ok", "release")]
+    history = History.from_rows([
+        {"index": i, "time": i, "process": process, "type": type_, "f": f, "value": None}
+        for i, (process, type_, f) in enumerate(events)])
+    verdicts, blamed = watched(history, "owned-mutex")
+    assert verdicts == ["violation"]
+    assert set(blamed[0]) == {"acquire", "release"}
+
+
+@pytest.mark.parametrize(("model", "violation"), [
+    ("register", "stale-read"), ("register", "never-written"), ("cas-register", "lost-update"),
+    ("fifo-queue", "reordered"), ("fifo-queue", "duplicate"), ("fifo-queue", "lost"),
+    ("stack", "reordered"), ("stack", "duplicate"),
+])
+def test_one_violation_in_a_long_history_is_found_and_explained(
+    model: str, violation: str,
+) -> None:
+    recipe = {"model": model, "operations": LONG, "clients": 8, "pending": 20}
+    good = check_linearizable(generated(**recipe), model, engine="monitor")
+    assert good.verdict == Verdict.PASS
+    found = check_linearizable(generated(**recipe, violation=violation), model)
+    assert found.verdict == Verdict.VIOLATION
+    (example,) = found.evidence["counterexamples"]
+    assert len(example["core"]) <= 6
+    assert found.evidence["engines"]["monitor"]["keys"] == {"violation": 1}
+
+
+def test_pending_writes_cost_a_monitor_nothing() -> None:
+    recipe = {"model": "register", "operations": LONG, "clients": 50, "pending": 2000}
+    assert watched(generated(**recipe), "register")[0] == ["ok"]
+    assert watched(generated(**recipe, violation="stale-read"), "register")[0] == ["violation"]
+
+
+def test_what_no_monitor_is_made_for_is_left_to_the_search() -> None:
+    twice = sequential(("write", 1, 1), ("write", 1, 1), ("read", None, 1))
+    assert watched(twice, "register")[0] == ["undecided"]
+    assert check_linearizable(twice, "register", engine="auto").verdict == Verdict.PASS
+    asked = check_linearizable(twice, "register", engine="monitor")
+    assert asked.verdict == Verdict.INCONCLUSIVE
+    assert "monitor is not made for this key" in asked.summary
+    with pytest.raises(CheckerError, match="no monitor judges counter"):
+        check_linearizable(sequential(("add", 1, 1)), "counter", engine="monitor")
