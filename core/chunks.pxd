@@ -13,11 +13,13 @@ cdef class Chunks:
     cdef readonly uint64_t size         # bytes of the stream so far
     cdef readonly uint32_t crc          # of those
     cdef readonly bint complete
+    cdef uint64_t version               # how often it began anew
     cdef Buffer records                 # SNAPSHOT records, back to back
     cdef Buffer starts                  # where in ``records`` each begins (size_t)
 
     cdef void clear(self, uint64_t index, uint64_t term) noexcept nogil
     cdef bint continues(self, const Record* r) noexcept nogil
+    cdef bint contradicts(self, const Record* r) noexcept nogil
     cdef int add(self, const Record* r) except -1 nogil
     cdef Record* open_chunk(self) except NULL nogil
     cdef int close_chunk(self, bint last) except -1 nogil

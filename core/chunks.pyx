@@ -34,6 +34,7 @@ cdef class Chunks:
 
     cdef void clear(self, uint64_t index, uint64_t term) noexcept nogil:
         """Begin anew, with the snapshot that ends with this entry; 0, 0: with none."""
+        self.version += 1
         buffer_free(&self.records)
         buffer_free(&self.starts)
         self.index = index
@@ -48,6 +49,17 @@ cdef class Chunks:
                 and r.sequence == self.size and not self.complete and r.length > RECORD_SIZE
                 and r.client == crc32c(self.crc, <const char*>r + RECORD_SIZE,
                                        r.length - RECORD_SIZE))
+
+    cdef bint contradicts(self, const Record* r) noexcept nogil:
+        """Whether a sound record is of another stream than these: that of a member that cuts it
+        into other pieces, or of one of another version."""
+        cdef const Record* first
+        if r.sequence == self.size:
+            return not self.complete and not self.continues(r)
+        if r.sequence == 0:
+            first = self.chunk(0)
+            return r.length != first.length or r.client != first.client
+        return False
 
     cdef int add(self, const Record* r) except -1 nogil:
         """Take the next record, which must continue what there is."""
@@ -99,7 +111,7 @@ cdef class Chunks:
         return <const Record*>(self.records.data + self.records.start + starts[number])
 
     cdef uint64_t number_at(self, uint64_t offset) noexcept nogil:
-        """The number of the record that begins there; ``count()`` where none does."""
+        """The number of the record that begins there; ``count()`` at the end, 0 where none does."""
         cdef uint64_t low = 0, high = self.count(), middle
         while low < high:
             middle = (low + high) // 2
@@ -107,8 +119,8 @@ cdef class Chunks:
                 low = middle + 1
             else:
                 high = middle
-        if low < self.count() and self.chunk(low).sequence != offset:
-            return self.count()
+        if (offset != self.size if low == self.count() else self.chunk(low).sequence != offset):
+            return 0
         return low
 
     cdef uint64_t state_hash(self) noexcept nogil:

@@ -451,8 +451,9 @@ cdef class ClusterInvariants:
         if raft.role != LEADER or count == 0 or known[count - 1] != index:
             return 0
         what = f"entry {known[count - 2]}" if count > 1 and known[count - 2] > raft.commit else None
-        if raft.commit < raft.term_start and not (
-                count > 1 and joint(raft.log.record(known[count - 2]))):
+        if index == raft.term_start:
+            return 0                    # the first of all leaders says what the members' files do
+        if raft.commit < raft.term_start and not joint(raft, known[count - 2] if count > 1 else 0):
             what = f"entry {raft.term_start}, the first of its term,"
         if what is not None:
             raise InvariantViolation(f"configuration safety: node {raft.node}, leader of term "
@@ -508,9 +509,14 @@ cdef class ClusterInvariants:
         return is_quorum(held, q.voters, q.outgoing)
 
 
-cdef bint joint(const Record* r) except -1:
-    """Whether an entry is a joint configuration."""
-    return Configuration.decode((<const char*>r + RECORD_SIZE)[:r.length - RECORD_SIZE]).joint
+cdef bint joint(Raft raft, uint64_t index) except -1:
+    """Whether a CONFIG entry is a joint configuration; 0: what holds before the log's first."""
+    cdef const char* p = raft.base_config.data + raft.base_config.start
+    cdef size_t size = buffer_size(&raft.base_config)
+    if index:
+        p = <const char*>raft.log.record(index) + RECORD_SIZE
+        size = raft.log.record(index).length - RECORD_SIZE
+    return Configuration.decode(p[:size]).joint
 
 
 cdef class Whole:

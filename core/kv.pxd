@@ -45,6 +45,7 @@ cdef class KeyValue:
     cdef int snapshot_chunk(self, Buffer* out, size_t max_bytes) except -1 nogil    # 1: the last
     cdef int snapshot_end(self) except -1 nogil
     # Loading one: nothing changes before the last chunk, which returns 1.
+    cdef int load_end(self) except -1
     cdef int load_begin(self) except -1
     cdef int load_chunk(self, const char* p, size_t size, uint32_t crc,
                         bint last) except -1 nogil

@@ -216,6 +216,11 @@ cdef class KeyValue:
         self.reader = SnapshotReader()
         return 0
 
+    cdef int load_end(self) except -1:
+        """Give the loading up."""
+        self.reader = None
+        return 0
+
     cdef int load_chunk(self, const char* p, size_t size, uint32_t crc,
                         bint last) except -1 nogil:
         """Take the next bytes of a stream; with the last, become that state and return 1.

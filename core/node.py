@@ -90,8 +90,9 @@ class Node:
             found.term, found.vote, found.records, first=found.first_index,
             base_term=found.base_term, snapshot=found.snapshot, partial=found.partial,
             damaged_until=found.damaged_until, damaged_term=found.damaged_term)
-        if found.damaged_until and self.replica.raft.configuration().nodes == {self.node}:
-            raise CorruptSegment(*found.damage[0])      # there is nobody to fetch it from
+        members = self.replica.raft.configuration()
+        if found.damaged_until and members.voters | members.outgoing == {self.node}:
+            raise CorruptSegment(*found.damage[0])      # there is no leader to fetch it from
         self.wal.recovered = found._replace(records=b"", snapshot=None, partial=None)
         self.links = Links(self, self.replica.raft, settings, self.identity.store,
                            Stores(settings.data))

@@ -7,9 +7,11 @@ the leader unseats it, with the other alone a node of a later term can never com
 """
 from libc.string cimport memset
 
+from seatrial.core.buffer cimport buffer_size
 from seatrial.core.codec cimport (
     FORCED,
     GRANTED,
+    KIND_CONFIG,
     KIND_NOOP,
     PRE_VOTE,
     PRE_VOTE_REPLY,
@@ -42,8 +44,7 @@ cdef class RaftElections(RaftLeading):
     cdef bint _withholds_votes(self, uint64_t now_ns) noexcept nogil:
         """A leader lives, as far as we know, or we might have promised one our silence before
         a restart (thesis, 4.2.3)."""
-        return (self.role == LEADER or now_ns < self.heard_ns + self.election_ns
-                or self.damaged_until > 0)
+        return self.role == LEADER or now_ns < self.heard_ns + self.election_ns
 
     cdef int _pre_campaign(self, uint64_t now_ns) except -1 nogil:
         """Ask who would vote for us; changes no term and no vote (thesis, 9.6)."""
@@ -133,13 +134,20 @@ cdef class RaftElections(RaftLeading):
             p.contact_ns = now_ns
             p.ticket = 0
         self.term_start = self.log.last() + 1
-        self.propose(KIND_NOOP, 0, 0, NULL, 0, 0, 0)
+        if self.config_index:
+            self.propose(KIND_NOOP, 0, 0, NULL, 0, 0, 0)
+        else:       # the first leader says in the log what until now only the members' files did
+            self.propose(KIND_CONFIG, 0, 0, self.base_config.data + self.base_config.start,
+                         buffer_size(&self.base_config), 0, 0)
         return self._broadcast_heartbeat(now_ns)
 
     cdef bint _up_to_date(self, const Message* m) noexcept nogil:
-        """Whether a candidate's log is at least as up to date as ours (paper, 5.4.1)."""
-        return (m.log_term > self.log.last_term()
-                or (m.log_term == self.log.last_term() and m.index >= self.log.last())
+        """Whether a candidate's log is at least as up to date as ours (paper, 5.4.1); where our
+        disk lost some of it, as the latest that ours may have been."""
+        cdef uint64_t term = self.log.last_term(), last = self.log.last()
+        if self.damaged_until:
+            term, last = max(term, self.damaged_term), max(last, self.damaged_until)
+        return (m.log_term > term or (m.log_term == term and m.index >= last)
                 or MUTANT(VOTE_WITHOUT_LOG_CHECK))
 
     cdef int _on_pre_vote(self, Progress* p, const Message* m, uint64_t now_ns) except -1 nogil:
@@ -160,8 +168,7 @@ cdef class RaftElections(RaftLeading):
                                 or self.vote == 0 and self.leader == 0
                                 and (m.header.flags & FORCED != 0
                                      or not self._withholds_votes(now_ns)))
-                           and self.role != CANDIDATE and self.role != LEADER
-                           and self.damaged_until == 0)
+                           and self.role != CANDIDATE and self.role != LEADER)
         memset(&r, 0, sizeof(r))
         if grant:
             if self.vote == 0:

@@ -131,7 +131,7 @@ cdef class RaftFollowing(RaftMembers):
         conflict (paper, end of 5.3)."""
         if index > self.log.last():
             index = self.log.last()
-        while index >= self.log.first and self.log.term_at(index) > term:
+        while index > 0 and index + 1 >= self.log.first and self.log.term_at(index) > term:
             index -= 1
         return index
 

@@ -142,6 +142,9 @@ cdef class RaftLeading(RaftRounds):
         cdef uint64_t end, unacked
         if not p.connected:
             return 0
+        if p.state == PROBE and p.probing and (now_ns < p.probe_ns + self.election_ns
+                                               or MUTANT(PROBE_NEVER_REPEATED)):
+            return 0                    # it was just asked what it has
         if p.next_index < self.log.first and p.state != SNAPSHOTTED:
             must(self.snapshot.complete, b"entries are gone and no snapshot holds them",
                  p.next_index, self.log.first)
@@ -152,9 +155,6 @@ cdef class RaftLeading(RaftRounds):
         if p.state == SNAPSHOTTED:
             return self._send_snapshot(p, now_ns)
         if p.state == PROBE:
-            if p.probing and (now_ns < p.probe_ns + self.election_ns
-                              or MUTANT(PROBE_NEVER_REPEATED)):
-                return 0
             p.probing = True
             p.probe_ns = now_ns
             end = p.next_index

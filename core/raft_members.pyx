@@ -107,7 +107,8 @@ cdef class RaftMembers(RaftState):
         return self._adopt_newest() if lost and not MUTANT(CUT_KEEPS_CONFIGURATION) else 0
 
     cdef const char* config_at(self, uint64_t index, size_t* size) noexcept nogil:
-        """The configuration in force at an entry, as a CONFIG entry's payload."""
+        """The configuration in force at an entry, as a CONFIG entry's payload; NULL where the
+        log doesn't tell, and only our own file does."""
         cdef const uint64_t* p = <const uint64_t*>(self.configs.data + self.configs.start)
         cdef size_t i = buffer_size(&self.configs) // sizeof(uint64_t)
         cdef Record* r
@@ -115,7 +116,8 @@ cdef class RaftMembers(RaftState):
             i -= 1
         if i == 0:
             size[0] = buffer_size(&self.base_config)
-            return self.base_config.data + self.base_config.start
+            return (self.base_config.data + self.base_config.start if self.base_config_index
+                    else NULL)
         r = self.log.record(p[i - 1])
         size[0] = r.length - RECORD_SIZE
         return <const char*>r + RECORD_SIZE

@@ -72,16 +72,25 @@ cdef class RaftSnapshots(RaftFollowing):
         """Keep a chunk; it is acknowledged when it is on our disk."""
         cdef const Record* r = <const Record*>(<const char*>m + MESSAGE_SIZE)
         self._follow(m, now_ns)
-        if r.kind != KIND_SNAPSHOT or r.index != m.index or r.term != m.log_term:
+        if m.count != 1:
+            with gil:
+                raise ProtocolError(f"SNAPSHOT of entry {m.index} holds {m.count} records, not one")
+        if (r.kind != KIND_SNAPSHOT or r.index != m.index or r.term != m.log_term
+                or r.length > RECORD_SIZE + CHUNK_BYTES):
             with gil:
                 raise ProtocolError(f"SNAPSHOT of entry {m.index}, term {m.log_term} holds a "
-                                    f"record of kind {r.kind}, entry {r.index}, term {r.term}")
+                                    f"record of kind {r.kind}, entry {r.index}, term {r.term}, "
+                                    f"{r.length} bytes")
+        if self.log.holds(m.index) and self.log.term_at(m.index) == m.log_term:
+            if m.index > self.commit:   # no more than that was news
+                self.commit = m.index
         if m.index <= self.commit:      # we have all that by now
             self._verified(self.commit)
             self.acked = 0
             self.ack_owed = True
             return 0
-        if self.incoming.index != m.index or self.incoming.term != m.log_term:
+        if (self.incoming.index != m.index or self.incoming.term != m.log_term
+                or self.incoming.contradicts(r)):
             self.incoming.clear(m.index, m.log_term)
             self.incoming_durable = 0
         self.incoming_ack_owed = True
@@ -114,7 +123,9 @@ cdef class RaftSnapshots(RaftFollowing):
                 or m.log_term != self.snapshot.term):
             return 0
         held = self.snapshot.number_at(m.round)
-        if held > p.snapshot_held:
+        if held < p.snapshot_held:          # what it had was of another stream: from its beginning
+            p.snapshot_held = p.snapshot_next = held
+        elif held > p.snapshot_held:
             p.snapshot_held = held
             p.snapshot_ns = now_ns
             if p.snapshot_next < held:      # it has more than we sent: from before a break

@@ -59,14 +59,14 @@ cdef class Replica:
     cdef Chunks making              # the snapshot that is being written; index 0: none
     cdef uint64_t made_durable      # how many of its chunks are on disk
     cdef int chunk_written          # whose chunk is on its way to the disk,
-    cdef uint64_t chunk_index       # and of which snapshot
+    cdef uint64_t chunk_version     # and of which snapshot
     cdef uint64_t snapshot_bytes    # of log after a snapshot, before the next one is begun
     cdef size_t chunk_bytes         # of a snapshot, in one record: the same on all members
     cdef vector[SnapshotWaiter] snapshot_waiters
     cdef uint64_t snapshot_ns       # when this process came to have its newest snapshot
     cdef readonly uint64_t snapshots_made
     cdef readonly uint64_t snapshots_installed
-    cdef uint64_t keep_bytes        # of log before it, for members that are a little behind
+    cdef public uint64_t keep_bytes     # of log before it, for members that are a little behind
     cdef unordered_map[uint32_t, Connection*] connections
     cdef vector[uint32_t] dirty
     cdef deque[Read] reads
@@ -95,6 +95,7 @@ cdef class Replica:
     cdef int _compact(self) except -1
     cdef bint _snapshot_wanted(self) noexcept nogil
     cdef int _answer_snapshots(self) except -1
+    cdef int _drop_incoming(self) except -1 nogil
     cdef int _load(self, const Record* r) except -1
     cdef int _read(self, Connection* c, const Request* r, const Command* q) except -1 nogil
     cdef int _confirm_reads(self, uint64_t now_ns) except -1 nogil

@@ -13,6 +13,7 @@ class Replica:
     refused: int
     snapshots_made: int
     snapshots_installed: int
+    keep_bytes: int
     def __init__(
         self, node: int, members: Iterable[int] | Configuration, *, seed: int, now_ns: int,
         heartbeat_ns: int, election_ns: int, max_batch_bytes: int = ...,

@@ -433,6 +433,9 @@ cdef class Replica:
         self.raft.pump(now_ns)
         self._tell_orphans()
         self._apply()
+        if (self.raft.incoming.index and self.raft.incoming.index <= self.raft.commit
+                and self.chunk_written != INCOMING_CHUNK):
+            self._drop_incoming()
         self._consider_snapshot(now_ns)
         if not self.snapshot_waiters.empty():
             with gil:
@@ -533,18 +536,21 @@ cdef class Replica:
     # ---- snapshots (paper, section 7) ------------------------------------------------------
 
     cdef int _consider_snapshot(self, uint64_t now_ns) except -1 nogil:
-        """Begin a snapshot of what is applied once enough was logged since the one before."""
-        cdef uint64_t logged, since = self.raft.snapshot.index + 1
-        # (an entry may be applied before our own disk has it; a snapshot never goes ahead of it)
-        if (self.making.index or self.raft.incoming.count()
-                or self.kv.applied < since or since < self.raft.log.first
-                or self.kv.applied > self.raft.durable_index):
+        """Begin a snapshot of what is applied once enough was logged since the one before: as
+        much as that one's size at least, so that writing them is no more work than the log.
+
+        One that is being sent is not replaced by a newer one, which would have to be sent from
+        its beginning; but no member may be so slow that our log grows without bound.
+        """
+        cdef uint64_t since = self.raft.snapshot.index + 1
+        cdef uint64_t logged, enough = max(self.snapshot_bytes, self.raft.snapshot.size)
+        if (self.making.index or self.raft.incoming.count() or self.kv.applied < since
+                or since < self.raft.log.first):
             return 0
         logged = self.raft.log.offset_of(self.kv.applied + 1) - self.raft.log.offset_of(since)
-        if logged < self.snapshot_bytes and not self._snapshot_wanted():
+        if logged < enough and not self._snapshot_wanted():
             return 0
-        # (who is being sent the one that there is would have to begin anew; but memory is finite)
-        if self.raft.sending(now_ns) and logged < MAX_PATIENCE * self.snapshot_bytes:
+        if logged < 2 * enough and self.raft.sending(now_ns):
             return 0
         return self._begin_snapshot()
 
@@ -589,6 +595,8 @@ cdef class Replica:
     cdef int _begin_snapshot(self) except -1 nogil:
         cdef size_t size
         cdef const char* configuration = self.raft.config_at(self.kv.applied, &size)
+        if configuration is NULL:
+            return 0
         self.making.clear(self.kv.applied, self.raft.log.term_at(self.kv.applied))
         self.made_durable = 0
         return self.kv.snapshot_begin(configuration, size)
@@ -600,10 +608,13 @@ cdef class Replica:
         self.chunk_written = NO_CHUNK
         if self.raft.incoming_durable < self.raft.incoming.count():
             self.chunk_written = INCOMING_CHUNK
-            self.chunk_index = self.raft.incoming.index
+            self.chunk_version = self.raft.incoming.version
+            if self.making.index:       # on the disk the chunks of two snapshots must not mix
+                self.kv.snapshot_end()
+                self.making.clear(0, 0)
             return self.raft.incoming.chunk(self.raft.incoming_durable)
-        if self.making.index == 0:
-            return NULL
+        if self.making.index == 0 or self.making.index > self.raft.durable_index:
+            return NULL                 # a snapshot never goes ahead of our own log
         r = self.making.open_chunk()
         r.rindex = self.raft.log.record(self.making.index).rindex
         r.epoch = self.raft.log.record(self.making.index).epoch
@@ -611,7 +622,7 @@ cdef class Replica:
         last = self.kv.snapshot_chunk(&self.making.records, self.chunk_bytes)
         self.making.close_chunk(last)
         self.chunk_written = OWN_CHUNK
-        self.chunk_index = self.making.index
+        self.chunk_version = self.making.version
         return self.making.chunk(self.making.count() - 1)
 
     cdef int _chunk_durable(self) except -1:
@@ -619,15 +630,13 @@ cdef class Replica:
         cdef int whose = self.chunk_written
         cdef Raft raft = self.raft
         self.chunk_written = NO_CHUNK
-        if whose == OWN_CHUNK and self.chunk_index == self.making.index:
+        if whose == OWN_CHUNK and self.chunk_version == self.making.version:
             self.made_durable += 1
             if self.making.complete:
                 self._compact()
-        elif whose == INCOMING_CHUNK and self.chunk_index == raft.incoming.index:
-            if raft.incoming.index <= raft.commit:  # what came entry by entry was quicker
-                raft.incoming.clear(0, 0)
-                raft.incoming_durable = 0
-                return 0
+        elif whose == INCOMING_CHUNK and self.chunk_version == raft.incoming.version:
+            if raft.incoming.index <= raft.commit:
+                return self._drop_incoming()
             raft.incoming_durable += 1
             raft.incoming_ack_owed = True
             self._load(raft.incoming.chunk(raft.incoming_durable - 1))
@@ -636,6 +645,15 @@ cdef class Replica:
                 raft.install(self.kv.block.data(), self.kv.block.size())
                 self.snapshots_installed += 1
                 self.snapshot_ns = raft.now_ns
+        return 0
+
+    cdef int _drop_incoming(self) except -1 nogil:
+        """A snapshot that we were being sent, or had begun to write before a restart, is needless:
+        what came entry by entry was quicker."""
+        self.raft.incoming.clear(0, 0)
+        self.raft.incoming_durable = 0
+        with gil:
+            self.kv.load_end()
         return 0
 
     cdef int _load(self, const Record* r) except -1:
@@ -787,7 +805,8 @@ cdef class Replica:
             "snapshot_transfers_resumed": raft.transfers_resumed,
             "snapshot_written": self.making.size, "snapshot_received": raft.incoming.size,
             "last_index": raft.log.last(),
-            "durable_index": raft.durable_index, "sessions": self.kv.session_count(),
+            "durable_index": raft.durable_index, "damaged_until": raft.damaged_until,
+            "sessions": self.kv.session_count(),
             "elections": raft.elections, "conflicts": raft.conflicts,
             "duplicates": self.kv.duplicates, "served_reads": self.served_reads,
             "served_writes": self.served_writes, "refused": self.refused,

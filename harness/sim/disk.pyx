@@ -464,7 +464,8 @@ cdef class Disk:
         if not self.count and not self.make_segment():
             self.stop("prepare", 1)
             raise NodeError(self.error)
-        found = recover_images(self.segments())
+        retention = Retention()
+        found = recover_images(self.segments(), None, retention)
         if found.damaged_until and not damaged:
             raise CorruptSegment(*found.damage[0])
         if found.repairs and self.failing:
@@ -479,6 +480,8 @@ cdef class Disk:
             raise NodeError(self.error)
         if before(Spot(self.tail.sequence, self.tail.offset), self.durable):
             self._read_again()
+        if found.damage:                # a snapshot may be gone with what was there
+            self.retention = retention
         self.recoveries += 1
         self.running = True
         return found
