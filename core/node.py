@@ -301,6 +301,7 @@ class Node:
             for peer, body in replica.take_notices():
                 self._hear(peer, body)
             replica.poll(now)
+            replica.holds_chunks = not wal.roomy    # else entries would wait for a segment
             group = None if wal.busy else replica.take_persist()
             self._send(replica.take_output())
             if group is None or not wal.submit(

@@ -66,6 +66,7 @@ cdef class Replica:
     cdef uint64_t snapshot_ns       # when this process came to have its newest snapshot
     cdef readonly uint64_t snapshots_made
     cdef readonly uint64_t snapshots_installed
+    cdef public bint holds_chunks   # the disk would rather not be given chunks just now
     cdef public uint64_t keep_bytes     # of log before it, for members that are a little behind
     cdef unordered_map[uint32_t, Connection*] connections
     cdef vector[uint32_t] dirty

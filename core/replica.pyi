@@ -14,6 +14,7 @@ class Replica:
     snapshots_made: int
     snapshots_installed: int
     keep_bytes: int
+    holds_chunks: bool
     def __init__(
         self, node: int, members: Iterable[int] | Configuration, *, seed: int, now_ns: int,
         heartbeat_ns: int, election_ns: int, max_batch_bytes: int = ...,

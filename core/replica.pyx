@@ -606,6 +606,8 @@ cdef class Replica:
         cdef Record* r
         cdef int last
         self.chunk_written = NO_CHUNK
+        if self.holds_chunks:
+            return NULL
         if self.raft.incoming_durable < self.raft.incoming.count():
             self.chunk_written = INCOMING_CHUNK
             self.chunk_version = self.raft.incoming.version

@@ -391,6 +391,11 @@ cdef class Wal:
         return self.next.fd >= 0 and self.oldest >= self.needed
 
     @property
+    def roomy(self):
+        """Whether a quick writer would not have to wait for the next segment to be made."""
+        return self.next.fd >= 0 or self.current.place.offset < self.segment_bytes // 2
+
+    @property
     def segment(self):
         """The sequence number of the segment in use."""
         return self.current.place.sequence

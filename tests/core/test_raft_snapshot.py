@@ -355,3 +355,15 @@ def test_a_snapshot_that_is_not_what_was_written_stops_the_node() -> None:
     group.stop(3)
     with pytest.raises(InvariantViolation):
         group.start(3)
+
+
+def test_no_chunk_goes_to_a_disk_that_would_rather_wait() -> None:
+    """What fills the log faster than segments are made would hold up the entries."""
+    group = Group(nodes=1, snapshot_bytes=2000, chunk_bytes=256)
+    replica = group.replicas[1]
+    replica.holds_chunks = True
+    group.write(range(100))
+    assert replica.status()["snapshot_written"] == replica.snapshots_made == 0
+    replica.holds_chunks = False
+    group.pass_time(5)
+    assert replica.snapshots_made > 0
