@@ -172,6 +172,22 @@ def test_a_log_is_compacted_when_a_snapshot_holds_it_and_little_is_kept() -> Non
     group.agree()
 
 
+def test_the_first_leader_writes_the_configuration_into_the_log() -> None:
+    """Else a snapshot would have to tell what only the file of the node that made it says: one
+    whose file was out of date let a member elect itself alone."""
+    group = Group(snapshot_bytes=1 << 30)
+    group.write(range(3))
+    first = group.leader()
+    assert first.status()["config_index"] == 1
+    other = next(n for n in group.ids if n != first.raft.node)
+    first.transfer(other, group.now)
+    group.pass_time(5)
+    assert group.leader().raft.node == other
+    kinds = [codec.describe_record(group.leader().raft.log.bytes_of(i))["kind"]
+             for i in range(1, group.leader().status()["last_index"] + 1)]
+    assert kinds.count(codec.KINDS.index("config")) == 1
+
+
 def test_a_restarted_node_goes_on_from_its_snapshot_and_the_log_after_it() -> None:
     group = Group()
     group.write(range(200))
