@@ -409,7 +409,7 @@ class Client(Operations):
             self._machine.disconnected(node, self._clock())
             if isinstance(error, WrongNode):    # a newer node has taken its place
                 self._know({other: where for other, where in self._members.items()
-                            if other != node} | {error.node: self._members[node]})
+                            if other != node} | {error.node: self._members[node]}, gone=node)
             if len(self._refusals) == len(self._machine.connections):
                 self._machine.abandon_all()     # nobody will ever have us
         except asyncio.CancelledError:
@@ -429,9 +429,9 @@ class Client(Operations):
             if told:
                 self._know({int(number): parse_address(text) for number, text in told.items()})
 
-    def _know(self, members: Mapping[int, Address]) -> None:
+    def _know(self, members: Mapping[int, Address], gone: int = 0) -> None:
         """Go by these members from now on."""
-        self._machine.learn(members, self._clock())
+        self._machine.learn(members, self._clock(), gone)
         self._members = {node: members.get(node) or self._members[node]
                          for node in self._machine.connections}
         self._refusals = {node: refusal for node, refusal in self._refusals.items()

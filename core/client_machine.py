@@ -193,6 +193,7 @@ class ClientMachine:
         self, nodes: Iterable[int], random_u64: Callable[[], int], *, prefer: int = 0
     ) -> None:
         self.connections = {node: Connection(node) for node in sorted(nodes)}
+        self._given = set(self.connections)             # and never forgotten
         if not self.connections:
             raise ValueError("a client needs at least one node")
         self.target = prefer if prefer in self.connections else min(self.connections)
@@ -248,16 +249,18 @@ class ClientMachine:
         connection.pinged_ns = 0
         self._advance_all()
 
-    def learn(self, nodes: Iterable[int], now_ns: int) -> None:
-        """These take part, one at least. Who does not is forgotten, unless it is connected or
-        being asked."""
+    def learn(self, nodes: Iterable[int], now_ns: int, gone: int = 0) -> None:
+        """These take part, one at least. Others come last; they are forgotten unless the client
+        began with them (whoever told may be out of date), or they are connected or being asked.
+        ``gone``: a node that is known not to be there any more."""
         self._now_ns = now_ns
         wanted = set(nodes)
+        self._given.discard(gone)
         pinned = {operation.node for operation in self._operations.values()}
         kept = {node for node, found in self.connections.items()
-                if found.state != "down" or node in pinned}
+                if found.state != "down" or node in pinned or node in self._given}
         self.connections = {node: self.connections.get(node) or Connection(node)
-                            for node in sorted(kept | wanted)}
+                            for node in [*sorted(wanted), *sorted(kept - wanted)]}
         self._order = list(self.connections)
         if self.target not in wanted:
             self.target = min(wanted)

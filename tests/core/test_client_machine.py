@@ -733,7 +733,11 @@ def test_a_leader_that_it_has_never_heard_of_makes_it_ask_who_takes_part() -> No
     script.machine.learn([1, 2, 103], script.now)
     script.wait(RETRY_NS)
     script.effects()
-    assert list(script.machine.connections) == [1, 2, 103]      # 3 was down: it is forgotten
+    assert list(script.machine.connections) == [1, 2, 103, 3]   # the last to be asked
+    script.machine.learn([1, 2, 104], script.now)
+    assert list(script.machine.connections) == [1, 2, 104, 3]   # 103 was down: it is forgotten
+    script.machine.learn([1, 2, 103], script.now, gone=3)
+    assert list(script.machine.connections) == [1, 2, 103]
     while 103 not in script.dialled:
         node = script.dialled[-1]
         script.connect(node)
@@ -765,7 +769,7 @@ def test_a_node_that_is_being_asked_is_not_forgotten_with_the_others() -> None:
     script = Script()
     handle = script.start("status", node=3)
     script.effects()
-    script.machine.learn([1, 2], script.now)
+    script.machine.learn([1, 2], script.now, gone=3)
     assert list(script.machine.connections) == [1, 2, 3]
     script.connect(3)
     script.answer(script.only(), OK, b"{}")
