@@ -11,7 +11,7 @@ from .errors import CheckerError
 from .history import History
 from .linearizable import check_linearizable
 from .long_fork import check_long_fork
-from .models import MODELS, Model
+from .models import MODELS, Model, UserModel
 from .porcupine_engine import Porcupine
 from .readers import OBSERVES_FAILED_CAS
 from .result import CheckResult
@@ -42,14 +42,15 @@ class Question:
         return replace(self, cas_fail="observe" if format in OBSERVES_FAILED_CAS else "drop")
 
 
-def judge(history: History, model: Model | str | None, question: Question) -> CheckResult:
+def judge(
+    history: History, model: Model | UserModel | str | None, question: Question,
+) -> CheckResult:
     """Judge a history by a model; None: the one that the file names, or its operations need."""
     model = model or history.model or _transactions(history)
-    if question.level and model not in KINDS:
+    if question.level and not (isinstance(model, str) and model in KINDS):
         raise CheckerError(f"a level of isolation is asked of transactions; expected a model like "
                            f"{' or '.join(KINDS)}")
-    if model in KINDS:
-        assert isinstance(model, str)
+    if isinstance(model, str) and model in KINDS:
         return check_transactions(history, model, question.level,
                                   time_limit_s=question.time_limit_s)
     if model == "bank":

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
-from seatrial.checker import CheckResult, porcupine_engine
+from seatrial.checker import CheckResult, UserModel, porcupine_engine, user_models
 from seatrial.checker.corpus import Judged, Report, judge_index
 from seatrial.checker.errors import CheckerError
 from seatrial.checker.judge import MODEL_NAMES, Question, judge
@@ -38,10 +39,29 @@ def size(context: click.Context, param: click.Parameter, value: str) -> int:
     return int(digits) * unit
 
 
+class ModelName(click.ParamType[str | UserModel]):
+    """A model's name, or a class in a user's file."""
+
+    name = "model"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None,
+    ) -> str | UserModel:
+        if value in MODEL_NAMES:
+            return str(value)
+        if user_models.MARK not in value:
+            self.fail(f"{value!r} is not one of {', '.join(MODEL_NAMES)}, nor FILE.py:CLASS", param,
+                      ctx)
+        try:
+            return user_models.load(value)
+        except CheckerError as error:
+            raise BadInput(str(error)) from error
+
+
 @click.command("check")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--index", type=click.Path(path_type=Path), help="Judge a corpus by its index.")
-@click.option("--model", type=click.Choice(MODEL_NAMES),
+@click.option("--model", type=ModelName(), metavar="NAME|FILE.py:CLASS",
               help="Default: what the file says, or its operations need.")
 @click.option("--level", default="", metavar="LEVEL",
               help="Of isolation, of transactions. Default: the strictest.")
@@ -59,9 +79,9 @@ def size(context: click.Context, param: click.Parameter, value: str) -> int:
               help="What a failed CAS that does not say what it saw means.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(
-    file: Path | None, index: Path | None, model: str | None, level: str, group_size: int,
-    engine: str, time_limit_s: float, memory: int, format: str | None, initial: str | None,
-    cas_fail: str | None, as_json: bool,
+    file: Path | None, index: Path | None, model: str | UserModel | None, level: str,
+    group_size: int, engine: str, time_limit_s: float, memory: int, format: str | None,
+    initial: str | None, cas_fail: str | None, as_json: bool,
 ) -> int:
     """Judge FILE, a history in any known format or a run's folder, or a corpus (--index).
 
@@ -94,7 +114,7 @@ def _initial(text: str | None) -> object:
 
 
 def _check_file(
-    file: Path, model: str | None, format: str | None, question: Question,
+    file: Path, model: str | UserModel | None, format: str | None, question: Question,
 ) -> list[CheckResult]:
     history, format = read(file, format)
     result = judge(history, model, question.for_format(format))
