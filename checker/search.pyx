@@ -27,6 +27,7 @@ cdef int pass_on() except -1:
 
 
 def raise_from_model(UserSteps user):
+    """Raise what a user's model raised, with its name."""
     raise CheckerError(f"the model {user.model.name} failed: {user.error!r}") from user.error
 
 
