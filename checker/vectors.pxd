@@ -65,7 +65,7 @@ cdef inline bint vectors_grow(Vectors* s, int32_t length) noexcept nogil:
         if moved is NULL:
             return False
         s.vectors = <Vector*>moved
-    if s.used + <size_t>length > s.room:
+    if s.used + <size_t>length >= s.room:           # never NULL, not even for empty ones
         room = max(2 * s.room, s.used + <size_t>length + 1024)
         moved = realloc(s.numbers, room * 8)
         if moved is NULL:
