@@ -139,14 +139,14 @@ def _print(results: Sequence[CheckResult]) -> None:
 def _check_index(index: Path, question: Question) -> int:
     began = time.monotonic()
     worker: AbstractContextManager[Porcupine | None] = contextlib.nullcontext()
-    if question.engine != "search" and porcupine_engine.available():
+    if question.engine not in ("monitor", "search") and porcupine_engine.available():
         worker = Porcupine(memory_limit_bytes=question.memory_limit_bytes)
     with worker as porcupine:
         report = judge_index(index, replace(question, porcupine=porcupine))
         version = porcupine.version if porcupine else "absent"
     _print_report(report)
-    click.echo(f"engines: search, porcupine {version}; {time.monotonic() - began:.1f} s, of it "
-               + ", ".join(f"{name} {seconds:.3f} s" for name, seconds in _seconds(report).items()))
+    click.echo(f"engines: monitor, search, porcupine {version}; {time.monotonic() - began:.1f} s, "
+               "of it " + ", ".join(f"{name} {seconds:.3f} s" for name, seconds in _seconds(report).items()))
     return report.exit_code
 
 

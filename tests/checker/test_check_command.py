@@ -111,4 +111,7 @@ def test_the_corpus_of_others_agrees(capsys: pytest.CaptureFixture[str]) -> None
     assert "agrees: 61 of knossos: edn (cas-register)" in out
     assert "agrees: 52 of porcupine: jepsen-text (cas-register)" in out
     assert "agrees: 2 of porcupine: edn (kv)" in out
-    assert " 0 disagree, 0 undecided, 0 unreadable" in out
+    assert "agrees: 505 of LiMo: limo (fifo-queue)" in out
+    assert "agrees: 82 of LiMo: limo (stack)" in out
+    assert "agrees: 11 of AWDIT: awdit (rw-register)" in out
+    assert "725 agree, 0 disagree, 0 undecided, 0 unreadable, 5 disputed, 0 unsupported" in out
