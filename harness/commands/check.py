@@ -145,8 +145,9 @@ def _check_index(index: Path, question: Question) -> int:
         report = judge_index(index, replace(question, porcupine=porcupine))
         version = porcupine.version if porcupine else "absent"
     _print_report(report)
+    spent = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in _seconds(report).items())
     click.echo(f"engines: monitor, search, porcupine {version}; {time.monotonic() - began:.1f} s, "
-               "of it " + ", ".join(f"{name} {seconds:.3f} s" for name, seconds in _seconds(report).items()))
+               f"of it {spent}")
     return report.exit_code
 
 
