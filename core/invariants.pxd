@@ -19,6 +19,10 @@ cdef struct Committed:
     uint64_t term           # the entry's own
     uint64_t in_term        # the term in which it was committed, or a later one
 
+cdef struct State:          # what the state is after an entry
+    uint64_t hash
+    uint32_t node           # who was seen there first; 0: nobody
+
 cdef struct Seen:           # a node as it was after its newest step, and what it promised
     void* replica           # NULL: it does not run
     int role
@@ -66,6 +70,7 @@ cdef class ClusterInvariants:
     cdef vector[Entry] entries          # entry i is at i - 1
     cdef vector[Entry] rivals
     cdef vector[Committed] committed    # entry i is at i - 1
+    cdef vector[State] states           # after entry i, at i - 1
     cdef object configuration           # the newest committed one
     cdef Whole whole
     cdef readonly uint64_t checks
@@ -86,6 +91,7 @@ cdef class ClusterInvariants:
     cdef int _appended(self, Raft raft) except -1
     cdef int _matches(self, Raft raft, const Entry* entry, uint64_t index) except -1
     cdef int _advanced(self, Seen* s, Replica r) except -1
+    cdef int _applied(self, Replica r) except -1
     cdef uint64_t _first_difference(self, Log log) noexcept
     cdef int _committed(self, Raft raft, uint64_t index) except -1
     cdef int _reconfigured(self, Raft raft, uint64_t index) except -1

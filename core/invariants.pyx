@@ -25,6 +25,10 @@ the term is compared.
 is one log's prefix; if a node's entry at its commit index has the committed one's term, Log
 Matching makes all before it the same. So a follower costs one comparison a step.
 
+*Equal States* (2): state machines are deterministic, so who applied the same entries is in the same
+state, whether entry by entry or by a snapshot. ``states`` keeps the state's hash, which costs
+nothing to read, after each entry at which some node's step ended.
+
 *Leader Completeness* (5.4): what is committed in a term is in the logs of that term's leader and
 of all later ones. Here too the last such entry stands for all before it. Looked at when a node
 becomes leader, and for all leaders when something new is committed; in between, a leader's log
@@ -240,6 +244,8 @@ cdef class ClusterInvariants:
         self._appended(raft)
         if raft.commit != s.commit or r.kv.applied != s.applied:
             self._advanced(s, r)
+        if r.kv.applied != s.applied:
+            self._applied(r)
         if elected:
             self._complete(raft)
         s.role = raft.role
@@ -388,6 +394,22 @@ cdef class ClusterInvariants:
             for i in range(<uint64_t>self.count):
                 if self.seen[i].role == LEADER and self.seen[i].term >= raft.term:
                     self._complete((<Replica>self.replicas[i]).raft)
+        return 0
+
+    cdef int _applied(self, Replica r) except -1:
+        """Equal States: whoever applied the entries up to one is in the same state (2)."""
+        cdef uint64_t hash = r.kv.state_hash()
+        cdef State* known
+        if r.kv.applied > self.states.size():
+            self.states.resize(r.kv.applied)
+        known = &self.states[r.kv.applied - 1]
+        if known.node == 0:
+            known.node = r.raft.node
+            known.hash = hash
+        elif known.hash != hash:
+            raise InvariantViolation(
+                f"equal states: after entry {r.kv.applied} node {r.raft.node}'s state hashes to "
+                f"{hash:016x}, node {known.node}'s to {known.hash:016x}")
         return 0
 
     cdef uint64_t _first_difference(self, Log log) noexcept:

@@ -417,6 +417,35 @@ def test_applied_is_never_beyond_commit_nor_commit_beyond_the_log(owner: str, na
     assert group.broken().startswith("applied <= commit <= last: node 1")
 
 
+def test_equal_states_two_nodes_that_applied_the_same_to_another_end_are_found() -> None:
+    group = Group()
+    for node in (1, 2):
+        group.receive(node, "append", 3, 1, records=entries(*[1] * 9))
+    group.receive(1, "append", 3, 1, index=9, log_term=1, commit=7)
+    group.check()
+    overwrite(group.replicas[2].kv, "log_time_ns", 5)
+    group.receive(2, "append", 3, 1, index=9, log_term=1, commit=6)
+    group.check()                   # nobody's state after this one is known
+    group.receive(2, "append", 3, 1, index=9, log_term=1, commit=7)
+    hashes = [group.replicas[node].kv.hash() for node in (2, 1)]
+    assert group.broken() == (
+        f"equal states: after entry 7 node 2's state hashes to {hashes[0]:016x}, node 1's to "
+        f"{hashes[1]:016x}")
+
+
+def test_equal_states_a_state_that_is_gone_is_remembered() -> None:
+    group = Group()
+    for node in (1, 2):
+        group.receive(node, "append", 3, 1, records=entries(*[1] * 9))
+    group.receive(1, "append", 3, 1, index=9, log_term=1, commit=9)
+    group.check()
+    group.start(1, term=1, log=entries(*[1] * 9))
+    group.check()
+    overwrite(group.replicas[1].kv, "log_time_ns", 5)
+    group.receive(1, "append", 3, 1, index=9, log_term=1, commit=9)
+    assert group.broken().startswith("equal states: after entry 9 node 1's state")
+
+
 def test_commit_by_counting_of_an_older_terms_entry_is_found() -> None:
     """Raft paper, figure 8: a majority holds it, and yet a later leader may not."""
     group = Group()

@@ -25,7 +25,7 @@ from seatrial.core.errors import HandshakeRefused
 from seatrial.core.handshake import HELLO, ConnectorHandshake
 from seatrial.core.recovery import Frame, list_segments, recover
 
-from .nodes import CLUSTER, PATIENCE_S, Nodes, run_async, until
+from .nodes import CLUSTER, PATIENCE_S, Nodes, free_ports, run_async, until
 
 
 @pytest.fixture
@@ -467,18 +467,28 @@ def test_a_disk_that_is_full_at_the_start_is_named(single: Nodes, tmp_path: Path
         255, f"seatrial: can't open the log in {disk}/data/wal: No space left on device\n")
 
 
-def test_a_corrupt_log_is_named_with_the_offset(single: Nodes) -> None:
+@pytest.mark.parametrize("learner", [False, True], ids=["only-member", "only-voter"])
+def test_a_corrupt_log_of_the_only_voter_is_named_with_the_offset(single: Nodes, learner: bool
+                                                                  ) -> None:
+    """There is no leader to give it back what it lost: a learner can't be one."""
     async def story() -> None:
         client = await single.client()
         await client.write(b"the-key", b"the-value")
+        await client.write(b"the-key", b"another")
         await client.close()
 
     single.start()
+    single.started(1)
+    if learner:
+        [port] = free_ports(1)
+        added = single.command("member", "add", "2", f"127.0.0.1:{port}", "--learner",
+                               "--config", single.folder / "node1.yml")
+        assert added.returncode == 0, added.stderr
     run_async(story())
     single.kill()
     frames: list[Frame] = []
     recover(single.folder / "data1" / "wal", frames.append)
-    frame = next(frame for frame in frames if frame.entries)
+    frame = next(frame for frame in frames if b"the-value" in frame.records)
     data = bytearray(frame.path.read_bytes())
     data[frame.offset + 6] ^= 1
     frame.path.write_bytes(data)
