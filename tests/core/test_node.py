@@ -547,7 +547,7 @@ def test_dump_wal_shows_what_was_written(single: Nodes) -> None:
     lines = single.command("dump-wal", single.folder / "data1", "--json").stdout.splitlines()
     records = [record for line in lines for record in json.loads(line)["records"]]
     kinds = [record["kind"] for record in records]
-    assert kinds == ["no-op", "open-session", "command"]
+    assert kinds == ["config", "open-session", "command"]
     verified = single.command("verify", single.folder / "data1", "--json")
     found = json.loads(verified.stdout)
     assert (found["last_index"], found["damage"], found["refused"]) == (3, [], None)
