@@ -24,7 +24,9 @@ from .schedules import Schedule, draw, shrink
 SOURCES = Path(__file__).parent / "etcd"
 BUILD = Path(__file__).parents[2] / "build" / "judges"
 NEEDED_GO = (1, 23)
-COMPARED = ("gone", "up", "term", "vote", "first", "last", "sum")
+COMPARED = ("gone", "up", "term", "vote", "first", "last", "sum", "snap")
+SNAPSHOTS = ("compactions", "snapshots", "broken transfers")
+OURS_ALONE = ("resumed transfers", "torn snapshots")
 COMPARED_ALIVE = ("role", "leader")
 
 
@@ -116,6 +118,8 @@ def differences(ours: State, theirs: State, told: int) -> list[str]:
         one, other = ours["commit"], theirs["commit"]
         if one != other and min(one, other) < told and not one < other == theirs["floor"]:
             found.append("commit")      # (a restarted node: etcd's remembers it, ours learns it)
+        if one == other and ours["held"] != theirs["held"]:
+            found.append("held")
         # Ours goes by a configuration from its append on, etcd's from its commit on.
         if ours["conf_index"] <= theirs["commit"] and ours["conf"] != theirs["conf"]:
             found.append("conf")
@@ -170,8 +174,14 @@ class Comparison:
         self.counts["elections"] += len({(s["term"], s["leader"]) for _, states in points
                                          for s in states if s.get("role") == "leader"})
         self.counts["conflicts"] += cluster.counters.get("conflicts", 0)
-        for name in ("snapshots", "changes", "transfers"):
+        for name in ("changes", "transfers", *SNAPSHOTS):
             self.counts[name] += answer["counters"].get(name, 0)
+        for name in OURS_ALONE:
+            self.counts[name] += cluster.counters.get(name, 0)
+        for name in SNAPSHOTS:
+            here, there = cluster.counters.get(name, 0), answer["counters"].get(name, 0)
+            if here != there:
+                return f"{name}: ours {here} etcd's {there}"
         return ""
 
     def summary(self) -> str:
@@ -180,8 +190,9 @@ class Comparison:
     def never(self, features: frozenset[str]) -> list[str]:
         """Name what was not compared at all, of what our core can do."""
         wanted = ["quiescent points", "elections", "conflicts"]
-        wanted += [name for feature, name in (("transfer", "transfers"), ("conf", "changes"),
-                                              ("snapshot", "snapshots")) if feature in features]
+        wanted += [name for feature, names in (("transfer", ["transfers"]), ("conf", ["changes"]),
+                                               ("snapshot", [*SNAPSHOTS, *OURS_ALONE]))
+                   if feature in features for name in names]
         return [name for name in wanted if not self.counts[name]]
 
     def smallest(self, schedule: Schedule) -> Schedule:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import struct
 import sys
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -17,60 +16,37 @@ from seatrial.core import codec
 from seatrial.core.membership import BadConfiguration, Change
 from seatrial.core.replica import Replica
 
+from .disk import Disk, is_last
+
+NOBODY = 0xFFFFFFFF     # no client's connection
 HEARTBEAT = 1
 ELECTION = 100_000
 KINDS = {name: number for number, name in enumerate(codec.KINDS)}
-NOOP, DATA, CONFIG = 0, 1, 3        # as both sides name them
 OPEN_SESSION = codec.OPS["open-session"]
 CHANGES = {"v": "voter", "l": "learner", "r": "remove"}
-RECORD = struct.Struct("<I4xQQ24xQ8xB")         # length, index, term, client, kind
 FRAME = struct.Struct("<8xB15xQ")               # type, term
 TYPES = {name: number for number, name in codec.MESSAGE_TYPES.items()}
-APPEND, HEARTBEAT_FRAME = TYPES["append"], TYPES["heartbeat"]
-SUMMED = struct.Struct("<QQB")
+APPEND, HEARTBEAT_FRAME, SNAPSHOT = TYPES["append"], TYPES["heartbeat"], TYPES["snapshot"]
+CHUNK_BYTES = 128
 
 TRACING = bool(os.environ.get("JUDGE_TRACE"))
 
 # What our core can do; the others of etcd's abilities are left out of the schedules.
-FEATURES = frozenset(name for name, method in (("transfer", "transfer"), ("conf", "change"))
+FEATURES = frozenset(name for name, method in (("transfer", "transfer"), ("conf", "change"),
+                                                ("snapshot", "request_snapshot"))
                      if hasattr(Replica, method))
 
 State = dict[str, Any]
 
 
-class Disk:
-    """What survives a crash, and a sum of entries 1..i for every i."""
-
-    def __init__(self) -> None:
-        self.term = self.vote = 0
-        self.records: list[bytes] = []
-        self.entries: list[tuple[int, int, int, int]] = []      # index, term, kind, id
-        self.sums = [0]
-
-    def write(self, term: int, vote: int, records: bytes) -> None:
-        self.term, self.vote = term, vote
-        at = 0
-        while at < len(records):
-            length, index, entry_term, client, kind = RECORD.unpack_from(records, at)
-            kind = NOOP if kind == NOOP else CONFIG if kind == CONFIG else DATA
-            client = client if kind == DATA else 0
-            if index <= len(self.records):
-                del self.records[index - 1:], self.entries[index - 1:], self.sums[index:]
-            assert len(self.records) == index - 1, "a write left a gap"
-            self.records.append(records[at:at + length])
-            self.entries.append((index, entry_term, kind, client))
-            self.sums.append(zlib.crc32(SUMMED.pack(entry_term, client, kind), self.sums[-1]))
-            at += length
-
-
 class Node:
     """One member: a replica (None: crashed), its disk and its clock."""
 
-    def __init__(self, node: int, members: list[int]) -> None:
+    def __init__(self, node: int, members: list[int], sums: dict[tuple[int, int], int]) -> None:
         self.id = node
         self.members = members
         self.now = 0
-        self.disk = Disk()
+        self.disk = Disk(sums)
         self.replica: Replica | None = None
         self.commit = 0
         self.retired = False    # removed from the configuration
@@ -84,8 +60,14 @@ class Node:
 
     def start(self) -> None:
         self.replica = Replica(self.id, self.members, seed=self.id, now_ns=self.now,
-                               heartbeat_ns=HEARTBEAT, election_ns=ELECTION)
-        self.replica.restore(self.disk.term, self.disk.vote, b"".join(self.disk.records))
+                               heartbeat_ns=HEARTBEAT, election_ns=ELECTION,
+                               chunk_bytes=CHUNK_BYTES)
+        disk = self.disk
+        disk.broken = True
+        self.replica.restore(disk.term, disk.vote, b"".join(disk.records), first=disk.first,
+                             base_term=disk.base_term,
+                             snapshot=disk.snapshot if disk.snapshot[0] else None,
+                             partial=disk.partial() if disk.chunks else None)
         self.heard = self.beaten = self.now
         self.forget()
         self.commit = 0
@@ -99,13 +81,15 @@ class Cluster:
 
     def __init__(self, nodes: int, voters: int) -> None:
         ids = list(range(1, nodes + 1))
-        self.nodes = {i: Node(i, ids[:voters]) for i in ids}
+        sums: dict[tuple[int, int], int] = {}
+        self.nodes = {i: Node(i, ids[:voters], sums) for i in ids}
         self.links = {(a, b): True for a in ids for b in ids if a != b}
         self.queues: dict[tuple[int, int], list[bytes]] = {link: [] for link in self.links}
         self.proposed = 0
         self.connections = 0
         self.quiescent = False
         self.counters: dict[str, int] = {}
+        self.hashes: dict[tuple[int, int], str] = {}    # of states, by the last entry applied
         for node in self.nodes.values():
             node.start()
         for (a, b) in self.links:
@@ -134,8 +118,9 @@ class Cluster:
         while True:
             write = replica.take_persist()
             if write is not None:
-                node.disk.write(write[1], write[2], write[4])
+                node.disk.write(write[1], write[2], write[4], write[7])
                 replica.persisted(write[0], node.now)
+                node.disk.trim(raft.log.first_index)
             elif raft.role == 2 and raft.commit != node.commit:
                 node.commit = raft.commit
                 node.now += HEARTBEAT
@@ -167,7 +152,7 @@ class Cluster:
         assert node.replica is not None, "on its way to who is gone"
         for part in data:
             kind, term = FRAME.unpack_from(part)
-            if kind == APPEND and node.now >= node.beaten + 2 * ELECTION:
+            if kind in (APPEND, SNAPSHOT) and node.now >= node.beaten + 2 * ELECTION:
                 # After so long a silence ours waits for a heartbeat before it believes that
                 # the leader's disk works; in life a heartbeat comes at once.
                 node.replica.receive_peer(a, codec.encode_message(
@@ -224,7 +209,7 @@ class Cluster:
                     self.beat(node)
             self.drain()
             after = [(r.raft.term, r.raft.vote, r.raft.leader, r.raft.commit, r.raft.role,
-                      len(node.disk.sums))
+                      node.disk.last)
                      for node in self.nodes.values() if (r := node.replica) is not None]
             if after == before:
                 break
@@ -298,7 +283,7 @@ class Cluster:
     def do_crash(self, i: int) -> None:
         node = self.nodes[i]
         if node.replica is not None:
-            self.count("conflicts", node.replica.raft.conflicts)
+            self.account(node)
             node.replica = None
             for other in self.nodes:
                 if other != i:
@@ -343,6 +328,74 @@ class Cluster:
                 leader.now += ELECTION          # nobody waits for it any more
                 self.beat(leader)
 
+    # ---- snapshots -----------------------------------------------------------------------
+
+    def sending(self, leader: Node) -> bool:
+        """Whether a leader is sending its snapshot to somebody that it can reach."""
+        peers = self.replica(leader.id).status()["peers"]
+        return any(peer["state"] == "snapshot" and self.linked(leader.id, other)
+                   for other, peer in peers.items())
+
+    def told(self, node: Node) -> bool:
+        """Whether a node's leader can reach it."""
+        raft = self.replica(node.id).raft
+        return bool(raft.leader) and self.linked(raft.leader, node.id) \
+            and self.nodes[raft.leader].leads() and self.replica(raft.leader).raft.term == raft.term
+
+    def do_compact(self, i: int, keep: int) -> None:
+        node = self.nodes[i]
+        if node.replica is None:
+            return
+        if not node.leads():
+            self.settle()
+            if not node.leads() and not self.told(node):
+                return
+        raft = node.replica.raft
+        if node.leads() and (raft.commit < raft.term_start or self.sending(node)):
+            return
+        applied = raft.commit
+        kept = node.disk.records[max(0, applied + 1 - node.disk.first - keep):
+                                 applied + 1 - node.disk.first]
+        node.replica.keep_bytes = sum(map(len, kept))
+        node.replica.request_snapshot(NOBODY, 0)
+        self.flush(node)
+        index, term, _ = node.disk.snapshot
+        if index:
+            hashed = node.replica.snapshot()["hash"]
+            assert self.hashes.setdefault((index, term), hashed) == hashed, "not the same state"
+
+    def do_tear(self, i: int) -> None:
+        """Crash after a few chunks of a snapshot were written, but not the last one."""
+        node = self.nodes[i]
+        if node.replica is None:
+            return
+        node.replica.request_snapshot(NOBODY, 0)
+        node.replica.poll(node.now)
+        for written in range(2):
+            write = node.replica.take_persist()
+            if write is None or not write[7] or is_last(write[7]):
+                break
+            node.disk.write(write[1], write[2], write[4], write[7])
+            node.replica.persisted(write[0], node.now)
+            self.count("torn snapshots", written == 0)
+        self.do_crash(i)
+
+    def do_part(self, a: int, b: int) -> None:
+        """Deliver what is on its way before a snapshot and half of that; the connection breaks."""
+        frames = [frame for part in self.queues[a, b]
+                  for frame in codec.split_frames(bytearray(part))]
+        chunks = [frame for frame in frames if FRAME.unpack_from(frame)[0] == SNAPSHOT]
+        if chunks:
+            first = frames.index(chunks[0])
+            self.queues[a, b] = frames[:first] + chunks[:len(chunks) // 2]
+            self.deliver(a, b)
+            self.count("broken transfers")
+            self.nodes[b].disk.broken = True
+            self.lose(a, b)
+            self.meet(a, b)
+
+    # ---- changes -------------------------------------------------------------------------
+
     def do_conf(self, *words: str) -> None:
         self.settle()
         leader = self.leader()
@@ -377,15 +430,17 @@ class Cluster:
                       "term": disk.term, "vote": disk.vote,
                       "linked": [node.id] + [other for other in self.nodes if other != node.id
                                              and self.linked(node.id, other)],
-                      "first": 1, "last": len(disk.records), "sum": disk.sums[-1]}
+                      "first": disk.first, "last": disk.last, "sum": disk.sums[-1],
+                      "snap": list(disk.snapshot[:2])}
         if replica is not None:
             status = replica.status()
             assert (status["term"], status["vote"]) == (disk.term, disk.vote), "not written"
-            assert status["last_index"] == len(disk.records), "not written"
+            assert (status["first_index"], status["last_index"], status["snapshot_index"]) \
+                == (disk.first, disk.last, disk.snapshot[0]), "not written"
             out["conf"] = status.get("configuration", "")
             out["conf_index"] = replica.raft.config_index if "conf" in FEATURES else 1 << 63
             out |= {"role": status["role"], "leader": status["leader"],
-                    "commit": status["commit"]}
+                    "commit": status["commit"], "held": status["sessions"]}
         if verbose:
             out["log"] = [list(entry) for entry in disk.entries]
         return out
@@ -393,8 +448,15 @@ class Cluster:
     def states(self, verbose: bool = False) -> list[State]:
         return [self.state(node, verbose) for node in self.nodes.values()]
 
+    def account(self, node: Node) -> None:
+        """Count what only a living replica knows."""
+        if node.replica is not None:
+            self.count("conflicts", node.replica.raft.conflicts)
+            self.count("snapshots", node.replica.snapshots_installed)
+            self.count("compactions", node.replica.snapshots_made)
+
     def finish(self) -> None:
         """Count what only living replicas know."""
         for node in self.nodes.values():
-            if node.replica is not None:
-                self.count("conflicts", node.replica.raft.conflicts)
+            self.account(node)
+            self.count("resumed transfers", node.disk.resumed)

@@ -140,6 +140,59 @@ class Writer:
     def transfer(self) -> None:
         self.add("transfer", self.node())
 
+    def compact(self) -> None:
+        self.add("compact", self.node(), self.rng.choice([0, 0, 1, 3]))
+
+    def compact_all(self) -> None:
+        for node in self.rng.shuffled(self.ids):
+            if self.rng.below(4):
+                self.add("compact", node, self.rng.choice([0, 0, 0, 2]))
+
+    def tear(self) -> None:
+        node = self.node()
+        self.down.add(node)
+        self.add("tear", node)
+
+    def part(self) -> None:
+        """A snapshot may be on its way, from a leader that is not known here."""
+        to = self.node()
+        for node in self.rng.shuffled(self.ids):
+            if node != to:
+                self.add("part", node, to)
+
+    def leave_behind(self) -> None:
+        """One lacks what the others no longer hold."""
+        behind = self.node()
+        others = [node for node in self.rng.shuffled(self.ids) if node != behind]
+        crashes = self.rng.below(3) == 0
+        if crashes:
+            self.add("crash", behind)
+        for node in [] if crashes else others:
+            self.cut.add((min(behind, node), max(behind, node)))
+            self.add("cut", *sorted((behind, node)))
+        self.propose()
+        if self.rng.below(4) == 0:
+            for node in others:
+                self.add("lapse", node)
+            self.add("campaign", self.node())
+        self.settle()
+        self.propose()
+        self.settle()
+        self.compact_all()
+        if crashes:
+            self.add("restart", behind)
+        else:
+            self.heal_all()
+        for _ in range(self.rng.below(3)):
+            if self.rng.below(2):
+                self.exchange()
+            for node in others:
+                self.add("part", node, behind)
+                if self.rng.below(4) == 0:
+                    self.add("compact", node, 0)
+        if self.rng.below(2):
+            self.settle()
+
     def change(self) -> None:
         """Members come, go, vote or stop voting; some changes will be refused."""
         words = []
@@ -170,6 +223,9 @@ class Writer:
             moves.append((4, self.transfer))
         if "conf" in self.features:
             moves.append((5, self.change))
+        if "snapshot" in self.features:
+            moves += [(4, self.compact), (2, self.compact_all), (2, self.tear), (2, self.part),
+                      (4, self.leave_behind)]
         total = sum(weight for weight, _ in moves)
         while len(self.schedule.steps) < self.length:
             draw = self.rng.below(total)

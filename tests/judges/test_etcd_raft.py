@@ -11,6 +11,7 @@ import pytest
 
 from seatrial.core.raft import ROLES
 
+from .disk import Disk
 from .etcd_raft import Comparison, Judge, NoJudge, differences, read, report
 from .ours import FEATURES, Cluster
 from .schedules import Schedule, draw, shrink
@@ -76,6 +77,64 @@ def test_a_leader_that_is_cut_off_loses_its_entries_in_both(judge: Judge) -> Non
     assert comparison.counts["elections"] == 2
 
 
+BEHIND = """
+nodes 4 voters 3
+campaign 1
+settle
+propose
+settle
+crash 3
+propose
+propose
+settle
+compact 1 1
+compact 2 0
+tear 2
+restart 2
+settle
+restart 3
+part 1 3
+compact 1 0
+settle
+propose
+conf l4
+settle
+lapse 2
+lapse 3
+crash 1
+crash 3
+restart 3
+lapse 3
+campaign 3
+settle
+"""
+
+
+def test_who_is_far_behind_is_sent_a_snapshot_in_both(judge: Judge) -> None:
+    """Once broken off; to who came back and to a new member, which the snapshot doesn't know."""
+    comparison = Comparison(judge)
+    assert comparison.run(read(BEHIND)) == ""
+    counts = comparison.counts
+    assert counts["compactions"] == 2
+    assert counts["snapshots"] == 2
+    assert counts["broken transfers"] == 1
+    assert counts["elections"] == 2
+
+
+def test_a_state_that_a_snapshot_lost_is_a_difference(judge: Judge) -> None:
+    """The judged side of this test forgets the log after the snapshot that it was sent."""
+    before = Disk.trim
+
+    def trim(self: Disk, first: int) -> None:
+        if self.last > first:
+            self.sums[-1] ^= 1
+        before(self, first)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Disk, "trim", trim)
+        assert "sum" in Comparison(judge).run(read(BEHIND))
+
+
 def test_a_difference_is_found_and_made_small(judge: Judge) -> None:
     """The judged side of this test loses the votes of node 3."""
     comparison = Comparison(judge)
@@ -104,7 +163,8 @@ def test_only_what_is_documented_may_differ() -> None:
     ours = cluster.states()[0]
     theirs = ours | {"floor": 0}
     assert differences(ours, theirs, 1) == []
-    for key in ("term", "vote", "role", "leader", "commit", "last", "sum", "up"):
+    for key in ("term", "vote", "role", "leader", "commit", "last", "sum", "up", "first", "snap",
+                "held"):
         assert differences(ours, theirs | {key: 7}, 8) == [key]
     assert differences(ours | {"commit": 0}, theirs | {"floor": 1}, 8) == []
     assert differences(ours, theirs | {"floor": 1, "commit": 0}, 8) == ["commit"]

@@ -30,6 +30,7 @@ type node struct {
 	floor         uint64          // its commit index when it started
 	changing      bool            // it is about to apply a configuration, maybe without itself
 	retired       bool            // it was removed from the configuration
+	guest         bool            // a snapshot called it a learner before its configuration came
 	muted         bool            // a heartbeat was answered: nothing needs to be sent again
 	greeting      bool            // a connection came up
 	told          uint64          // the commit index that it told as a leader
@@ -115,10 +116,12 @@ func (c *cluster) linked(a, b uint64) bool {
 // flush does what the node asks for until it asks for nothing more. round marks the answer to
 // the pre-vote that was just delivered.
 func (c *cluster) flush(n *node, round int) {
+	var lost []uint64
 	for n.HasReady() {
 		rd := n.Ready()
 		if !raft.IsEmptySnap(rd.Snapshot) {
-			n.disk.restore(rd.Snapshot)
+			n.disk.restore(rd.Snapshot, n.id)
+			n.guest = invited(rd.Snapshot)
 			c.counters["snapshots"]++
 		}
 		if len(rd.Entries) > 0 && rd.Entries[0].Index < uint64(len(n.disk.sums)) {
@@ -134,12 +137,19 @@ func (c *cluster) flush(n *node, round int) {
 		}
 		for _, m := range rd.Messages {
 			c.send(n, m, round)
+			if m.Type == pb.MsgSnap && !c.linked(n.id, m.To) {
+				lost = append(lost, m.To)
+			}
 		}
 		n.changing = false
 		for i := range rd.CommittedEntries {
 			c.apply(n, &rd.CommittedEntries[i])
 		}
 		n.Advance(rd)
+		for _, id := range lost {
+			n.ReportSnapshot(id, raft.SnapshotFailure)
+		}
+		lost = nil
 	}
 	commit := n.BasicStatus().Commit
 	if n.leads() && commit != n.told {
@@ -159,6 +169,8 @@ func (c *cluster) send(n *node, m pb.Message, round int) {
 		n.asked[m.To] = l
 	case pb.MsgPreVoteResp:
 		n.answered = true
+	case pb.MsgSnap:
+		l.Snapshot = invite(*m.Snapshot, m.To)
 	}
 	if m.Type == pb.MsgApp && !n.greeting && !n.changing &&
 		(n.muted || len(m.Entries) == 0) {
@@ -174,6 +186,9 @@ func (c *cluster) send(n *node, m pb.Message, round int) {
 func (c *cluster) apply(n *node, e *pb.Entry) {
 	n.disk.applied = e.Index
 	if e.Type == pb.EntryNormal {
+		if kind, _ := describe(e); kind == kindData {
+			n.disk.held++
+		}
 		return
 	}
 	var cc pb.ConfChangeV2
@@ -183,6 +198,9 @@ func (c *cluster) apply(n *node, e *pb.Entry) {
 		cc = old.AsV2()
 	} else {
 		must(cc.Unmarshal(e.Data))
+	}
+	for _, change := range cc.Changes {
+		n.guest = n.guest && change.NodeID != n.id
 	}
 	n.disk.conf = *n.ApplyConfChange(cc)
 }
@@ -243,6 +261,16 @@ func (c *cluster) hand(n *node, l letter) {
 			skip := known - l.Index
 			l.Index, l.LogTerm, l.Entries = known, l.Entries[skip-1].Term, l.Entries[skip:]
 		}
+	case pb.MsgHeartbeatResp:
+		if n.leads() && l.Term == term && n.awaits(l.From) {
+			return // else a snapshot would be sent to whose answer is on its way
+		}
+	case pb.MsgSnap:
+		if l.Term < term { // etcd is silent; InstallSnapshot RPC answers with the later term
+			refuse.Type, refuse.Reject = pb.MsgAppResp, false
+			c.send(n, refuse, l.round)
+			return
+		}
 	case pb.MsgAppResp:
 		if n.probing[l.From] {
 			delete(n.probing, l.From)
@@ -278,6 +306,7 @@ func (c *cluster) lose(a, b uint64) {
 			delete(n.probing, pair[1])
 			delete(n.held, pair[1])
 			n.ReportUnreachable(pair[1])
+			n.ReportSnapshot(pair[1], raft.SnapshotFailure) // of one that was on its way, if any
 			c.flush(n, 0)
 		}
 	}
@@ -389,6 +418,9 @@ func (c *cluster) do(step string) error {
 	words := strings.Fields(step)
 	var args []uint64
 	for _, w := range words[1:] {
+		if words[0] == "compact" && len(args) == 1 {
+			break // how many entries are kept
+		}
 		v, err := strconv.ParseUint(w, 10, 64)
 		if err != nil {
 			break // the words of a change of configuration
@@ -490,10 +522,14 @@ func (c *cluster) do(step string) error {
 				}
 			}
 		}
-	case "compact":
-		if n.RawNode != nil && n.disk.compact() {
-			c.counters["compactions"]++
-		}
+	case "compact": // a node makes a snapshot and keeps no more than so many entries before it
+		keep, err := strconv.ParseUint(words[2], 10, 64)
+		must(err)
+		c.compact(n, keep)
+	case "tear": // it is gone before its snapshot is complete
+		return c.do(fmt.Sprintf("crash %d", n.id))
+	case "part": // the connection breaks amidst a snapshot
+		c.part(args[0], args[1])
 	case "conf":
 		c.settle()
 		c.change(words[1:])
@@ -605,19 +641,21 @@ func changer(config tracker.Config, progress map[uint64]tracker.Progress) confch
 // ---- what is compared ----------------------------------------------------------------------
 
 type state struct {
-	Up     bool   `json:"up"`
-	Gone   bool   `json:"gone"` // removed from the configuration
-	Term   uint64 `json:"term"`
-	Vote   uint64 `json:"vote"`
-	Role   string `json:"role"`
-	Leader uint64 `json:"leader"`
-	Commit uint64 `json:"commit"`
-	Floor  uint64 `json:"floor"` // ours may not know this commit index yet
-	First  uint64 `json:"first"`
-	Last   uint64 `json:"last"`
-	Sum    uint32 `json:"sum"`
-	Conf   string `json:"conf"`
-	Log    []any  `json:"log,omitempty"`
+	Up     bool      `json:"up"`
+	Gone   bool      `json:"gone"` // removed from the configuration
+	Term   uint64    `json:"term"`
+	Vote   uint64    `json:"vote"`
+	Role   string    `json:"role"`
+	Leader uint64    `json:"leader"`
+	Commit uint64    `json:"commit"`
+	Floor  uint64    `json:"floor"` // ours may not know this commit index yet
+	First  uint64    `json:"first"`
+	Last   uint64    `json:"last"`
+	Sum    uint32    `json:"sum"`
+	Snap   [2]uint64 `json:"snap"` // index and term of its newest snapshot
+	Held   uint64    `json:"held"` // how many commands are applied
+	Conf   string    `json:"conf"`
+	Log    []any     `json:"log,omitempty"`
 }
 
 var roles = map[raft.StateType]string{raft.StateFollower: "follower", raft.StateLeader: "leader",
@@ -630,6 +668,9 @@ func (c *cluster) states(verbose bool) (out []*state) {
 		s.First, _ = n.disk.FirstIndex()
 		s.Last, _ = n.disk.LastIndex()
 		s.Sum = n.disk.sums[s.Last]
+		snapshot, _ := n.disk.Snapshot()
+		s.Snap = [2]uint64{snapshot.Metadata.Index, snapshot.Metadata.Term}
+		s.Held = n.disk.held
 		if n.RawNode != nil {
 			b := n.BasicStatus()
 			s.Up, s.Term, s.Vote, s.Leader, s.Commit = true, b.Term, b.Vote, b.Lead, b.Commit
@@ -638,7 +679,13 @@ func (c *cluster) states(verbose bool) (out []*state) {
 			if n.void && b.RaftState == raft.StatePreCandidate {
 				s.Role = "follower"
 			}
-			s.Conf = n.Status().Config.String()
+			config := n.Status().Config
+			if n.guest {
+				if delete(config.Learners, n.id); len(config.Learners) == 0 {
+					config.Learners = nil
+				}
+			}
+			s.Conf = config.String()
 		}
 		if verbose {
 			entries, _ := n.disk.Entries(s.First, s.Last+1, 1<<40)

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -21,6 +22,7 @@ type disk struct {
 	*raft.MemoryStorage
 	conf    pb.ConfState
 	applied uint64
+	held    uint64   // how many of the applied entries are commands: the state machine
 	sums    []uint32 // sums[i]: of entries 1..i, so that whole logs are compared by one number
 }
 
@@ -44,28 +46,39 @@ func (d *disk) append(entries []pb.Entry) {
 	}
 }
 
-// restore takes a snapshot in; its data is the sum of the entries it stands for.
-func (d *disk) restore(s pb.Snapshot) {
-	must(d.MemoryStorage.ApplySnapshot(s))
+// restore takes a snapshot in; its data is the sum of the entries it stands for, and how many of
+// them are commands. Who was made a learner to be sent it stays one until its configuration comes,
+// but says so to nobody.
+func (d *disk) restore(s pb.Snapshot, id uint64) {
 	d.conf = s.Metadata.ConfState
+	if invited(s) {
+		s.Data = s.Data[:guestOf]
+		s.Metadata.ConfState.Learners = slices.DeleteFunc(slices.Clone(d.conf.Learners),
+			func(learner uint64) bool { return learner == id })
+	}
+	must(d.MemoryStorage.ApplySnapshot(s))
 	d.applied = s.Metadata.Index
 	sums := make([]uint32, s.Metadata.Index+1)
 	copy(sums, d.sums)
 	sums[s.Metadata.Index] = binary.LittleEndian.Uint32(s.Data)
+	d.held = binary.LittleEndian.Uint64(s.Data[4:])
 	d.sums = sums
 }
 
-// compact makes a snapshot of everything applied and drops the entries before it.
-func (d *disk) compact() bool {
+// compact makes a snapshot of everything applied and drops the entries before it, all but so many.
+func (d *disk) compact(keep uint64) bool {
 	have, err := d.MemoryStorage.Snapshot()
 	must(err)
 	if d.applied <= have.Metadata.Index {
 		return false
 	}
 	data := binary.LittleEndian.AppendUint32(nil, d.sums[d.applied])
+	data = binary.LittleEndian.AppendUint64(data, d.held)
 	_, err = d.CreateSnapshot(d.applied, &d.conf, data)
 	must(err)
-	must(d.MemoryStorage.Compact(d.applied))
+	if first, _ := d.FirstIndex(); d.applied >= first+keep {
+		must(d.MemoryStorage.Compact(d.applied - keep))
+	}
 	return true
 }
 
