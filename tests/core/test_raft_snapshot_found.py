@@ -6,7 +6,7 @@ from itertools import pairwise
 from seatrial.core import codec
 from seatrial.core.replica import Replica
 
-from .test_raft_snapshot import FLAGS_AT, OPS, Group
+from .snapshot_group import FLAGS_AT, OPS, Group
 
 NOBODY = 1 << 31            # no client's connection
 
