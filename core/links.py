@@ -47,6 +47,7 @@ class Links:
         self._settings = settings
         self._store = store             # of our own directory
         self._stores = stores           # of the others'
+        self._said: dict[int, str] = {}     # of who is connected: its directory
         self._by_node: dict[int, Link] = {}
         self._connected: dict[int, Address | None] = {}     # to us; and where it listens
         self._spoke: set[int] = set()   # who did to us, since we are outside
@@ -95,6 +96,9 @@ class Links:
         if raft.commit >= raft.config_index:
             self._settled = True
             self._stores.keep(self.configuration.nodes)
+            for peer, store in self._said.items():
+                if peer in self.configuration.nodes:
+                    self._stores.heard(peer, store)
             for link in self._by_node.values():
                 self.tell(link)
         self._reconcile()
@@ -108,6 +112,7 @@ class Links:
         """Its connection to us is gone."""
         del self._connected[peer]
         self._spoke.discard(peer)
+        self._said.pop(peer, None)
         self._reconcile()
 
     def spoke(self, peer: int, data: bytes) -> None:
@@ -120,13 +125,18 @@ class Links:
         """Take a notice. Raises ProtocolError; Fenced when this node has forgotten what it was."""
         notice = decode_notice(body)
         if notice.yours not in ("", self._store):
+            if notice.at < self._raft.config_index:
+                raise ProtocolError("it has not heard yet that this node is a new member")
             raise Fenced(f"node {peer} knows this node with other data, which held what it had"
                          " acknowledged: bring that back, or remove this node from the members and"
                          " add it as a new one")
         if (peer in self.configuration.nodes
-                and not self._stores.heard(peer, notice.store)):
+                and not self._stores.heard(peer, notice.store,
+                                           newer=notice.at > self._raft.config_index)):
             raise ProtocolError("it comes with other data than before: it has forgotten what it"
                                 " acknowledged, and can't take part under this number")
+        if peer in self._connected:
+            self._said[peer] = notice.store
         if peer in self._connected:
             self._connected[peer] = notice.where
         if notice.config_index > self._raft.config_index and self._shell.node not in notice.nodes:
@@ -142,7 +152,8 @@ class Links:
         if self._settled and link.peer not in self.configuration.nodes:
             index, nodes = self._raft.config_index, self.configuration.nodes
         link.send(Notice(str(self._settings.address), index, nodes, self._store,
-                         self._stores.of(link.peer)).encode())
+                         self._stores.of(link.peer),
+                         self._raft.config_index if self._settled else 0).encode())
 
     # -- who is dialled -------------------------------------------------------------------------
 

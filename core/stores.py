@@ -38,11 +38,12 @@ class Stores:
         """Return the number of a node's directory; empty: not known."""
         return self._known.get(node, "")
 
-    def heard(self, node: int, store: str) -> bool:
-        """Take what a member says of itself; False: it had another directory before."""
+    def heard(self, node: int, store: str, *, newer: bool = False) -> bool:
+        """Take what a member says of itself; False: it had another directory before. ``newer``: it
+        knows of a later configuration than we do, by which it may have been made a new member."""
         if not store or self._known.get(node) == store:
             return True
-        if node in self._known:
+        if node in self._known and not newer:
             return False
         self._known[node] = store
         self._write()

@@ -72,6 +72,30 @@ def test_a_wiped_member_stops_and_may_be_added_again_as_one_that_holds_nothing(
     until("node 3 follows", lambda: status(nodes, 3).get("leader"))
 
 
+def test_who_was_away_while_a_member_came_back_as_a_new_one_learns_of_that(tmp_path: Path) -> None:
+    nodes = Nodes(tmp_path / "nodes", count=5)
+    config = nodes.folder / "node1.yml"
+    try:
+        nodes.start()
+        run_async(write(nodes, 5))
+        until("node 2 remembers all", lambda: len(remembered(nodes, 2)) == 4)
+        old = remembered(nodes, 2)["3"]
+        nodes.kill(2, 3)
+        assert nodes.command("member", "remove", "3", "--config", config).returncode == 0
+        shutil.rmtree(nodes.folder / "data3")
+        nodes.configure(3, join=True)
+        nodes.start(3)
+        done = nodes.command("member", "add", "3", nodes.members[3], "--config", config)
+        assert done.returncode == 0, done.stderr
+        nodes.start(2)                  # what it remembers of node 3 is out of date
+        until("node 2 knows better", lambda: remembered(nodes, 2).get("3") not in (None, old))
+        until("node 2 follows", lambda: status(nodes, 2).get("config_index", 0) > 0)
+        run_async(write(nodes, 5))
+        assert nodes.events(2, "fatal") + nodes.events(3, "fatal") == []
+    finally:
+        nodes.stop()
+
+
 def test_a_member_that_comes_back_with_its_data_is_welcome(nodes: Nodes) -> None:
     nodes.start()
     run_async(write(nodes, 3))
@@ -94,6 +118,8 @@ def test_what_is_remembered_is_durable_and_goes_with_the_membership(tmp_path: Pa
     assert (stores.of(2), stores.of(3), stores.of(4)) == ("a", "", "b")
     assert not stores.heard(2, "c")
     assert stores.of(2) == "a"
+    assert stores.heard(4, "d", newer=True)
+    assert stores.of(4) == "d"
     stores.keep({4})
     assert Stores(tmp_path).of(2) == ""
     assert Stores(tmp_path).heard(2, "c")
