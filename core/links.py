@@ -98,7 +98,7 @@ class Links:
             self._stores.keep(self.configuration.nodes)
             for peer, store in self._said.items():
                 if peer in self.configuration.nodes:
-                    self._stores.heard(peer, store)
+                    self._stores.heard(peer, store, theirs=0, ours=self._raft.config_index)
             for link in self._by_node.values():
                 self.tell(link)
         self._reconcile()
@@ -125,14 +125,14 @@ class Links:
         """Take a notice. Raises ProtocolError; Fenced when this node has forgotten what it was."""
         notice = decode_notice(body)
         if notice.yours not in ("", self._store):
-            if notice.at < self._raft.config_index:
+            if notice.since < self._raft.config_index:
                 raise ProtocolError("it has not heard yet that this node is a new member")
             raise Fenced(f"node {peer} knows this node with other data, which held what it had"
                          " acknowledged: bring that back, or remove this node from the members and"
                          " add it as a new one")
         if (peer in self.configuration.nodes
-                and not self._stores.heard(peer, notice.store,
-                                           newer=notice.at > self._raft.config_index)):
+                and not self._stores.heard(peer, notice.store, theirs=notice.at,
+                                           ours=self._raft.config_index)):
             raise ProtocolError("it comes with other data than before: it has forgotten what it"
                                 " acknowledged, and can't take part under this number")
         if peer in self._connected:
@@ -151,9 +151,9 @@ class Links:
         index, nodes = 0, frozenset[int]()
         if self._settled and link.peer not in self.configuration.nodes:
             index, nodes = self._raft.config_index, self.configuration.nodes
-        link.send(Notice(str(self._settings.address), index, nodes, self._store,
-                         self._stores.of(link.peer),
-                         self._raft.config_index if self._settled else 0).encode())
+        known = self._stores.of(link.peer)
+        link.send(Notice(str(self._settings.address), index, nodes, self._store, known.store,
+                         known.since, self._raft.config_index if self._settled else 0).encode())
 
     # -- who is dialled -------------------------------------------------------------------------
 

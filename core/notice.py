@@ -31,6 +31,7 @@ class Notice(msgspec.Struct, frozen=True):
     nodes: frozenset[int] = frozenset()
     store: str = ""                 # the sender's directory,
     yours: str = ""                 # and the receiver's, as the sender remembers it
+    since: int = 0                  # what ``at`` was when it heard that
     at: int = 0                     # index of the newest committed configuration that it knows
 
     def encode(self) -> bytes:

@@ -20,13 +20,20 @@ from seatrial.core.segment_files import sync_directory
 NAME = "members.json"
 
 
+class Store(msgspec.Struct, frozen=True):
+    """A member's directory, as one heard of it when the configuration of entry ``since`` held."""
+
+    store: str = ""
+    since: int = 0
+
+
 class Stores:
     """What one node remembers of the others."""
 
     def __init__(self, data: Path) -> None:
         self._path = data / NAME
         try:
-            self._known = msgspec.json.decode(self._path.read_bytes(), type=dict[int, str])
+            self._known = msgspec.json.decode(self._path.read_bytes(), type=dict[int, Store])
         except FileNotFoundError:
             self._known = {}
         except OSError as error:
@@ -34,18 +41,22 @@ class Stores:
         except msgspec.DecodeError as error:
             raise NodeError(f"{self._path} is damaged: {error}") from None
 
-    def of(self, node: int) -> str:
-        """Return the number of a node's directory; empty: not known."""
-        return self._known.get(node, "")
+    def of(self, node: int) -> Store:
+        """Return a node's directory; an empty number: not known."""
+        return self._known.get(node, Store())
 
-    def heard(self, node: int, store: str, *, newer: bool = False) -> bool:
-        """Take what a member says of itself; False: it had another directory before. ``newer``: it
-        knows of a later configuration than we do, by which it may have been made a new member."""
-        if not store or self._known.get(node) == store:
+    def heard(self, node: int, store: str, *, theirs: int, ours: int) -> bool:
+        """Take what a member says of itself; False: it had another directory before.
+
+        ``theirs``, ``ours``: the newest committed configuration that it, and we, know. Where it
+        knows of one that came after we heard of its directory, it was made a new member since.
+        """
+        known = self.of(node)
+        if store in ("", known.store):
             return True
-        if node in self._known and not newer:
+        if known.store and theirs <= known.since:
             return False
-        self._known[node] = store
+        self._known[node] = Store(store, ours)
         self._write()
         return True
 

@@ -30,8 +30,8 @@ def status(nodes: Nodes, n: int) -> dict[str, Any]:
 
 def remembered(nodes: Nodes, n: int) -> dict[str, str]:
     path = nodes.folder / f"data{n}" / "members.json"
-    found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-    return found
+    found = json.loads(path.read_text()) if path.exists() else {}
+    return {node: known["store"] for node, known in found.items()}
 
 
 async def write(nodes: Nodes, keys: int) -> None:
@@ -109,17 +109,17 @@ def test_a_member_that_comes_back_with_its_data_is_welcome(nodes: Nodes) -> None
 
 def test_what_is_remembered_is_durable_and_goes_with_the_membership(tmp_path: Path) -> None:
     stores = Stores(tmp_path)
-    assert stores.of(2) == ""
-    assert stores.heard(2, "a")
-    assert stores.heard(2, "a")
-    assert stores.heard(3, "")              # a build that says nothing of it
-    assert stores.heard(4, "b")
+    assert stores.of(2).store == ""
+    assert stores.heard(2, "a", theirs=0, ours=5)
+    assert stores.heard(2, "a", theirs=0, ours=5)
+    assert stores.heard(3, "", theirs=0, ours=5)              # a build that says nothing of it
+    assert stores.heard(4, "b", theirs=0, ours=5)
     stores = Stores(tmp_path)
-    assert (stores.of(2), stores.of(3), stores.of(4)) == ("a", "", "b")
-    assert not stores.heard(2, "c")
-    assert stores.of(2) == "a"
-    assert stores.heard(4, "d", newer=True)
-    assert stores.of(4) == "d"
+    assert [stores.of(n).store for n in (2, 3, 4)] == ["a", "", "b"]
+    assert not stores.heard(2, "c", theirs=5, ours=9)
+    assert stores.of(2).store == "a"
+    assert stores.heard(4, "d", theirs=6, ours=5)
+    assert stores.of(4).store == "d"
     stores.keep({4})
-    assert Stores(tmp_path).of(2) == ""
-    assert Stores(tmp_path).heard(2, "c")
+    assert Stores(tmp_path).of(2).store == ""
+    assert Stores(tmp_path).heard(2, "c", theirs=0, ours=9)
