@@ -50,7 +50,7 @@ sanitize: ## the tests of what is compiled, with every access to memory checked;
 	@$(prepare) test
 	@$(V)/python scripts/sanitize.py $(PYTEST)
 
-nightly: ## random tests 50 times longer, sanitize, 1000 simulated seeds, planted bugs, all installs
+nightly: ## random tests 50 times longer, sanitize, 1000 simulated seeds, 10^7 states, planted bugs, all installs
 	@$(prepare) test
 	@SEATRIAL_HISTORIES=1000000 SEATRIAL_RAFT_SEEDS=3000 SEATRIAL_SIM_SEEDS=20000 \
 	  SEATRIAL_ETCD_SCHEDULES=10000 \
@@ -59,6 +59,8 @@ nightly: ## random tests 50 times longer, sanitize, 1000 simulated seeds, plante
 	@$(V)/python scripts/sanitize.py
 	@$(V)/seatrial run examples/register.yml --on sim --seeds 1000 || test $$? -eq 3 # no-coverage
 	@$(V)/seatrial mutants
+	@$(V)/seatrial explore
+	@$(V)/seatrial explore --elected --timeouts 2 --states 10000000 || test $$? -eq 2 # capped
 	@$(V)/python scripts/verify_package.py
 
 clean: ## remove what was built; keeps store/ and .venv/

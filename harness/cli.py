@@ -12,8 +12,8 @@ import click
 
 from .errors import SeatrialError
 
-COMMANDS = ("run", "check", "generate", "shrink", "replay", "mutants", "up", "down", "ssh",
-            "doctor", "heal")
+COMMANDS = ("run", "check", "generate", "shrink", "replay", "mutants", "explore", "up", "down",
+            "ssh", "doctor", "heal")
 
 
 class Lazy(click.Group):

@@ -1,0 +1,167 @@
+"""``seatrial explore``: every interleaving of what can happen in a small cluster."""
+from __future__ import annotations
+
+import importlib
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from ..errors import BadInput
+from ..registry import SYSTEMS, known
+
+if TYPE_CHECKING:
+    from ..sim.exhaustive.exploration import Outcome
+    from ..sim.exhaustive.space import Space
+
+LINE_S = 5.0
+MIB = 1 << 20
+COUNT = click.IntRange(min=0, max=15)
+
+
+@click.command("explore")
+@click.option("--nodes", type=click.IntRange(1, 4), default=3, show_default=True,
+              help="How many nodes there are.")
+@click.option("--spares", type=click.IntRange(0, 3), default=0, show_default=True,
+              help="How many of them are no members at first.")
+@click.option("--timeouts", type=COUNT, default=1, show_default=True,
+              help="How many election timers ring, and leaders lose their majority.")
+@click.option("--heartbeats", type=COUNT, default=0, show_default=True,
+              help="How many heartbeat timers ring.")
+@click.option("--proposals", type=COUNT, default=1, show_default=True,
+              help="How many entries clients ask for.")
+@click.option("--losses", type=COUNT, default=1, show_default=True,
+              help="How many connections break.")
+@click.option("--crashes", type=COUNT, default=1, show_default=True,
+              help="How many nodes lose their power.")
+@click.option("--changes", type=COUNT, default=0, show_default=True,
+              help="How many changes of members are asked for.")
+@click.option("--transfers", type=COUNT, default=0, show_default=True,
+              help="How many transfers of leadership are asked for.")
+@click.option("--snapshots", type=COUNT, default=0, show_default=True,
+              help="How many snapshots are taken.")
+@click.option("--fast-disks", is_flag=True, help="A sync is over at once.")
+@click.option("--elected", is_flag=True, help="Begin with a leader.")
+@click.option("--no-symmetry", is_flag=True,
+              help="Tell states apart that differ in the numbers of nodes only.")
+@click.option("--states", type=click.IntRange(min=1), default=1_000_000, show_default=True,
+              help="Stop when so many states were seen.")
+@click.option("--memory", type=click.IntRange(min=1), default=2048, show_default=True,
+              metavar="MIB", help="Stop when they take about so much memory.")
+@click.option("--mutant", metavar="NAME", help="Plant this bug in the node.")
+@click.option("--trace", metavar="ACTIONS", help="Play these instead, and tell what they do.")
+def command(nodes: int, spares: int, states: int, memory: int, fast_disks: bool, elected: bool,
+            no_symmetry: bool, mutant: str | None, trace: str | None, **bounds: int) -> int:
+    """Try everything that can happen in a small cluster of the real consensus machine.
+
+    All orders in which messages, syncs, timeouts, losses and crashes can come, within the bounds.
+    Exit code: 0 all states were seen and none is wrong, 1 a violation, 2 a cap came first.
+    """
+    from ..sim.exhaustive.exploration import CLOSED, VIOLATION, explore, plant
+    from ..sim.exhaustive.scope import Scope
+
+    try:
+        scope = Scope(nodes, spares, **bounds, slow_disks=not fast_disks, elected=elected,
+                      symmetry=not no_symmetry)
+    except ValueError as wrong:
+        raise BadInput(str(wrong)) from None
+    if mutant is not None and not plant(mutant):
+        from .again import again_with
+        return again_with(planted(mutant))
+    if trace is not None:
+        return play(scope, trace)
+    with Progress() as progress:
+        outcome = explore(scope, states=states, memory_bytes=memory * MIB, tell=progress.tell)
+    for line in report(outcome, mutant):
+        click.echo(line)
+    return {CLOSED: 0, VIOLATION: 1}.get(outcome.ended, 2)
+
+
+def planted(mutant: str) -> Path:
+    """Return the folder of the node's build that holds this bug."""
+    module, _, name = known(SYSTEMS)["node"].partition(":")
+    system: Any = getattr(importlib.import_module(module), name)
+    simulated = system(system.Options(mutant=mutant)).simulated()
+    simulated.prepare()
+    folder: Path = simulated.python_path()
+    return folder
+
+
+def play(scope: Any, words: str) -> int:
+    """Tell a trace."""
+    from ..sim.exhaustive.exploration import told
+    from ..sim.exhaustive.story import parse
+
+    lines, judged = told(scope, parse(words, scope.nodes))
+    for line in lines:
+        click.echo(line)
+    click.echo(f"core/invariants: {judged or 'nothing is wrong'}")
+    return 0 if judged is None else 1
+
+
+def report(outcome: Outcome, mutant: str | None) -> list[str]:
+    """Return what is to be said at the end."""
+    from ..sim.exhaustive.exploration import CLOSED, told
+    from ..sim.exhaustive.story import text
+
+    left = "" if outcome.ended == CLOSED else f", {outcome.waiting:,} of them not gone on from"
+    lines = [
+        f"scope:    {outcome.scope}",
+        f"ended:    {outcome.ended}",
+        f"states:   {outcome.states:,}{left}; {outcome.transitions:,} transitions",
+        f"symmetry: as many as {outcome.numbered:,} of numbered nodes",
+        f"depth:    {outcome.depth} actions",
+        f"machine:  {outcome.node_steps:,} steps, from {outcome.node_states:,} states of a node",
+        f"time:     {outcome.wall_s:.1f} s ({outcome.cpu_s:.1f} s of a core), "
+        f"{outcome.rate:,.0f} states/s; about {outcome.memory_bytes / MIB:,.0f} MiB",
+    ]
+    if outcome.violation is not None:
+        trace = list(outcome.trace)
+        story, judged = told(outcome.scope, trace)
+        lines += ["", f"violation: {outcome.violation}", "", *story, "",
+                  f"core/invariants: {judged or 'sees nothing wrong'}",
+                  f"trace:    {again(outcome, mutant)} --trace {shlex.quote(text(trace))}"]
+    return lines
+
+
+def again(outcome: Outcome, mutant: str | None) -> str:
+    """Return the command that plays a trace of this scope; what is bounded needs no bound then."""
+    scope = outcome.scope
+    words = ["seatrial", "explore"]
+    words += ["--nodes", str(scope.nodes)] if scope.nodes != 3 else []
+    words += ["--spares", str(scope.spares)] if scope.spares else []
+    words += [] if scope.slow_disks else ["--fast-disks"]
+    words += ["--mutant", mutant] if mutant else []
+    return shlex.join(words)
+
+
+class Progress:
+    """A line every now and then, on a terminal the same line."""
+
+    def __init__(self) -> None:
+        self.told = time.monotonic()
+        self.console = Console(stderr=True)
+        self.status = self.console.status("starting")
+
+    def __enter__(self) -> Progress:
+        if self.console.is_terminal:
+            self.status.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.status.stop()
+
+    def tell(self, space: Space, seconds: float) -> None:
+        """So far it has come."""
+        now = time.monotonic()
+        line = (f"{space.count:,} states, {space.count / max(seconds, 1e-9):,.0f}/s, depth "
+                f"{space.depth}, {space.waiting:,} waiting, "
+                f"{space.memory_bytes / MIB:,.0f} MiB")
+        if self.console.is_terminal:
+            self.status.update(line)
+        elif now - self.told >= LINE_S:
+            self.told = now
+            self.console.print(line, highlight=False)
