@@ -115,6 +115,7 @@ FIELDS = {
     },
     "Chunks": {
         "index": KEPT, "term": KEPT, "size": TABLE, "crc": TABLE, "complete": TABLE,
+        "version": GIVEN,
         "records": KEPT, "starts": TABLE,
     },
 }
