@@ -18,9 +18,14 @@ from seatrial.core.buffer cimport (
 from seatrial.core.codec cimport KIND_SNAPSHOT, RECORD_SIZE, record_crc
 from seatrial.core.crc cimport crc32c
 from seatrial.core.invariant cimport must
+from seatrial.core.mutant cimport MUTANT, seatrial_arm, SNAPSHOT_CHUNKS_MIXED
 
 cdef enum:
     END_AFTER_HASH = 24         # bytes of the last piece behind the state's hash
+
+
+def _arm(int mutant) -> None:
+    seatrial_arm(mutant)
 
 
 cdef class Chunks:
@@ -45,6 +50,8 @@ cdef class Chunks:
 
     cdef bint continues(self, const Record* r) noexcept nogil:
         """Whether a record is sound and this snapshot's next."""
+        if MUTANT(SNAPSHOT_CHUNKS_MIXED):
+            return r.sequence == self.size and not self.complete
         return (r.kind == KIND_SNAPSHOT and r.index == self.index and r.term == self.term
                 and r.sequence == self.size and not self.complete and r.length > RECORD_SIZE
                 and r.client == crc32c(self.crc, <const char*>r + RECORD_SIZE,

@@ -31,6 +31,7 @@ cdef struct Seen:           # a node as it was after its newest step, and what i
     uint64_t last
     uint64_t commit
     uint64_t applied
+    uint64_t snapshot       # index of its newest
     bint durable            # its term and vote were
     uint32_t promised_vote  # the newest that were durable: they outlive the process
     uint64_t promised_term
@@ -72,6 +73,7 @@ cdef class ClusterInvariants:
     cdef vector[Committed] committed    # entry i is at i - 1
     cdef vector[State] states           # after entry i, at i - 1
     cdef object configuration           # the newest committed one
+    cdef list configurations            # (index, configuration), as committed
     cdef Whole whole
     cdef readonly uint64_t checks
 
@@ -85,6 +87,7 @@ cdef class ClusterInvariants:
     cdef int _forget_votes(self, uint32_t node) except -1
     cdef int _arrived(self, Seen* s, Replica r) except -1
     cdef int _changed(self, Seen* s, Replica r) except -1
+    cdef int _begins_with(self, Raft raft) except -1
     cdef int _term_and_vote(self, Seen* s, Raft raft) except -1
     cdef int _elected(self, Raft raft) except -1
     cdef int _cut(self, Seen* s, Raft raft) except -1

@@ -38,7 +38,8 @@ step), never one too early, so no leader is blamed wrongly.
 
 *Configuration Safety*: committed configurations differ by the steps that membership.pyx makes,
 and a leader asks for one only when the one before is committed, and an entry of its own term
-(thesis, 4.1 and 4.3; Ongaro, raft-dev 2015).
+(thesis, 4.1 and 4.3; Ongaro, raft-dev 2015). Who begins with a snapshot goes by the configuration
+that was in force at its last entry (5.1).
 
 *Election Safety* (5.2): at most one leader a term, by the votes of a majority. A leader that
 resigns in the very step in which it was elected goes unseen; it sent no entry to anybody.
@@ -87,6 +88,7 @@ cdef class ClusterInvariants:
         memset(self.nodes, 0, sizeof(self.nodes))
         memset(self.seen, 0, sizeof(self.seen))
         self.replicas = [None] * MAX_PLACES
+        self.configurations = []
         self.whole = Whole()
 
     @property
@@ -226,8 +228,10 @@ cdef class ClusterInvariants:
         s.last = raft.log.observed = raft.log.first - 1
         s.commit = s.applied = 0
         self.quorum.raft = NULL         # this one may lie where another one was
+        s.snapshot = 0
         if self.configuration is None:
             self.configuration = raft.configuration()
+            self.configurations.append((0, self.configuration))
         return 0
 
     cdef int _changed(self, Seen* s, Replica r) except -1:
@@ -248,6 +252,9 @@ cdef class ClusterInvariants:
             self._applied(r)
         if elected:
             self._complete(raft)
+        if raft.snapshot.index != s.snapshot:
+            self._begins_with(raft)
+            s.snapshot = raft.snapshot.index
         s.role = raft.role
         s.term = raft.term
         s.vote = raft.vote
@@ -450,6 +457,19 @@ cdef class ClusterInvariants:
             raise InvariantViolation(f"configuration safety: node {raft.node} commits {after} as "
                                      f"entry {index}, next to {before}")
         self.configuration = after
+        self.configurations.append((index, after))
+        return 0
+
+    cdef int _begins_with(self, Raft raft) except -1:
+        """What a log and its snapshot begin with is the configuration that was committed there."""
+        cdef const char* p = raft.base_config.data + raft.base_config.start
+        base = Configuration.decode(p[:buffer_size(&raft.base_config)])
+        known = [next(after for index, after in reversed(self.configurations) if index <= last)
+                 for last in (raft.log.first - 1, raft.snapshot.index)]
+        if base not in known:
+            raise InvariantViolation(
+                f"configuration safety: node {raft.node} begins with {base} and a snapshot of "
+                f"entry {raft.snapshot.index}, where {known[1]} was in force")
         return 0
 
     cdef int _goes_by(self, Raft raft) except -1:

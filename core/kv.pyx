@@ -41,12 +41,19 @@ from seatrial.core.codec cimport (
 from seatrial.core.frozen_map cimport FrozenMap
 from seatrial.core.invariant cimport must
 from seatrial.core.keys cimport Item
+from seatrial.core.marks cimport (
+    mark,
+    SESSION_STATES_COMPARED,
+    SESSION_WRITE_OUTDATED,
+    SESSION_WRITE_REPEATED,
+)
 from seatrial.core.mutant cimport (
     APPLY_TWICE,
     CACHED_ANSWER_WRONG,
     EXPIRY_BY_OWN_CLOCK,
     MUTANT,
     seatrial_arm,
+    SNAPSHOT_WITHOUT_LOG_TIME,
 )
 from seatrial.core.outcome cimport answer, answer_with
 from seatrial.core.snapshot cimport hash_of
@@ -110,6 +117,7 @@ cdef class KeyValue:
         """Execute a session's next write; answer one that was executed as it was then."""
         if record.sequence == s.sequence and not MUTANT(APPLY_TWICE):
             self.duplicates += 1
+            mark(SESSION_WRITE_REPEATED)
             if MUTANT(CACHED_ANSWER_WRONG):
                 return
             out.status = s.status
@@ -117,6 +125,7 @@ cdef class KeyValue:
             out.value = s.value.data()
             out.value_length = s.value.size()
         elif record.sequence < s.sequence:
+            mark(SESSION_WRITE_OUTDATED)
             answer(out, STATUS_UNKNOWN)     # an old copy: its answer is no longer kept
         else:
             self._execute(record, out)
@@ -153,6 +162,8 @@ cdef class KeyValue:
             self.locks.expire(now_ns)
         for i in range(CLOCKS):
             h = &self.hashed[i]
+            if h.index and h.index == clock.hashed_index:
+                mark(SESSION_STATES_COMPARED)
             must(h.index == 0 or h.index != clock.hashed_index or h.hash == clock.state_hash,
                  b"this state differs from the leader's: index, own hash, the leader's", h.index,
                  h.hash, clock.state_hash)
@@ -234,7 +245,9 @@ cdef class KeyValue:
         with gil:
             self.keys, self.locks = self.reader.keys, self.reader.locks
             self.sessions = self.reader.sessions
-            self.applied, self.log_time_ns = self.reader.index, self.reader.now_ns
+            self.applied = self.reader.index
+            if not MUTANT(SNAPSHOT_WITHOUT_LOG_TIME):
+                self.log_time_ns = self.reader.now_ns
             self.block = self.reader.block
             self.writer = SnapshotWriter()
             self.reader = None

@@ -68,7 +68,26 @@ static inline void seatrial_arm(int id) { seatrial_mutant = id; }
     "lease-without-drift," \
     "lease-from-answer," \
     "read-joins-asked-ticket," \
-    "removed-leader-stays"
+    "removed-leader-stays," \
+    "snapshot-chunks-mixed," \
+    "snapshot-newer-keeps-place," \
+    "snapshot-without-configuration," \
+    "snapshot-keeps-conflict," \
+    "snapshot-cuts-suffix," \
+    "snapshot-loses-outgoing," \
+    "snapshot-ahead-of-log," \
+    "snapshot-acked-when-received," \
+    "snapshot-without-log-time," \
+    "snapshot-before-it-refused," \
+    "transfer-keeps-lease," \
+    "transfer-does-not-block," \
+    "lease-on-wall-clock," \
+    "learner-votes," \
+    "joint-left-early," \
+    "damaged-votes," \
+    "damaged-trusted-early," \
+    "damaged-match-kept," \
+    "follower-read-unapplied"
 #else
 #define MUTANT(id) 0
 static inline void seatrial_arm(int id) { (void)id; }

@@ -5,6 +5,8 @@ are armed, each through its own ``arm`` function (mutant.h keeps one variable a 
 """
 from seatrial.core.mutant cimport SEATRIAL_MUTANT_NAMES
 from seatrial.core import (
+    chunks,
+    clock,
     group_write,
     keys,
     kv,
@@ -16,6 +18,7 @@ from seatrial.core import (
     raft_leading,
     raft_members,
     raft_rounds,
+    raft_snapshots,
     raft_state,
     recovery,
     replica,
@@ -26,6 +29,8 @@ from seatrial.core import (
 )
 
 MODULES = (
+    chunks,
+    clock,
     group_write,
     keys,
     kv,
@@ -37,6 +42,7 @@ MODULES = (
     raft_leading,
     raft_members,
     raft_rounds,
+    raft_snapshots,
     raft_state,
     recovery,
     replica,

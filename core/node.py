@@ -23,7 +23,6 @@ import gc
 import os
 import signal
 import socket
-import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -34,6 +33,7 @@ import uvloop
 
 from seatrial.core import mutants
 from seatrial.core.administration import administer, describe_configuration
+from seatrial.core.clock import boottime_ns
 from seatrial.core.codec import OPS, STATUSES
 from seatrial.core.config import Settings
 from seatrial.core.errors import CorruptSegment, Fenced, NodeError, ProtocolError
@@ -53,11 +53,6 @@ CLIENT = 1                      # of take_output's two kinds; the other is a mem
 STATUS_OK, STATUS_BAD_REQUEST = STATUSES.index("ok"), STATUSES.index("bad-request")
 OP_STATUS = OPS["status"]
 MS = 1_000_000
-
-
-def boottime_ns() -> int:
-    """Return the machine's clock: it goes on while the computer sleeps, and never jumps."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 class Node:

@@ -52,8 +52,24 @@ from seatrial.core.codec cimport (
 )
 from seatrial.core.invariant cimport must
 from seatrial.core.log cimport Log
+from seatrial.core.marks cimport (
+    ALTERED_MESSAGE,
+    ALTERED_RECORDS,
+    DAMAGED_START,
+    ELECTION_NOT_STOOD_AS_DAMAGED,
+    ELECTION_NOT_STOOD_AS_NO_VOTER,
+    ELECTION_NOT_STOOD_OVER_STUCK_DISK,
+    ELECTION_VOTE_WITHHELD,
+    mark,
+    RESIGNED_FOR_LATER_TERM,
+    RESIGNED_OVER_STUCK_DISK,
+    RESIGNED_WITHOUT_QUORUM,
+    STALE_VOTE,
+    TRANSFER_TIMED_OUT,
+)
 from seatrial.core.mutant cimport (
     CHECKSUM_SKIPPED,
+    JOINT_LEFT_EARLY,
     LEASE_WITHOUT_DRIFT,
     MUTANT,
     READ_UNCONFIRMED,
@@ -140,6 +156,8 @@ cdef class Raft(RaftElections):
         self.next_persist = self.log.last() + 1
         self.damaged_until = damaged_until
         self.damaged_term = damaged_term
+        if damaged_until:
+            mark(DAMAGED_START)
         if MUTANT(RESTART_COMMITS_ALL):
             self.commit = self.log.last()
 
@@ -167,10 +185,12 @@ cdef class Raft(RaftElections):
                 at = records_fit(frame + MESSAGE_SIZE, h.length - MESSAGE_SIZE, &count)
             if (at != h.length - MESSAGE_SIZE or count != m.count
                     or append_crc(frame, MESSAGE_SIZE) != h.crc and not MUTANT(CHECKSUM_SKIPPED)):
+                mark(ALTERED_RECORDS)
                 with gil:
                     raise ProtocolError("records: check failed: bytes were altered on the way")
         elif h.length != MESSAGE_SIZE or (plain_crc(frame) != h.crc
                                           and not MUTANT(CHECKSUM_SKIPPED)):
+            mark(ALTERED_MESSAGE)
             with gil:
                 raise ProtocolError("member's frame: check failed: bytes were altered on the way")
         p = &self.peers[place]
@@ -184,10 +204,15 @@ cdef class Raft(RaftElections):
             return 0
         if m.term > self.term:
             if (h.type == VOTE and not h.flags & FORCED and self._withholds_votes(now_ns)):
+                mark(ELECTION_VOTE_WITHHELD)
                 return 0
+            if self.role == LEADER:
+                mark(RESIGNED_FOR_LATER_TERM)
             self._become_follower(m.term, 0, now_ns)
         elif (m.term < self.term and not (MUTANT(STALE_VOTES_COUNT) and h.type == VOTE_REPLY)
               and not (MUTANT(STALE_APPEND_ACCEPTED) and h.type == APPEND)):
+            if VOTE <= h.type <= SNAPSHOT_REPLY:
+                mark(STALE_VOTE + h.type - VOTE)
             if (h.type == VOTE or h.type == APPEND or h.type == HEARTBEAT
                     or h.type == SNAPSHOT):
                 memset(&stale, 0, sizeof(stale))  # our term is the answer: it steps down
@@ -237,6 +262,9 @@ cdef class Raft(RaftElections):
                 # a learner never stands; whose disk is stuck could not even vote for itself
                 if (not self._stands() or self._disk_stalls(now_ns)
                         or self.damaged_until):
+                    mark(ELECTION_NOT_STOOD_AS_NO_VOTER if not self._stands()
+                         else ELECTION_NOT_STOOD_AS_DAMAGED if self.damaged_until
+                         else ELECTION_NOT_STOOD_OVER_STUCK_DISK)
                     self._become_follower(self.term, 0, now_ns)
                     self._reset_election_timer(now_ns)
                     return 0
@@ -247,11 +275,14 @@ cdef class Raft(RaftElections):
             return 0
         if (self._heard_majority_ns(now_ns) + 2 * self.election_ns < now_ns
                 and not MUTANT(READ_UNCONFIRMED)):
+            mark(RESIGNED_WITHOUT_QUORUM)
             return self._become_follower(self.term, 0, now_ns)
         if not self._alone() and self._disk_stalls(now_ns):
+            mark(RESIGNED_OVER_STUCK_DISK)
             return self._become_follower(self.term, 0, now_ns)
         if self.transfer_to and now_ns >= self.transfer_deadline_ns:
             self.transfer_to = 0        # it did not come to lead: go on
+            mark(TRANSFER_TIMED_OUT)
         self._hand_over(now_ns)
         return self._broadcast_heartbeat(now_ns)
 
@@ -266,7 +297,8 @@ cdef class Raft(RaftElections):
         if self.round_wanted > self.round_sent and self.round_confirmed == self.round_sent:
             self._begin_round(now_ns)
         self._answer_tickets()
-        if self.auto_leave and self.commit >= self.config_index and self.transfer_to == 0:
+        if (self.auto_leave and self.transfer_to == 0
+                and (self.commit >= self.config_index or MUTANT(JOINT_LEFT_EARLY))):
             self._leave_joint()
         for i in range(self.places):
             if i != self.me and self.replicas >> i & 1:

@@ -20,10 +20,29 @@ from seatrial.core.codec cimport (
     VOTE_REPLY,
 )
 from seatrial.core.invariant cimport must
+from seatrial.core.marks cimport (
+    ELECTION_PRE_VOTE_REFUSED,
+    ELECTION_PRE_VOTES_LOST,
+    ELECTION_VOTE_GIVEN,
+    ELECTION_VOTE_REFUSED_AS_DAMAGED,
+    ELECTION_VOTE_REFUSED_AS_GIVEN,
+    ELECTION_VOTE_REFUSED_FOR_LOG,
+    ELECTION_VOTES_LOST,
+    mark,
+    TRANSFER_BEGUN,
+    TRANSFER_BEGUN_BY_PRIORITY,
+    TRANSFER_DONE,
+    TRANSFER_NOT_STOOD,
+    TRANSFER_REFUSED,
+    TRANSFER_TOLD,
+)
 from seatrial.core.mutant cimport (
+    DAMAGED_VOTES,
     JOINT_BY_NEW_HALF_ONLY,
+    LEARNER_VOTES,
     MUTANT,
     seatrial_arm,
+    TRANSFER_KEEPS_LEASE,
     VOTE_TWICE,
     VOTE_WITHOUT_LOG_CHECK,
     VOTES_COUNTED_TWICE,
@@ -48,17 +67,17 @@ cdef class RaftElections(RaftLeading):
 
     cdef int _pre_campaign(self, uint64_t now_ns) except -1 nogil:
         """Ask who would vote for us; changes no term and no vote (thesis, 9.6)."""
-        self._become_follower(self.term, 0, now_ns)
+        self._enter_term(self.term, 0, now_ns)
         self._reset_election_timer(now_ns)
-        self.role = PRE_CANDIDATE
+        self._turn(PRE_CANDIDATE)
         self.pre_round += 1
         return self._ask_votes()
 
     cdef int _campaign(self, bint forced, uint64_t now_ns) except -1 nogil:
         """Ask for votes in the next term; our own counts once it is durable."""
-        self._become_follower(self.term + 1, 0, now_ns)
+        self._enter_term(self.term + 1, 0, now_ns)
         self._reset_election_timer(now_ns)
-        self.role = CANDIDATE
+        self._turn(CANDIDATE)
         self.forced = forced
         self.vote = self.node
         self.elections += 1
@@ -69,7 +88,8 @@ cdef class RaftElections(RaftLeading):
         for i in range(self.places):
             self.peers[i].voted = i == self.me
             self.peers[i].granted = i == self.me
-            if i != self.me and (self.voters | self.outgoing) >> i & 1:
+            if i != self.me and ((self.voters | self.outgoing) >> i & 1
+                                 or MUTANT(LEARNER_VOTES) and self.learners >> i & 1):
                 self._ask_vote(&self.peers[i])
         return 0
 
@@ -100,11 +120,13 @@ cdef class RaftElections(RaftLeading):
                 granted |= <uint64_t>1 << i
             elif self.peers[i].voted:
                 refused |= <uint64_t>1 << i
-        result = vote_result(granted, refused, self.voters,
+        result = vote_result(granted, refused,
+                             self.voters | self.learners if MUTANT(LEARNER_VOTES) else self.voters,
                              0 if MUTANT(JOINT_BY_NEW_HALF_ONLY) else self.outgoing)
         if MUTANT(VOTES_COUNTED_TWICE) and count > popcount(self.voters) // 2:
             result = VOTE_WON
         if result == VOTE_LOST:
+            mark(ELECTION_VOTES_LOST if self.role == CANDIDATE else ELECTION_PRE_VOTES_LOST)
             return self._become_follower(self.term, 0, now_ns)
         if result != VOTE_WON:
             return 0
@@ -117,7 +139,9 @@ cdef class RaftElections(RaftLeading):
         cdef Progress* p
         must(self.role == CANDIDATE and self.vote == self.node, b"leads without an election",
              self.role, self.vote, self.term)
-        self.role = LEADER
+        if self.forced:
+            mark(TRANSFER_DONE)
+        self._turn(LEADER)
         self.leader = self.node
         self.round_sent = self.round_wanted = self.round_confirmed = 0
         self.lease_end_ns = 0
@@ -145,7 +169,7 @@ cdef class RaftElections(RaftLeading):
         """Whether a candidate's log is at least as up to date as ours (paper, 5.4.1); where our
         disk lost some of it, as the latest that ours may have been."""
         cdef uint64_t term = self.log.last_term(), last = self.log.last()
-        if self.damaged_until:
+        if self.damaged_until and not MUTANT(DAMAGED_VOTES):
             term, last = max(term, self.damaged_term), max(last, self.damaged_until)
         return (m.log_term > term or (m.log_term == term and m.index >= last)
                 or MUTANT(VOTE_WITHOUT_LOG_CHECK))
@@ -157,6 +181,8 @@ cdef class RaftElections(RaftLeading):
         r.header.type = PRE_VOTE_REPLY
         if m.term >= self.term and self._up_to_date(m) and not self._withholds_votes(now_ns):
             r.header.flags = GRANTED
+        else:
+            mark(ELECTION_PRE_VOTE_REFUSED)
         r.round = m.round
         return self._emit(p, &r)
 
@@ -174,8 +200,13 @@ cdef class RaftElections(RaftLeading):
             if self.vote == 0:
                 self.vote = m.sender
                 self.state_version += 1
-            self.role = FOLLOWER        # of a pre-candidate: no longer of another one's rival
+            if self.role == PRE_CANDIDATE:      # no longer another one's rival
+                self._turn(FOLLOWER)
             self._reset_election_timer(now_ns)
+        mark(ELECTION_VOTE_GIVEN if grant
+             else ELECTION_VOTE_REFUSED_AS_DAMAGED if self.damaged_until
+             else ELECTION_VOTE_REFUSED_FOR_LOG if not self._up_to_date(m)
+             else ELECTION_VOTE_REFUSED_AS_GIVEN)
         r.header.type = VOTE_REPLY
         r.header.flags = GRANTED if grant else 0
         return self._emit(&self.peers[self._peer(m.sender)], &r)
@@ -186,8 +217,10 @@ cdef class RaftElections(RaftLeading):
         cdef int place = self._peer(node)
         if (self.role != LEADER or place < 0 or place == self.me
                 or not self.voters >> place & 1 or self.transfer_to and self.transfer_to != node):
+            mark(TRANSFER_REFUSED)
             return False
         if not self.transfer_to:
+            mark(TRANSFER_BEGUN)
             self.transfer_to = node
             self.transfer_told = False
             self.transfer_deadline_ns = now_ns + self.election_ns
@@ -199,15 +232,19 @@ cdef class RaftElections(RaftLeading):
         cdef Message m
         if p.match_index != self.log.last() or self.transfer_told or not p.connected:
             return 0
-        self.lease_void = self.transfer_told = True
+        self.lease_void = not MUTANT(TRANSFER_KEEPS_LEASE)
+        self.transfer_told = True
         memset(&m, 0, sizeof(m))
         m.header.type = TIMEOUT_NOW
+        mark(TRANSFER_TOLD)
         return self._emit(p, &m)
 
     cdef int _on_timeout_now(self, uint64_t now_ns) except -1 nogil:
         if ((self.role == FOLLOWER or self.role == PRE_CANDIDATE) and self._votes()
                 and self.damaged_until == 0):
             self._campaign(True, now_ns)
+        else:
+            mark(TRANSFER_NOT_STOOD)
         return self._count_votes(now_ns)
 
     cdef int _hand_over(self, uint64_t now_ns) except -1 nogil:
@@ -223,5 +260,6 @@ cdef class RaftElections(RaftLeading):
                 best = i
         if best != self.me:
             self.hand_over_ns = now_ns + 10 * self.election_ns
+            mark(TRANSFER_BEGUN_BY_PRIORITY)
             self.transfer(self.peers[best].node, now_ns)
         return 0

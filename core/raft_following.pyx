@@ -17,16 +17,27 @@ from seatrial.core.codec cimport (
     REJECTED,
 )
 from seatrial.core.invariant cimport must
+from seatrial.core.marks cimport (
+    DAMAGED_REPAIRED_BY_ENTRIES,
+    DAMAGED_REPAIRED_BY_LATER_TERM,
+    DAMAGED_REPAIRED_BY_SNAPSHOT,
+    LOG_APPEND_INTO_SNAPSHOT,
+    LOG_APPEND_REFUSED,
+    LOG_END_CUT,
+    mark,
+)
 from seatrial.core.mutant cimport (
     ACK_BEFORE_DURABLE,
     ACK_UNVERIFIED,
     COMMIT_BEYOND_VERIFIED,
     CONFLICT_NOT_TRUNCATED,
+    DAMAGED_TRUSTED_EARLY,
     MATCH_FROM_HEARTBEAT,
     MUTANT,
     OLD_WRITE_COUNTS,
     PREVIOUS_TERM_UNCHECKED,
     seatrial_arm,
+    SNAPSHOT_BEFORE_IT_REFUSED,
     STALE_APPEND_ACCEPTED,
     TRUNCATE_WITHOUT_CONFLICT,
     VOTE_NOT_PERSISTED,
@@ -67,7 +78,11 @@ cdef class RaftFollowing(RaftMembers):
         if index > self.verified:
             self.verified = index
         if self.damaged_until and (self.verified >= self.damaged_until
+                                   or MUTANT(DAMAGED_TRUSTED_EARLY)
                                    or self.log.term_at(self.verified) > self.damaged_term):
+            mark(DAMAGED_REPAIRED_BY_SNAPSHOT if self.log.first > self.verified
+                 else DAMAGED_REPAIRED_BY_ENTRIES if self.verified >= self.damaged_until
+                 else DAMAGED_REPAIRED_BY_LATER_TERM)
             self.damaged_until = 0
         return 0
 
@@ -111,6 +126,7 @@ cdef class RaftFollowing(RaftMembers):
         if self.next_persist > index:
             self.next_persist = index
         self.conflicts += 1
+        mark(LOG_END_CUT)
         return 0
 
     cdef int _reply_append(self, const Message* m, bint rejected, uint64_t index,
@@ -141,10 +157,13 @@ cdef class RaftFollowing(RaftMembers):
         cdef uint64_t index, end = m.index + m.count
         cdef uint32_t i
         self._follow(m, now_ns)
+        if MUTANT(SNAPSHOT_BEFORE_IT_REFUSED) and m.index + 1 < self.log.first:
+            return self._reply_append(m, True, m.index, m.log_term)
         if m.index > self.log.last() or (m.index + 1 >= self.log.first
                                          and self.log.term_at(m.index) != m.log_term
                                          and not MUTANT(PREVIOUS_TERM_UNCHECKED)):
             index = self._guess_match(m.index, m.log_term)
+            mark(LOG_APPEND_REFUSED)
             return self._reply_append(m, True, index, self.log.term_at(index))
         if MUTANT(TRUNCATE_WITHOUT_CONFLICT) and end < self.log.last():
             self._truncate(end + 1)
@@ -158,6 +177,7 @@ cdef class RaftFollowing(RaftMembers):
                     raise ProtocolError(f"APPEND of term {m.term} holds entry {r.index} of term "
                                         f"{r.term}: expected entry {index}")
             if index < self.log.first:      # our snapshot holds it: it is committed
+                mark(LOG_APPEND_INTO_SNAPSHOT)
                 p += r.length
                 continue
             if (self.log.holds(index) and self.log.term_at(index) != r.term

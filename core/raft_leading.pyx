@@ -21,10 +21,27 @@ from seatrial.core.codec cimport (
 )
 from seatrial.core.invariant cimport must
 from seatrial.core.log cimport Slot
+from seatrial.core.marks cimport (
+    CHANGE_JOINT_ENTERED,
+    CHANGE_JOINT_LEFT,
+    CHANGE_REFUSED_AS_IMPOSSIBLE,
+    CHANGE_REFUSED_AS_ONE_IS_UNDER_WAY,
+    CHANGE_REFUSED_BEFORE_NOOP,
+    CHANGE_REFUSED_DURING_TRANSFER,
+    CHANGE_SIMPLE,
+    DAMAGED_FOLLOWER_SEEN,
+    LOG_LOSS_SEEN_BY_HEARTBEAT,
+    LOG_PROBE_REPEATED,
+    LOG_WINDOW_FULL,
+    mark,
+    RESIGNED_AS_REMOVED,
+    SNAPSHOT_SENT,
+)
 from seatrial.core.mutant cimport (
     CHANGE_BEFORE_NOOP,
     CHANGES_OVERLAP,
     COMMIT_OLD_TERM,
+    DAMAGED_MATCH_KEPT,
     JOINT_BY_NEW_HALF_ONLY,
     LEADER_COUNTS_ITSELF,
     LEARNER_COUNTS,
@@ -92,15 +109,23 @@ cdef class RaftLeading(RaftRounds):
         """
         must(self.role == LEADER, b"changes members without leading", self.role, self.term)
         if self.commit < self.term_start and not MUTANT(CHANGE_BEFORE_NOOP):
+            mark(CHANGE_REFUSED_BEFORE_NOOP)
             raise BadConfiguration("this leader has not committed an entry of its term yet")
         if self.commit < self.config_index and not MUTANT(CHANGES_OVERLAP):
+            mark(CHANGE_REFUSED_AS_ONE_IS_UNDER_WAY)
             raise BadConfiguration("the change before this one is not committed yet")
         if self.transfer_to:
+            mark(CHANGE_REFUSED_DURING_TRANSFER)
             raise BadConfiguration("leadership is being handed over")
         now = self.configuration()
-        after = now.enter_joint(changes, True)
-        if len(after.voters ^ now.voters) <= 1:
-            after = now.simple(changes)
+        try:
+            after = now.enter_joint(changes, True)
+            if len(after.voters ^ now.voters) <= 1:
+                after = now.simple(changes)
+        except BadConfiguration:
+            mark(CHANGE_REFUSED_AS_IMPOSSIBLE)
+            raise
+        mark(CHANGE_JOINT_ENTERED if after.joint else CHANGE_SIMPLE)
         self._propose_config(after.encode(), connection, request)
 
     cdef int _leave_joint(self) except -1 nogil:
@@ -108,6 +133,7 @@ cdef class RaftLeading(RaftRounds):
         with gil:
             payload = self.configuration().leave_joint().encode()
             self._propose_config(payload, 0, 0)
+        mark(CHANGE_JOINT_LEFT)
         return 0
 
     cdef int _send_append(self, Progress* p, uint64_t end) except -1 nogil:
@@ -152,9 +178,12 @@ cdef class RaftLeading(RaftRounds):
             p.snapshot_index = self.snapshot.index
             p.snapshot_next = p.snapshot_held = 0
             p.snapshot_ns = now_ns
+            mark(SNAPSHOT_SENT)
         if p.state == SNAPSHOTTED:
             return self._send_snapshot(p, now_ns)
         if p.state == PROBE:
+            if p.probing:
+                mark(LOG_PROBE_REPEATED)
             p.probing = True
             p.probe_ns = now_ns
             end = p.next_index
@@ -164,6 +193,7 @@ cdef class RaftLeading(RaftRounds):
         while p.next_index <= self.log.last():
             unacked = self.log.offset_of(p.next_index) - self.log.offset_of(p.match_index + 1)
             if unacked >= self.max_inflight_bytes:
+                mark(LOG_WINDOW_FULL)
                 break
             end = self.log.range_end(p.next_index, self.max_batch_bytes)
             self._send_append(p, end)
@@ -190,6 +220,7 @@ cdef class RaftLeading(RaftRounds):
             self.commit = reached
             if (reached >= self.config_index and not self._votes()
                     and not MUTANT(REMOVED_LEADER_STAYS)):
+                mark(RESIGNED_AS_REMOVED)
                 self._broadcast_heartbeat(self.now_ns)      # its last words: what is committed
                 self._become_follower(self.term, 0, self.now_ns)    # removed (thesis, 4.2.2)
         return 0
@@ -213,8 +244,10 @@ cdef class RaftLeading(RaftRounds):
             return 0
         p.contact_ns = now_ns
         if m.header.flags & REJECTED:
-            if m.header.flags & DAMAGED and m.index < p.match_index:
+            if (m.header.flags & DAMAGED and m.index < p.match_index
+                    and not MUTANT(DAMAGED_MATCH_KEPT)):
                 p.match_index = m.index     # its disk lost what it had acknowledged
+                mark(DAMAGED_FOLLOWER_SEEN)
             elif p.state == STREAM:
                 if m.commit <= p.match_index:
                     return 0            # an old refusal: it has matched beyond since
@@ -239,6 +272,7 @@ cdef class RaftLeading(RaftRounds):
         p.contact_ns = now_ns
         if p.state == STREAM and m.index < m.commit and p.match_index < m.commit:
             p.state = PROBE             # an APPEND before this heartbeat was lost
+            mark(LOG_LOSS_SEEN_BY_HEARTBEAT)
             p.probing = False
             p.next_index = p.match_index + 1
         if m.log_term > p.match_index:

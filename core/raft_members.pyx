@@ -6,6 +6,7 @@ before it again when that entry is cut.
 from seatrial.core.buffer cimport buffer_append, buffer_size
 from seatrial.core.codec cimport KIND_CONFIG, Record, RECORD_SIZE
 from seatrial.core.invariant cimport must
+from seatrial.core.marks cimport CHANGE_CUT_OFF, mark
 from seatrial.core.membership cimport Members, read_members
 from seatrial.core.mutant cimport (
     CONFIGURATION_WHEN_APPLIED,
@@ -104,7 +105,10 @@ cdef class RaftMembers(RaftState):
                and (<uint64_t*>(self.configs.data + self.configs.end))[-1] >= index):
             self.configs.end -= sizeof(uint64_t)
             lost = True
-        return self._adopt_newest() if lost and not MUTANT(CUT_KEEPS_CONFIGURATION) else 0
+        if not lost or MUTANT(CUT_KEEPS_CONFIGURATION):
+            return 0
+        mark(CHANGE_CUT_OFF)
+        return self._adopt_newest()
 
     cdef const char* config_at(self, uint64_t index, size_t* size) noexcept nogil:
         """The configuration in force at an entry, as a CONFIG entry's payload; NULL where the

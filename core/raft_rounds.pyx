@@ -11,6 +11,7 @@
 from libc.string cimport memset
 
 from seatrial.core.codec cimport HEARTBEAT, READ_INDEX, READ_INDEX_REPLY
+from seatrial.core.marks cimport mark, READ_ASKED_LEADER_AGAIN
 from seatrial.core.mutant cimport (
     LEASE_FROM_ANSWER,
     MUTANT,
@@ -110,6 +111,8 @@ cdef class RaftRounds(RaftSnapshots):
         if (self.ticket_asked > self.ticket_answered and self.ticket_ns
                 and now_ns < self.ticket_ns + self.election_ns):
             return 0
+        if self.ticket_asked == self.ticket:
+            mark(READ_ASKED_LEADER_AGAIN)
         self.ticket_asked = self.ticket
         self.ticket_ns = now_ns
         memset(&m, 0, sizeof(m))

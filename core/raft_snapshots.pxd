@@ -5,6 +5,7 @@ from seatrial.core.progress cimport Progress
 from seatrial.core.raft_following cimport RaftFollowing
 
 cdef class RaftSnapshots(RaftFollowing):
+    cdef void _resumed(self) noexcept nogil
     cdef int _send_snapshot(self, Progress* p, uint64_t now_ns) except -1 nogil
     cdef bint sending(self, uint64_t now_ns) noexcept nogil
     cdef int _on_snapshot(self, const Message* m, uint64_t now_ns) except -1 nogil

@@ -9,6 +9,7 @@ from seatrial.core.buffer cimport buffer_append, buffer_consume, buffer_reserve,
 from seatrial.core.chunks cimport CHUNK_BYTES, Chunks
 from seatrial.core.codec cimport (
     append_crc,
+    APPEND_REPLY,
     KIND_SNAPSHOT,
     MESSAGE_SIZE,
     Record,
@@ -18,10 +19,44 @@ from seatrial.core.codec cimport (
     SNAPSHOT_REPLY,
 )
 from seatrial.core.invariant cimport must
+from seatrial.core.marks cimport (
+    CHANGE_FROM_SNAPSHOT,
+    COMPACT_CONFIGURATION,
+    COMPACT_ENTRIES,
+    COMPACT_NOTHING,
+    mark,
+    SNAPSHOT_INSTALLED_AT_END,
+    SNAPSHOT_INSTALLED_KEEPING_SUFFIX,
+    SNAPSHOT_INSTALLED_OVER_CONFLICT,
+    SNAPSHOT_INSTALLED_OVER_SHORT_LOG,
+    SNAPSHOT_NEEDLESS,
+    SNAPSHOT_RESTORED,
+    SNAPSHOT_RESUMED_AFTER_BREAK,
+    SNAPSHOT_RESUMED_AFTER_RESTART,
+    SNAPSHOT_RESUMED_BY_LATER_LEADER,
+    SNAPSHOT_SENT_AGAIN,
+    SNAPSHOT_SENT_NEWER,
+    SNAPSHOT_STARTED_OVER,
+    SNAPSHOT_SUPERSEDED,
+)
+from seatrial.core.mutant cimport (
+    MUTANT,
+    seatrial_arm,
+    SNAPSHOT_ACKED_WHEN_RECEIVED,
+    SNAPSHOT_CHUNKS_MIXED,
+    SNAPSHOT_CUTS_SUFFIX,
+    SNAPSHOT_KEEPS_CONFLICT,
+    SNAPSHOT_NEWER_KEEPS_PLACE,
+    SNAPSHOT_WITHOUT_CONFIGURATION,
+)
 from seatrial.core.progress cimport SNAPSHOTTED
 from seatrial.core.raft_state cimport LEADER
 
 from seatrial.core.errors import ProtocolError
+
+
+def _arm(int mutant) -> None:
+    seatrial_arm(mutant)
 
 
 cdef class RaftSnapshots(RaftFollowing):
@@ -30,16 +65,21 @@ cdef class RaftSnapshots(RaftFollowing):
         cdef const Record* r
         cdef Message* m
         if p.snapshot_index != self.snapshot.index:     # a newer one than it was being sent
+            mark(SNAPSHOT_SENT_NEWER)
             p.snapshot_index = self.snapshot.index
-            p.snapshot_next = p.snapshot_held = 0
+            if not MUTANT(SNAPSHOT_NEWER_KEEPS_PLACE):
+                p.snapshot_next = p.snapshot_held = 0
         if (p.snapshot_next > p.snapshot_held
                 and now_ns > max(p.snapshot_ns, p.snapshot_again_ns) + self.election_ns):
             p.snapshot_next = p.snapshot_held
             p.snapshot_again_ns = now_ns
+            mark(SNAPSHOT_SENT_AGAIN)
         while p.snapshot_next < self.snapshot.count():
-            if (p.snapshot_next - p.snapshot_held) * CHUNK_BYTES >= self.max_inflight_bytes:
-                break
             r = self.snapshot.chunk(p.snapshot_next)
+            if p.snapshot_next > p.snapshot_held and (
+                    r.sequence - self.snapshot.chunk(p.snapshot_held).sequence
+                    >= self.max_inflight_bytes):
+                break
             m = <Message*>buffer_reserve(&p.out, MESSAGE_SIZE + r.length)
             memset(m, 0, MESSAGE_SIZE)
             memcpy(<char*>m + MESSAGE_SIZE, r, r.length)
@@ -85,18 +125,40 @@ cdef class RaftSnapshots(RaftFollowing):
             if m.index > self.commit:   # no more than that was news
                 self.commit = m.index
         if m.index <= self.commit:      # we have all that by now
+            mark(SNAPSHOT_NEEDLESS)
             self._verified(self.commit)
             self.acked = 0
             self.ack_owed = True
             return 0
         if (self.incoming.index != m.index or self.incoming.term != m.log_term
                 or self.incoming.contradicts(r)):
-            self.incoming.clear(m.index, m.log_term)
-            self.incoming_durable = 0
+            if self.incoming.count():
+                mark(SNAPSHOT_SUPERSEDED)
+            if MUTANT(SNAPSHOT_CHUNKS_MIXED) and self.incoming.count():
+                self.incoming.index, self.incoming.term = m.index, m.log_term
+            else:
+                self.incoming.clear(m.index, m.log_term)
+                self.incoming_durable = 0
+            self.incoming_again = False
+            self.incoming_in_term = self.term
         self.incoming_ack_owed = True
         if self.incoming.continues(r):
+            self._resumed()
             self.incoming.add(r)
+        elif r.sequence == 0:
+            self.incoming_again = True
         return 0
+
+    cdef void _resumed(self) noexcept nogil:
+        """Mark what a transfer that goes on had broken off for."""
+        if self.incoming_in_term == 0:
+            mark(SNAPSHOT_RESUMED_AFTER_RESTART)
+        elif self.incoming_in_term != self.term:
+            mark(SNAPSHOT_RESUMED_BY_LATER_LEADER)
+        elif self.incoming_again:
+            mark(SNAPSHOT_RESUMED_AFTER_BREAK)
+        self.incoming_in_term = self.term
+        self.incoming_again = False
 
     cdef int _flush_snapshot_ack(self) except -1 nogil:
         """Tell the leader how many bytes of its snapshot our disk holds."""
@@ -109,6 +171,9 @@ cdef class RaftSnapshots(RaftFollowing):
         m.index = self.incoming.index
         m.log_term = self.incoming.term
         m.round = self.incoming.size
+        if MUTANT(SNAPSHOT_ACKED_WHEN_RECEIVED) and self.incoming.complete:
+            m.header.type = APPEND_REPLY
+            return self._emit(&self.peers[self._peer(self.leader)], &m)
         if self.incoming_durable < self.incoming.count():
             m.round = self.incoming.chunk(self.incoming_durable).sequence
         return self._emit(&self.peers[self._peer(self.leader)], &m)
@@ -125,6 +190,7 @@ cdef class RaftSnapshots(RaftFollowing):
         held = self.snapshot.number_at(m.round)
         if held < p.snapshot_held:          # what it had was of another stream: from its beginning
             p.snapshot_held = p.snapshot_next = held
+            mark(SNAPSHOT_STARTED_OVER)
         elif held > p.snapshot_held:
             p.snapshot_held = held
             p.snapshot_ns = now_ns
@@ -140,13 +206,16 @@ cdef class RaftSnapshots(RaftFollowing):
         must(index <= self.commit and index <= self.snapshot.index and self.snapshot.complete,
              b"compacts what no snapshot holds", index, self.commit, self.snapshot.index)
         if index < self.log.first:
+            mark(COMPACT_NOTHING)
             return 0
+        mark(COMPACT_ENTRIES)
         self.base_rindex = self.log.record(index).rindex
         while (buffer_size(&self.configs)
                and (<uint64_t*>(self.configs.data + self.configs.start))[0] <= index):
             newest = (<uint64_t*>(self.configs.data + self.configs.start))[0]
             buffer_consume(&self.configs, sizeof(uint64_t))
         if newest:
+            mark(COMPACT_CONFIGURATION)
             r = self.log.record(newest)
             buffer_consume(&self.base_config, buffer_size(&self.base_config))
             buffer_append(&self.base_config, <const char*>r + RECORD_SIZE, r.length - RECORD_SIZE)
@@ -157,6 +226,7 @@ cdef class RaftSnapshots(RaftFollowing):
         """The disk held a snapshot, which is in ``incoming`` and is the state now."""
         cdef Chunks taken = self.incoming
         must(self.term == 0 and self.log.count == 0, b"restore: the machine is not new")
+        mark(SNAPSHOT_RESTORED)
         self.incoming = self.snapshot
         self.snapshot = taken
         buffer_consume(&self.base_config, buffer_size(&self.base_config))
@@ -170,22 +240,29 @@ cdef class RaftSnapshots(RaftFollowing):
         """Go on after the snapshot that came, which is the state now and is on our disk."""
         cdef Chunks taken = self.incoming
         cdef uint64_t index = taken.index
+        cdef uint64_t voters = self.voters, outgoing = self.outgoing, learners = self.learners
         must(taken.complete and self.incoming_durable == taken.count() and index > self.commit,
              b"installs what it does not hold", index, self.incoming_durable, self.commit)
         self.incoming = self.snapshot
         self.snapshot = taken
         self.incoming.clear(0, 0)
         self.incoming_durable = 0
-        buffer_consume(&self.base_config, buffer_size(&self.base_config))
-        buffer_append(&self.base_config, configuration, size)
+        if not MUTANT(SNAPSHOT_WITHOUT_CONFIGURATION):
+            buffer_consume(&self.base_config, buffer_size(&self.base_config))
+            buffer_append(&self.base_config, configuration, size)
         self.base_config_index = index
-        if self.log.holds(index) and self.log.term_at(index) == taken.term:
+        if (self.log.holds(index) and not MUTANT(SNAPSHOT_CUTS_SUFFIX)
+                and (self.log.term_at(index) == taken.term or MUTANT(SNAPSHOT_KEEPS_CONFLICT))):
+            mark(SNAPSHOT_INSTALLED_AT_END if self.log.last() == index
+                 else SNAPSHOT_INSTALLED_KEEPING_SUFFIX)
             self.commit = index
             while (buffer_size(&self.configs)
                    and (<uint64_t*>(self.configs.data + self.configs.start))[0] <= index):
                 buffer_consume(&self.configs, sizeof(uint64_t))
             self.log.compact(index)
         else:
+            mark(SNAPSHOT_INSTALLED_OVER_CONFLICT if self.log.last() >= index
+                 else SNAPSHOT_INSTALLED_OVER_SHORT_LOG)
             self.log.restart(index, taken.term)
             buffer_consume(&self.configs, buffer_size(&self.configs))
             self.durable_index = index
@@ -200,4 +277,7 @@ cdef class RaftSnapshots(RaftFollowing):
         self.base_rindex = taken.chunk(0).rindex
         self._verified(index)
         self.ack_owed = True
-        return self._adopt_newest()
+        self._adopt_newest()
+        if voters != self.voters or outgoing != self.outgoing or learners != self.learners:
+            mark(CHANGE_FROM_SNAPSHOT)
+        return 0

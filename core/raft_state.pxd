@@ -56,6 +56,8 @@ cdef class RaftState:
     cdef Chunks incoming        # follower: what it is being sent
     cdef uint64_t incoming_durable          # how many chunks of it are on our disk
     cdef bint incoming_ack_owed
+    cdef uint64_t incoming_in_term          # in which its newest chunk came; 0: before a restart
+    cdef bint incoming_again                # its first chunk came once more since
     cdef uint64_t base_rindex   # root coordinate of the entry before the log's first
     cdef readonly uint64_t damaged_until    # our disk lost entries up to here that we promised
     cdef uint64_t damaged_term              # to hold, of terms up to this; 0: it did not
@@ -116,4 +118,6 @@ cdef class RaftState:
     cdef uint64_t deadline_ns(self) noexcept nogil
     cdef bint _disk_stalls(self, uint64_t now_ns) noexcept nogil
     cdef int _orphan_waiters(self) except -1 nogil
+    cdef void _turn(self, int role) noexcept nogil
+    cdef int _enter_term(self, uint64_t term, uint32_t leader, uint64_t now_ns) except -1 nogil
     cdef int _become_follower(self, uint64_t term, uint32_t leader, uint64_t now_ns) except -1 nogil

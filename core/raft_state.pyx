@@ -23,6 +23,7 @@ from seatrial.core.buffer cimport (
 from seatrial.core.codec cimport MESSAGE_SIZE, plain_crc, set_length, VOTE_REPLY
 from seatrial.core.invariant cimport must
 from seatrial.core.log cimport Slot
+from seatrial.core.marks cimport mark, ROLE_FOLLOWER_TO_FOLLOWER
 from seatrial.core.mutant cimport (
     MUTANT,
     seatrial_arm,
@@ -146,6 +147,18 @@ cdef class RaftState:
         """Follow ``leader`` (0: nobody yet). Who stood for election or waited to do so goes on
         waiting as long as before: a later term alone is no reason (paper, 5.2), or candidates
         that can't win would keep the one that could from its turn for ever."""
+        self._enter_term(term, leader, now_ns)
+        if self.role != FOLLOWER:
+            self._turn(FOLLOWER)
+        return 0
+
+    cdef void _turn(self, int role) noexcept nogil:
+        """Take on a role."""
+        mark(ROLE_FOLLOWER_TO_FOLLOWER + 4 * self.role + role)
+        self.role = role
+
+    cdef int _enter_term(self, uint64_t term, uint32_t leader, uint64_t now_ns) except -1 nogil:
+        """Go by this term and its leader, leaving what belonged to the role so far."""
         cdef int i
         must(term >= self.term, b"term goes back", term, self.term)
         if self.role == LEADER:
@@ -162,7 +175,6 @@ cdef class RaftState:
             self.state_version += 1
             for i in range(self.places):    # what it said in older terms is void
                 buffer_consume(&self.peers[i].held, buffer_size(&self.peers[i].held))
-        self.role = FOLLOWER
         self.leader = leader
         self.ack_owed = False
         self.ticket_ns = 0

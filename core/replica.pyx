@@ -68,16 +68,39 @@ from seatrial.core.codec cimport (
 )
 from seatrial.core.invariant cimport must
 from seatrial.core.log cimport Slot
+from seatrial.core.marks cimport (
+    ANSWER_OK,
+    BUSY_WITH_OUTPUT,
+    BUSY_WITH_READS,
+    BUSY_WITH_UNCOMMITTED,
+    mark,
+    READ_AFTER_LEASE_ENDED,
+    READ_AT_FOLLOWER,
+    READ_BY_LEASE,
+    READ_BY_ROUND,
+    READ_LOST,
+    SNAPSHOT_ASKED_FOR,
+    SNAPSHOT_BEGUN,
+    SNAPSHOT_GIVEN_UP,
+    SNAPSHOT_OVERTAKEN,
+    SNAPSHOT_RESTORED_IN_PART,
+    SNAPSHOT_TAKEN,
+    TRANSFER_BLOCKED_WRITE,
+)
 from seatrial.core.mutant cimport (
     ANSWER_BEFORE_COMMIT,
     CONFIGURATION_WHEN_APPLIED,
+    FOLLOWER_READ_UNAPPLIED,
     MUTANT,
     READ_FROM_FOLLOWER,
     READ_UNCONFIRMED,
+    seatrial_arm,
+    SNAPSHOT_AHEAD_OF_LOG,
+    SNAPSHOT_LOSES_OUTGOING,
     STEP_DOWN_SAYS_NO,
     TERM_NOT_PERSISTED,
+    TRANSFER_DOES_NOT_BLOCK,
     VOTE_NOT_PERSISTED,
-    seatrial_arm,
 )
 from seatrial.core.outcome cimport Outcome
 from seatrial.core.raft_state cimport LEADER, Orphan
@@ -155,6 +178,7 @@ cdef class Replica:
         raft.restore(term, vote, records, first=first, base_term=base_term,
                      damaged_until=damaged_until, damaged_term=damaged_term)
         if partial is not None:
+            mark(SNAPSHOT_RESTORED_IN_PART)
             self._restore_chunks(partial)
 
     def _restore_chunks(self, found) -> None:
@@ -336,11 +360,14 @@ cdef class Replica:
             return self._respond(c, r.request, STATUS_TOO_LARGE, False, NULL, 0, 0)
         if op_reads(op):
             return self._read(c, r, command)
-        if self.raft.transfer_to:       # whoever leads next has all that we took, and no more
+        # (whoever leads next has all that we took, and no more)
+        if self.raft.transfer_to and not MUTANT(TRANSFER_DOES_NOT_BLOCK):
+            mark(TRANSFER_BLOCKED_WRITE)
             self.refused += 1
             return self._respond(c, r.request, STATUS_BUSY, False, NULL, 0, 0)
         if self.raft.log.offset_of(self.raft.log.last() + 1) - self.raft.log.offset_of(
                 self.raft.commit + 1) > self.max_uncommitted_bytes:
+            mark(BUSY_WITH_UNCOMMITTED)
             self.refused += 1
             return self._respond(c, r.request, STATUS_BUSY, False, NULL, 0, 0)
         if op == OP_OPEN_SESSION:
@@ -371,6 +398,7 @@ cdef class Replica:
         if self.raft.role != LEADER and self.raft.leader == 0:
             return self._not_leader(c, r.request)
         if self.reads.size() >= MAX_WAITING_READS:
+            mark(BUSY_WITH_READS)
             self.refused += 1
             return self._respond(c, r.request, STATUS_BUSY, False, NULL, 0, 0)
         read.connection = c.id
@@ -398,6 +426,7 @@ cdef class Replica:
     cdef int _respond(self, Connection* c, uint64_t request, uint8_t status, bint has_value,
                       const char* value, size_t size, uint64_t rindex) except -1 nogil:
         cdef Response* r
+        mark(ANSWER_OK + status)
         if not c.dirty:
             c.dirty = True
             self.dirty.push_back(c.id)
@@ -488,6 +517,7 @@ cdef class Replica:
         while i > 0 and self.reads[i - 1].round == 0:
             i -= 1
             self.reads[i].round = self.raft.want_round()
+            mark(READ_AFTER_LEASE_ENDED)
         return 0
 
     cdef bint _read_lost(self, const Read* r) noexcept nogil:
@@ -499,7 +529,8 @@ cdef class Replica:
     cdef bint _read_ready(self, const Read* r, uint64_t now_ns) noexcept nogil:
         if r.ticket:
             return (self.raft.ticket_answered >= r.ticket
-                    and self.kv.applied >= self.raft.ticket_index)
+                    and (self.kv.applied >= self.raft.ticket_index
+                         or MUTANT(FOLLOWER_READ_UNAPPLIED)))
         if self.kv.applied < r.index:
             return False
         if r.round == 0:
@@ -520,8 +551,10 @@ cdef class Replica:
             c = self._connection(r.connection)
             if c is not NULL:
                 if lost:
+                    mark(READ_LOST)
                     self._not_leader(c, r.request)
                 elif buffer_size(&c.output) > MAX_OUTPUT_BYTES:
+                    mark(BUSY_WITH_OUTPUT)
                     self.refused += 1
                     self._respond(c, r.request, STATUS_BUSY, False, NULL, 0, 0)
                 else:
@@ -530,6 +563,8 @@ cdef class Replica:
                     self._respond(c, r.request, out.status, out.has_value, out.value,
                                   out.value_length, self.kv.applied)
                     self.served_reads += 1
+                    mark(READ_AT_FOLLOWER if r.ticket else READ_BY_ROUND if r.round
+                         else READ_BY_LEASE)
             self.reads.pop_front()
         return 0
 
@@ -568,6 +603,7 @@ cdef class Replica:
         cdef SnapshotWaiter waiter
         if self.snapshot_waiters.size() >= MAX_SNAPSHOT_WAITERS:
             return False
+        mark(SNAPSHOT_ASKED_FOR)
         waiter.connection, waiter.request, waiter.index = connection, request, self.kv.applied
         self.snapshot_waiters.push_back(waiter)
         return True
@@ -597,8 +633,13 @@ cdef class Replica:
         cdef const char* configuration = self.raft.config_at(self.kv.applied, &size)
         if configuration is NULL:
             return 0
+        if MUTANT(SNAPSHOT_LOSES_OUTGOING):
+            with gil:
+                self.kv.block = without_outgoing(configuration[:size])
+            configuration, size = self.kv.block.data(), self.kv.block.size()
         self.making.clear(self.kv.applied, self.raft.log.term_at(self.kv.applied))
         self.made_durable = 0
+        mark(SNAPSHOT_BEGUN)
         return self.kv.snapshot_begin(configuration, size)
 
     cdef const Record* _next_chunk(self) except? NULL nogil:
@@ -612,10 +653,12 @@ cdef class Replica:
             self.chunk_written = INCOMING_CHUNK
             self.chunk_version = self.raft.incoming.version
             if self.making.index:       # on the disk the chunks of two snapshots must not mix
+                mark(SNAPSHOT_GIVEN_UP)
                 self.kv.snapshot_end()
                 self.making.clear(0, 0)
             return self.raft.incoming.chunk(self.raft.incoming_durable)
-        if self.making.index == 0 or self.making.index > self.raft.durable_index:
+        if self.making.index == 0 or (self.making.index > self.raft.durable_index
+                                      and not MUTANT(SNAPSHOT_AHEAD_OF_LOG)):
             return NULL                 # a snapshot never goes ahead of our own log
         r = self.making.open_chunk()
         r.rindex = self.raft.log.record(self.making.index).rindex
@@ -643,7 +686,6 @@ cdef class Replica:
             raft.incoming_ack_owed = True
             self._load(raft.incoming.chunk(raft.incoming_durable - 1))
             if self.kv.applied == raft.incoming.index:
-                self.making.clear(0, 0)
                 raft.install(self.kv.block.data(), self.kv.block.size())
                 self.snapshots_installed += 1
                 self.snapshot_ns = raft.now_ns
@@ -652,6 +694,7 @@ cdef class Replica:
     cdef int _drop_incoming(self) except -1 nogil:
         """A snapshot that we were being sent, or had begun to write before a restart, is needless:
         what came entry by entry was quicker."""
+        mark(SNAPSHOT_OVERTAKEN)
         self.raft.incoming.clear(0, 0)
         self.raft.incoming_durable = 0
         with gil:
@@ -675,6 +718,7 @@ cdef class Replica:
         self.making = before
         self.making.clear(0, 0)
         self.snapshots_made += 1
+        mark(SNAPSHOT_TAKEN)
         self.snapshot_ns = raft.now_ns
         end = raft.log.offset_of(raft.snapshot.index + 1)
         low, high = raft.log.first, raft.snapshot.index + 1
@@ -824,6 +868,12 @@ cdef int leave_rest(Buffer* b, const char* p, size_t at, size_t size) except -1 
         buffer_consume(b, at)
         return 0
     return buffer_append(b, p + at, size - at)
+
+
+cdef bytes without_outgoing(bytes payload):
+    """What a planted bug makes of a configuration."""
+    found = Configuration.decode(payload)
+    return found.leave_joint().encode() if found.joint else payload
 
 
 cdef bytes taken(Buffer* b):

@@ -17,6 +17,7 @@ from cython.operator cimport dereference, preincrement
 
 from seatrial.core.codec cimport STATUS_OK
 from seatrial.core.invariant cimport must
+from seatrial.core.marks cimport mark, SESSION_EVICTED, SESSION_EXPIRED
 from seatrial.core.mutant cimport MUTANT, SESSION_NAMED_BY_CLIENT, seatrial_arm
 from seatrial.core.state_hash cimport SESSION_SEED, absorb, hash_bytes
 
@@ -41,6 +42,7 @@ cdef class Sessions:
             self.settle(s)
             return s.id
         while self.by_use.size() and self.by_use.size() >= limit:
+            mark(SESSION_EVICTED)
             self._forget(self.by_use.value(self.by_use.begin()))
         s = self.by_use.change(index)
         s.id = nonce if MUTANT(SESSION_NAMED_BY_CLIENT) else id
@@ -101,6 +103,7 @@ cdef class Sessions:
                 break               # nor has any after it
             preincrement(at)
             if s.ttl_ns and now_ns - s.used_ns >= s.ttl_ns:
+                mark(SESSION_EXPIRED)
                 self._forget(s)
 
     cdef void _forget(self, Session* s) noexcept nogil:

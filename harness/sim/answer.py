@@ -16,8 +16,9 @@ ENVIRONMENT_DIGEST_BYTES = 8
 class Answer(msgspec.Struct, kw_only=True, omit_defaults=True):
     """How a seed ended.
 
-    checks: those that did not pass, with their verdicts. environment: a digest of it. folder:
-    where history, results and report are, for a seed that has them.
+    checks: those that did not pass, with their verdicts. environment: a digest of it. marks: what
+    the nodes came by, how often. folder: where history, results and report are, for a seed that has
+    them.
     """
 
     seed: int
@@ -31,6 +32,7 @@ class Answer(msgspec.Struct, kw_only=True, omit_defaults=True):
     operations: Operations = Operations()
     faults: dict[str, int] = {}
     environment: str = ""
+    marks: dict[str, int] = {}
     checks: dict[str, str] = {}
     error: str | None = None
     folder: str | None = None
@@ -42,7 +44,7 @@ def answer(outcome: Outcome, folder: RunFolder | None = None) -> Answer:
         seed=outcome.seed, verdict=outcome.verdict.label, summary=outcome.summary,
         digest=outcome.digest, events=outcome.events, virtual_ns=outcome.virtual_ns,
         wall_ns=outcome.wall_ns, cpu_ns=outcome.cpu_ns, operations=outcome.operations,
-        faults=outcome.faults,
+        faults=outcome.faults, marks=outcome.marks,
         environment=environment_digest(outcome.environment), error=outcome.error,
         checks={check.name: check.verdict.label for result in outcome.checks
                 for check in result.all() if check.verdict},

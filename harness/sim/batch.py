@@ -41,6 +41,7 @@ from ..results import VERDICTS, commit
 from ..store import TIME_FORMAT, safe_name, write_whole
 from .answer import Answer
 from .batch_progress import BatchProgress
+from .covered import Covered
 from .crew import crew
 from .run import replays
 
@@ -89,6 +90,7 @@ class Summary(msgspec.Struct, kw_only=True):
     """How a batch ended. digest: of all seeds' digests, in the order of the seeds.
 
     wall_ns: how long its last session took; cpu_ns: what all seeds took of a core, added up.
+    covered: what the nodes came by, and what they never did.
     """
 
     verdict: str
@@ -101,6 +103,7 @@ class Summary(msgspec.Struct, kw_only=True):
     virtual_ns: int
     cpu_ns: int
     wall_ns: int
+    covered: Covered
 
 
 class BatchFolder:
@@ -214,7 +217,7 @@ class Tally:
             operations=sum(a.operations.invoke for a in answers),
             faults=sum(sum(a.faults.values()) for a in answers),
             virtual_ns=self.virtual_ns, cpu_ns=sum(a.cpu_ns for a in answers),
-            wall_ns=wall_ns)
+            wall_ns=wall_ns, covered=Covered.of(a.marks for a in answers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +282,7 @@ def told(request: Request, tally: Tally, summary: Summary, folder: BatchFolder) 
     virtual_s, wall_s = summary.virtual_ns / 1e9, summary.wall_ns / 1e9
     return [
         *lines,
+        *summary.covered.lines(),
         f"digest:  {summary.digest} (commit {commit()})",
         f"time:    {virtual_s:,.0f} virtual seconds in {wall_s:,.0f} s; a core makes "
         f"{summary.virtual_ns / max(summary.cpu_ns, 1):,.0f} of them a second; "

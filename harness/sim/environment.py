@@ -37,7 +37,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Disks: a sync takes ``sync_ns`` and up to ``sync_jitter_ns`` more; with ``sync_tail_ppm``
     another ``sync_tail_ns``. ``segment_bytes``: the log's files. ``snapshot_bytes``: of
-    log, until the next snapshot; ``keep_bytes``: of log that is kept before one.
+    log, until the next snapshot; ``keep_bytes``: of log that is kept before one;
+    ``chunk_bytes``: of a snapshot that go in one piece.
 
     Nodes: each clock runs fast or slow by up to ``drift_ppm``; one turn of a node's event loop
     takes ``iteration_ns``. ``max_batch_bytes`` and ``max_inflight_bytes``: what a leader sends a
@@ -69,6 +70,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     segment_bytes: Annotated[int, Meta(ge=4096, le=1 << 30)] = 256 << 10
     snapshot_bytes: Annotated[int, Meta(ge=1, le=1 << 40)] = 64 << 20
     keep_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 16 << 20
+    chunk_bytes: Annotated[int, Meta(ge=64, le=1 << 16)] = 64 << 10
     drift_ppm: Annotated[int, Meta(ge=0, le=500_000)] = 0
     iteration_ns: Ns = 0
     max_batch_bytes: Annotated[int, Meta(ge=1, le=16 << 20)] = 256 << 10

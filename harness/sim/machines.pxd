@@ -33,6 +33,7 @@ cdef class Machine:             # one host with its node
     cdef uint32_t life          # counts starts and ends of the process
     cdef bint comes_back        # a crash point took it down and will start it again
     cdef str trouble
+    cdef bint damaged           # its newest start found that the disk lost something
     cdef Clock clock
     cdef uint64_t timer_ns      # when it is to be woken at the latest ...
     cdef uint32_t timer         # ... by the event with this number

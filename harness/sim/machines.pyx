@@ -15,9 +15,23 @@ from seatrial.core.codec cimport (
     APPEND_REPLY,
     GRANTED,
     Message,
+    SNAPSHOT_REPLY,
+    VOTE,
     VOTE_REPLY,
 )
 from seatrial.core.invariants cimport Durability
+from seatrial.core.marks cimport (
+    HOST_DISK_FAILED,
+    HOST_FOUND_DAMAGE,
+    HOST_FOUND_TORN_WRITE,
+    HOST_KILLED,
+    HOST_LOST_POWER,
+    HOST_START_REFUSED,
+    HOST_STRUCK_AT_VOTE,
+    HOST_SYNC_STALLED,
+    mark,
+    SENT_VOTE,
+)
 from seatrial.core.raft cimport Raft
 from seatrial.core.raft_state cimport LEADER
 from seatrial.core.replica cimport GroupWrite
@@ -180,8 +194,14 @@ cdef class Machines(Timeline):
             found = m.disk.recover(damaged=True)
         except NodeError as error:
             m.state, m.trouble = BROKEN, str(error)
+            mark(HOST_START_REFUSED)
             self._note("broken", host, -1, m.trouble)
             return
+        if found.torn_frame:
+            mark(HOST_FOUND_TORN_WRITE)
+        m.damaged = bool(found.damage)
+        if m.damaged:
+            mark(HOST_FOUND_DAMAGE)
         m.life += 1
         m.state, m.trouble = UP, None
         m.waiting = False
@@ -196,7 +216,7 @@ cdef class Machines(Timeline):
             max_batch_bytes=self.environment.max_batch_bytes,
             max_inflight_bytes=self.environment.max_inflight_bytes,
             max_write_bytes=self.environment.segment_bytes // 2,
-            chunk_bytes=min(self.environment.segment_bytes // 4, 1 << 16),
+            chunk_bytes=min(self.environment.segment_bytes // 4, self.environment.chunk_bytes),
             snapshot_bytes=self.environment.snapshot_bytes,
             keep_bytes=self.environment.keep_bytes,
             max_sessions=self.environment.max_sessions,
@@ -220,6 +240,7 @@ cdef class Machines(Timeline):
         if m.state == UP or m.state == PAUSED:
             m.disk.killed(draw(self.seed, 0x6B696C6C, self.now_ns + host))
             self._end(m, False)
+            mark(HOST_KILLED)
             self._note("kill", host, -1, None)
 
     def power_loss(self, int host) -> None:
@@ -241,6 +262,7 @@ cdef class Machines(Timeline):
 
     cdef int _lose_unsynced(self, Machine m) except -1:
         m.disk.power_lost(draw(self.seed, 0x706F776572, self.now_ns + m.host))
+        mark(HOST_LOST_POWER)
         self._note("power-loss", m.host, -1, None)
         m.group.invariants.disk_shrank()
         return 0
@@ -261,6 +283,7 @@ cdef class Machines(Timeline):
         m.disk.killed(draw(self.seed, 0x73746F70, self.now_ns + m.host))
         self._end(m, False)
         m.state, m.trouble = BROKEN, why
+        mark(HOST_DISK_FAILED)
         self._note("broken", m.host, -1, why)
         return 0
 
@@ -298,6 +321,11 @@ cdef class Machines(Timeline):
     def trouble(self, int host) -> str | None:
         """Return why a node is broken."""
         return self._machine(host).trouble
+
+    def damaged(self, int host) -> bool:
+        """Return whether a node that runs found its disk damaged when it started."""
+        cdef Machine m = self._machine(host)
+        return m.replica is not None and m.damaged
 
     def status(self, int host) -> dict | None:
         """Return what a running node knows of itself."""
@@ -530,6 +558,7 @@ cdef class Machines(Timeline):
         m.group.invariants.stepped(m.replica)
         self._note("crash-point", m.host, -1, CRASH_POINTS[point])
         self.struck += 1
+        mark(HOST_STRUCK_AT_VOTE + point)
         self._lose_power(m)
         m.comes_back = True
         self._at(self.now_ns + self.down_ns, STARTS, m.host, 0, m.life, NULL)
@@ -575,6 +604,8 @@ cdef class Machines(Timeline):
         cdef uint32_t found = 0
         while p < end:
             message = <const Message*>p
+            if VOTE <= message.header.type <= SNAPSHOT_REPLY:
+                mark(SENT_VOTE + message.header.type - VOTE)
             if message.header.type == VOTE_REPLY and message.header.flags & GRANTED:
                 m.group.invariants.granted(m.host + 1, message.term, message.receiver)
                 found |= A_VOTE
@@ -588,6 +619,7 @@ cdef class Machines(Timeline):
         if m.life != e.number:
             return 0
         if m.disk.synced(m.write_seq) == SYNC_STALLED:
+            mark(HOST_SYNC_STALLED)
             m.disk.unstalled = partial(self._unstalled, m.host, e.number)
             return 0
         if self._must_wait(m, e):
@@ -636,6 +668,8 @@ cdef class Machines(Timeline):
         pair = f"n{(<Machine>members[0]).host + 1} and "
         for m in members:
             r = m.replica
+            if r.raft.damaged_until:
+                return f"n{m.host + 1} lacks entries up to {r.raft.damaged_until} that it had"
             if r.raft.term != first.raft.term:
                 return f"{pair}n{m.host + 1} are in terms {first.raft.term} and {r.raft.term}"
             if r.kv.applied != r.raft.log.last():

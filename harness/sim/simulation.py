@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from seatrial.checker import CheckerError, CheckResult, History, Verdict
-from seatrial.core import mutants
+from seatrial.core import marks, mutants
 from seatrial.core.errors import InvariantViolation
 
 from .. import coverage
@@ -56,7 +56,7 @@ class Outcome:
     """How one seed ended.
 
     checks: everything that judged; digest: of all that happened; faults: how many took effect, by
-    name; error: what broke the run itself.
+    name; marks: what the nodes came by (core/marks.pxd); error: what broke the run itself.
     """
 
     seed: int
@@ -70,6 +70,7 @@ class Outcome:
     cpu_ns: int
     operations: Operations
     faults: dict[str, int]
+    marks: dict[str, int]
     environment: Environment
     history: History | None = None
     error: str | None = None
@@ -120,6 +121,7 @@ class Simulation:
         """Let it happen, and judge it."""
         began_ns, began_cpu_ns = time.perf_counter_ns(), time.process_time_ns()
         mutants.activate(self.system.mutant)
+        marks.clear()
         with few_collections():
             self._attempt(self._simulate)
             found = self._attempt(self.history.history)
@@ -134,8 +136,9 @@ class Simulation:
             virtual_ns=self.world.now_ns, wall_ns=time.perf_counter_ns() - began_ns,
             cpu_ns=time.process_time_ns() - began_cpu_ns,
             operations=Operations() if found is None else operations(found),
-            faults=effective(self.checks), environment=self.environment, history=found,
-            error=self.error, trace=self.world.trace() if self.record else [])
+            faults=effective(self.checks), marks=marks.counts(),
+            environment=self.environment, history=found, error=self.error,
+            trace=self.world.trace() if self.record else [])
 
     def _attempt(self, step: Callable[[], T]) -> T | None:
         """Do a step; if it breaks, remember the first reason and let the next step go on."""

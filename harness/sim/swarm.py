@@ -41,14 +41,14 @@ SINGLE = {
     "power-loss": 4, "reboot": 4, "kill": 2, "pause": 2, "cpu-slow": 2,
     "partition-leader": 2, "partition-one-way": 2, "partition-clients": 2, "reset": 3,
     "loss": 2, "delay": 2, "reorder": 2, "duplicate": 2, "corrupt": 5, "rate": 1,
-    "disk-slow": 2, "disk-stall": 2, "disk-error": 2, "disk-full": 1, "disk-flip": 3,
+    "disk-slow": 2, "disk-stall": 2, "disk-error": 2, "disk-full": 1, "disk-flip": 5,
     "clock-bump": 2, "clock-drift": 2,
 }
 # Who takes part; in a lane of their own, but not where progress is asked for in each fault's time
 # in which a majority hear each other: whose majority would that be?
 MEMBERS = {
     "member-add": 2, "member-remove": 2, "member-replace": 2, "member-churn": 3,
-    "transfer-leader": 3, "member-race": 3,
+    "transfer-leader": 6, "member-race": 3,
 }
 NEED_SPARES = ("member-add", "member-replace")
 # What lets clocks jump or run wild, which leases do not stand.
@@ -241,9 +241,11 @@ def _sizes(rng: Rng, names: Sequence[str], clients: int) -> dict[str, Any]:
         found["max_sessions"] = wide(rng, max(1, clients // 2), 2 * clients)
     if chance(rng, 25):
         found["session_ttl_ns"] = wide(rng, 500, 20_000) * MS
-    if chance(rng.split("snapshots"), 60):
-        found["snapshot_bytes"] = wide(rng.split("snapshot_bytes"), 1 << 10, 256 << 10)
-        found["keep_bytes"] = wide(rng.split("keep_bytes"), 1, 32 << 10)
+    if chance(rng.split("snapshots"), 70):
+        found["snapshot_bytes"] = wide(rng.split("snapshot_bytes"), 256, 64 << 10)
+        found["keep_bytes"] = wide(rng.split("keep_bytes"), 1, 16 << 10)
+        if chance(rng.split("chunks"), 80):     # the state is small: else they have but one
+            found["chunk_bytes"] = wide(rng.split("chunk_bytes"), 64, 1 << 10)
     return found
 
 

@@ -8,15 +8,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from seatrial.core import commands, mutants
+from seatrial.core.clock import boottime_ns
 from seatrial.core.errors import CorruptSnapshot
 from seatrial.core.kv import KeyValue
-from seatrial.harness.mutants import ELSEWHERE
+from seatrial.harness.mutants import ELSEWHERE, MUTANTS
 from seatrial.workloads.systems.planted import mutants_folder
+from tests.core import snapshot_stories
 from tests.core.kv_tools import Log, S, chunks_of
 from tests.core.test_raft import LEASE_NS, Node, holder
 
@@ -96,6 +100,55 @@ def late_answer() -> bool:
     return node.answers == []
 
 
+def transfer_under_load() -> bool:
+    """Leadership is handed over while a client goes on writing; the chosen one acknowledges all
+    that was there before each of its writes."""
+    node = Node()
+    term = node.lead()
+    node.acknowledge(term, 1)
+    node.request(1, "open-session")
+    node.acknowledge(term, 2)
+    node.request(2, "write", sequence=1)
+    node.transfer(2)
+    for request in range(3, 20):
+        last = node.replica.raft.log.last_index
+        node.request(request, "write", sequence=request)
+        node.receive("append-reply", 2, term, index=last)
+    return node.count("timeout-now") > 0
+
+
+class TwoClocks:
+    """A machine's clock, and the wall clock that an administrator sets back."""
+
+    def __init__(self, boot_ns: int) -> None:
+        self.boot_ns = boot_ns
+        self.wall_ns = boot_ns
+
+    def gettime_ns(self, which: int) -> int:
+        return self.wall_ns if which == time.CLOCK_REALTIME else self.boot_ns
+
+
+def wall_clock_set_back() -> bool:
+    """A leader hears from nobody any more, and its wall clock is set back by what passes."""
+    node, _ = holder()
+    clocks = TwoClocks(node.now)
+    with patch.object(time, "clock_gettime_ns", clocks.gettime_ns):
+        clocks.boot_ns += LEASE_NS
+        node.now = boottime_ns()
+    node.request(1, "read")
+    return node.answers == []
+
+
+def read_after_handing_over() -> bool:
+    """A leader has asked another one to stand for election, and its lease still runs."""
+    node, term = holder()
+    node.acknowledge(term, node.replica.raft.log.last_index)
+    assert node.transfer(2)
+    assert node.count("timeout-now") == 1
+    node.request(1, "read")
+    return node.answers == []
+
+
 STORIES = {
     "vote-before-durable": vote_and_crash,
     "lease-from-answer": late_answer,
@@ -103,11 +156,15 @@ STORIES = {
     "token-repeats": old_holder,
     "snapshot-without-sessions": retry_after_loading,
     "snapshot-reads-new-value": write_during_a_snapshot,
+    "transfer-does-not-block": transfer_under_load,
+    "lease-on-wall-clock": wall_clock_set_back,
+    "transfer-keeps-lease": read_after_handing_over,
+    **snapshot_stories.STORIES,
 }
 
 
 def test_each_of_these_bugs_is_in_the_catalogue() -> None:
-    assert set(STORIES) <= {mutant.name for mutant in ELSEWHERE}
+    assert set(STORIES) <= {mutant.name for mutant in (*MUTANTS, *ELSEWHERE)}
 
 
 @pytest.mark.parametrize("name", STORIES)

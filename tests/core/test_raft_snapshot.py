@@ -231,3 +231,133 @@ def test_no_chunk_goes_to_a_disk_that_would_rather_wait() -> None:
     replica.holds_chunks = False
     group.pass_time(5)
     assert replica.snapshots_made > 0
+
+
+def test_a_newer_snapshot_takes_the_place_of_one_that_does_not_get_through() -> None:
+    """The leader compacts on, though a member that is far behind does not answer; what that one
+    has of the older snapshot is no beginning of the newer one."""
+    group, victim = big()
+    passed = 0
+
+    def after_three(target: int, frame: bytes) -> bool:
+        nonlocal passed
+        if target == victim and codec.decode_message(frame)["type"] == "snapshot":
+            passed += 1
+            return passed > 3
+        return False
+
+    group.lose = after_three
+    group.start(victim)
+    group.settle()
+    older = group.leader().status()["snapshot_index"]
+    group.pass_time(120)                        # more than ten election timeouts without an answer
+    group.write(range(700, 1000), size=1000)
+    assert group.leader().status()["snapshot_index"] > older
+    group.lose = lambda target, frame: False
+    group.agree()
+    assert group.replicas[victim].status()["first_index"] > older
+
+
+def receiver() -> tuple[Group, Replica, list[bytes]]:
+    """Who hears nothing for so long that it lacks what the log no longer holds; and the frames of
+    the snapshot that its leader has for it."""
+    group = Group(snapshot_bytes=200_000)
+    group.write(range(300), size=1000)
+    group.agree()
+    victim = next(n for n in group.ids if n != group.leader().raft.node)
+    frames: list[bytes] = []
+
+    def keep(target: int, frame: bytes) -> bool:
+        if target == victim and codec.decode_message(frame)["type"] == "snapshot":
+            frames.append(frame)
+        return target == victim
+
+    group.lose = keep
+    group.write(range(300, 700), size=1000)
+    group.leader().peer_up(victim, group.now)
+    group.settle()
+    assert len(frames) >= 3
+    return group, group.replicas[victim], frames
+
+
+def chunk_of(replica: Replica, now: int) -> tuple[int, int] | None:
+    """Do the next write; of which snapshot a chunk was in it, and where that begins."""
+    replica.poll(now)
+    write = replica.take_persist()
+    if write is None:
+        return None
+    replica.persisted(write[0], now)
+    if not write[7]:
+        return None
+    chunk = codec.describe_record(write[7])
+    return chunk["index"], chunk["sequence"]
+
+
+def test_a_leaders_snapshot_ends_the_one_that_a_node_is_writing_itself() -> None:
+    """Their chunks lie in one log, where a chunk must continue the one before it."""
+    group, replica, frames = receiver()
+    applied = replica.status()["applied"]
+    replica.request_snapshot(1, 5000)
+    assert chunk_of(replica, group.now) == (applied, 0)
+    leader = group.leader().raft.node
+    replica.receive_peer(leader, frames[0], group.now)
+    newer, sequence = chunk_of(replica, group.now) or (0, 0)
+    assert (newer > applied, sequence) == (True, 0)
+    assert chunk_of(replica, group.now) is None
+    replica.receive_peer(leader, frames[1], group.now)
+    assert chunk_of(replica, group.now) == (newer, 1 << 16)
+
+
+def test_a_crash_while_a_node_writes_its_snapshot_does_not_keep_it_from_taking_another() -> None:
+    group = Group(snapshot_bytes=200_000)
+    group.write(range(300), size=1000)
+    victim = next(n for n in group.ids if n != group.leader().raft.node)
+    before = group.replicas[victim].status()["snapshot_index"]
+    replica, disk = group.replicas[victim], group.disks[victim]
+    replica.request_snapshot(1, 5000)
+    replica.poll(group.now)
+    _, term, vote, _, records, base, base_term, chunk, first = replica.take_persist() or ()
+    disk.write(term, vote, records, base, base_term, chunk, first)
+    group.stop(victim)
+    group.start(victim)
+    assert group.replicas[victim].status()["snapshot_received"] > 0
+    group.write(range(300, 700), size=1000)
+    assert group.replicas[victim].status()["snapshot_index"] > before
+    group.agree()
+
+
+def test_who_parts_from_the_leader_before_its_log_begins_is_sent_a_snapshot() -> None:
+    """Of an older term than the leader's is what it has where the leader's log begins: the leader
+    can't go back any further, and asked the same again and again."""
+    group = Group()
+    group.write(range(3))
+    old = group.leader().raft.node
+    group.cut.add(old)
+    for key in range(60):
+        group.replicas[old].receive_client(1, codec.encode_request(
+            1000 + key, group.session, 1000 + key, OPS["write"], b"lost", b"x"), group.now)
+        group.settle()
+    group.pass_time(50)
+    group.answers.clear()
+    leader = group.leader()
+    for key in range(40):
+        leader.receive_client(1, codec.encode_request(
+            2000 + key, group.session, 2000 + key, OPS["write"], b"k%d" % key, b"y" * 50),
+            group.now)
+        group.settle()
+    status = leader.status()
+    assert group.replicas[old].raft.log.last_index >= status["first_index"] > 2
+    asked = 0
+
+    def counted(target: int, frame: bytes) -> bool:
+        nonlocal asked
+        asked += target == old
+        return asked > 1000
+    group.lose = counted
+    group.stop(leader.raft.node)                # the next one knows nothing of what others have
+    group.cut.clear()
+    group.pass_time(50)
+    assert asked < 1000
+    group.start(leader.raft.node)
+    group.agree()
+    assert (old, "snapshot") in group.sent

@@ -4,9 +4,10 @@ Raft stands any of it on a minority of the nodes, but for the lie: a disk that s
 holds nothing breaks the promise that Raft is built on, and a cluster may then lose what it
 acknowledged. ``disk-lost-writes`` exists to see that happen; the swarm never draws it.
 
-A flipped bit stays flipped. The node finds it when it is started the next time, and refuses to
-run: it counts as gone for good, and so many are never hit that no majority would be left. Flips
-that no schedule aims even leave room for one more failure, where that is possible.
+A flipped bit stays flipped. The node finds it when it is started the next time. Where it can tell
+what is lost it runs on without a vote until its leader has given it back; else it refuses to run,
+and counts as gone for good. So many are never hit that no majority would be left. Flips that no
+schedule aims even leave room for one more failure, where that is possible.
 """
 from __future__ import annotations
 
@@ -157,7 +158,7 @@ class DiskFull(LastMajority):
 
 @dataclass(frozen=True)
 class DiskFlip(LastMajority):
-    """A bit of the log flips while the node is down; it refuses to start, now and for ever."""
+    """A bit of the log flips while the node is down; it starts as damaged, or never again."""
 
     name: str = "disk-flip"
     cls: str = "response"
@@ -171,7 +172,7 @@ class DiskFlip(LastMajority):
             if disk.flip(rng.next64()) is None:
                 break
             scene.world.start(host)
-            if scene.state(host) == BROKEN:
+            if scene.state(host) == BROKEN or scene.world.damaged(host):
                 return
             scene.world.power_loss(host)
 
@@ -189,6 +190,12 @@ class DiskFlip(LastMajority):
         if troubles:
             raise FaultError(f"gone for good, as is right: {troubles[0]}")
         await all_up(scene, fault.targets)
+
+    async def prove(self, scene: SimScene, fault: Fault) -> None:
+        await OnDisks.prove(self, scene, fault)
+        for host in scene.numbers(fault.targets):
+            if scene.state(host) != BROKEN and not scene.world.damaged(host):
+                raise FaultError(f"{scene.names[host]}: its disk is damaged, and it did not notice")
 
 
 @dataclass(frozen=True)
