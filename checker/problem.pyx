@@ -280,7 +280,7 @@ cdef int prepare_steps(Problem* p, const int64_t* initial, size_t bytes) noexcep
         if p.events[i] & 1:
             p.stop[op] = i
             continue
-        p.start[op], p.stop[op], p.until[op] = i, NEVER, p.n_events
+        p.start[op], p.stop[op], p.until[op] = i, NEVER, p.n_events - 1
         path, length = NULL, 0
         if p.a[op] >= OBJECTS and p.shape[p.a[op] - OBJECTS] == LIST:
             value = p.a[op] - OBJECTS
