@@ -83,6 +83,7 @@ FIELDS = {
         "configs": KEPT, "base_config": KEPT, "base_config_index": KEPT,
         "now_ns": FRESH, "term": KEPT, "vote": KEPT, "log": KEPT, "snapshot": KEPT,
         "incoming": KEPT, "incoming_durable": KEPT, "incoming_ack_owed": KEPT,
+        "incoming_in_term": COUNTER, "incoming_again": COUNTER,
         "base_rindex": KEPT, "damaged_until": KEPT, "damaged_term": KEPT, "role": KEPT,
         "leader": KEPT, "commit": KEPT, "verified": KEPT, "acked": KEPT, "ack_owed": KEPT,
         "election_deadline_ns": FRESH, "heard_ns": KEPT, "spoken_ns": FRESH, "pre_round": KEPT,
