@@ -31,7 +31,7 @@ cdef class Visited:
 
     cdef bint add(self, Print p) noexcept nogil:
         """Whether a state is new; from now on it is not. There must be room."""
-        cdef uint64_t at = scaled(p.high, self.capacity)
+        cdef uint64_t at = scaled(p.low, self.capacity)     # (high is the least of several)
         p.low |= 1                          # a free slot is 0
         while self.slots[at].low:
             if self.slots[at].high == p.high and self.slots[at].low == p.low:
