@@ -125,7 +125,7 @@ MUTANTS = (
     Mutant("stale-votes-count", "election",
            "a vote that was given in an earlier term counts in this one",
            "paper, 5.1; andreev-io/little-raft#44",
-           ("election by majority", "election safety")),
+           ("election by majority", "election safety", "configuration safety")),
     Mutant("votes-counted-twice", "election",
            "a vote that arrives twice counts twice",
            "paper, 5.2; xnnyygn/xraft#27, ktoso/akka-raft#45",

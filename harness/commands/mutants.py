@@ -26,7 +26,7 @@ LINE_S = 10.0
 @click.argument("file", type=click.Path(path_type=Path), default=DEFAULT)
 @click.option("--only", "names", multiple=True, metavar="NAME",
               help="Plant only this bug; may be given more than once.")
-@click.option("--seeds", type=click.IntRange(min=1), default=100, show_default=True,
+@click.option("--seeds", type=click.IntRange(min=1), default=150, show_default=True,
               help="How many seeds each bug gets: 1, 2, ...")
 @click.option("--control", type=click.IntRange(min=0), default=2000, show_default=True,
               help="How many seeds run with no bug planted.")
