@@ -121,7 +121,8 @@ cdef class RaftSnapshots(RaftFollowing):
                 raise ProtocolError(f"SNAPSHOT of entry {m.index}, term {m.log_term} holds a "
                                     f"record of kind {r.kind}, entry {r.index}, term {r.term}, "
                                     f"{r.length} bytes")
-        if self.log.holds(m.index) and self.log.term_at(m.index) == m.log_term:
+        if (self.log.holds(m.index) and self.log.term_at(m.index) == m.log_term
+                and not MUTANT(SNAPSHOT_CUTS_SUFFIX)):
             if m.index > self.commit:   # no more than that was news
                 self.commit = m.index
         if m.index <= self.commit:      # we have all that by now
@@ -188,7 +189,8 @@ cdef class RaftSnapshots(RaftFollowing):
                 or m.log_term != self.snapshot.term):
             return 0
         held = self.snapshot.number_at(m.round)
-        if held < p.snapshot_held:          # what it had was of another stream: from its beginning
+        if held < p.snapshot_held and not MUTANT(SNAPSHOT_NEWER_KEEPS_PLACE):
+            # what it had was of another stream: from its beginning
             p.snapshot_held = p.snapshot_next = held
             mark(SNAPSHOT_STARTED_OVER)
         elif held > p.snapshot_held:
