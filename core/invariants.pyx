@@ -461,15 +461,18 @@ cdef class ClusterInvariants:
         return 0
 
     cdef int _begins_with(self, Raft raft) except -1:
-        """What a log and its snapshot begin with is the configuration that was committed there."""
+        """What a log begins with is the configuration that was committed before it; after a
+        restart, that of the snapshot, where the log begins earlier."""
         cdef const char* p = raft.base_config.data + raft.base_config.start
+        last = max(raft.log.first - 1, raft.base_config_index)
+        if raft.base_config_index == 0:
+            return 0                    # of the node's own file: no entry says otherwise yet
         base = Configuration.decode(p[:buffer_size(&raft.base_config)])
-        known = [next(after for index, after in reversed(self.configurations) if index <= last)
-                 for last in (raft.log.first - 1, raft.snapshot.index)]
-        if base not in known:
+        known = next(after for index, after in reversed(self.configurations) if index <= last)
+        if base != known:
             raise InvariantViolation(
-                f"configuration safety: node {raft.node} begins with {base} and a snapshot of "
-                f"entry {raft.snapshot.index}, where {known[1]} was in force")
+                f"configuration safety: node {raft.node} begins with {base} after entry {last}, "
+                f"where {known} was in force")
         return 0
 
     cdef int _goes_by(self, Raft raft) except -1:
