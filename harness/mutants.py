@@ -122,10 +122,6 @@ MUTANTS = (
            "a node votes for a candidate whose log lacks entries that its own has",
            "paper, 5.4.1; ktoso/akka-raft#30, jgroups-extras/jgroups-raft#14",
            ("leader completeness", "state machine safety")),
-    Mutant("stale-votes-count", "election",
-           "a vote that was given in an earlier term counts in this one",
-           "paper, 5.1; andreev-io/little-raft#44",
-           ("election by majority", "election safety", "configuration safety")),
     Mutant("votes-counted-twice", "election",
            "a vote that arrives twice counts twice",
            "paper, 5.2; xnnyygn/xraft#27, ktoso/akka-raft#45",
@@ -277,6 +273,10 @@ MUTANTS = (
 # What the swarm does not show, or by rare luck only: tests/core/test_planted_stories.py plants what
 # there is a story of, tests/core/test_planted_bugs.py what concerns the log.
 ELSEWHERE = (
+    Mutant("stale-votes-count", "election",
+           "a vote that was given in an earlier term counts in this one",
+           "paper, 5.1; andreev-io/little-raft#44",
+           ("election by majority", "election safety")),
     Mutant("transfer-keeps-lease", "leases",
            "a leader goes on reading by its lease after it asked another one to stand for election",
            "tikv/tikv#1593, etcd-io/etcd#12704",

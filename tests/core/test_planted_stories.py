@@ -22,7 +22,7 @@ from seatrial.harness.mutants import ELSEWHERE, MUTANTS
 from seatrial.workloads.systems.planted import mutants_folder
 from tests.core import snapshot_stories
 from tests.core.kv_tools import Log, S, chunks_of
-from tests.core.test_raft import LEASE_NS, Node, holder
+from tests.core.test_raft import GRANTED, LEASE_NS, Node, holder
 
 
 def late_copies() -> bool:
@@ -88,6 +88,16 @@ def vote_and_crash() -> bool:
     return node.count("vote-reply") == 0
 
 
+def late_vote() -> bool:
+    """A candidate that got no votes stands again; then a vote for its first term arrives."""
+    node = Node()
+    node.time_out()
+    node.time_out()
+    assert (node.status["role"], node.replica.raft.term) == ("candidate", 2)
+    node.receive("vote-reply", 3, 1, flags=GRANTED)
+    return bool(node.status["role"] == "candidate")
+
+
 def late_answer() -> bool:
     """A majority's answer to a heartbeat takes nearly as long as a lease."""
     node, term = holder()
@@ -151,6 +161,7 @@ def read_after_handing_over() -> bool:
 
 STORIES = {
     "vote-before-durable": vote_and_crash,
+    "stale-votes-count": late_vote,
     "lease-from-answer": late_answer,
     "session-named-by-client": late_copies,
     "token-repeats": old_holder,
