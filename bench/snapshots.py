@@ -243,9 +243,8 @@ async def catching_up(group: Group, load: Writers, table: Table, behind: int, se
     name = f"{behind:,} behind, " + ("by snapshot" if by_snapshot else "by log")
     leader = group.leader()
     node = next(number for number in (3, 2, 1) if number != leader)
+    before = await load.window(seconds)         # with all members, as afterwards
     await in_thread(group.stop_one, node)
-    await asyncio.sleep(SETTLE_S)
-    before = await load.window(seconds)
     await load.until(behind)
     if by_snapshot:
         for number in {1, 2, 3} - {node}:
