@@ -180,9 +180,13 @@ class DiskFlip(LastMajority):
         await super().aim(scene, fault, rng)
         gone = [name for name in scene.names if scene.state(scene.host(name)) == BROKEN]
         most = max(1, spare(scene) + len(gone) - 1)
-        fault.targets = fault.targets[:most - len(gone)]
+        left = most - len(scene.rotten.union(gone))     # what a majority lost, nobody gives back
+        known = [name for name in fault.targets if name in scene.rotten]
+        fresh = [name for name in fault.targets if name not in scene.rotten]
+        fault.targets = [*known, *fresh[:max(0, left)]]
         if not fault.targets:
             raise FaultError("one more node gone for good, and none could fail any more")
+        scene.rotten.update(fault.targets)
 
     async def prove_recovery(self, scene: SimScene, fault: Fault) -> None:
         troubles = [scene.world.trouble(host) for host in scene.numbers(fault.targets)

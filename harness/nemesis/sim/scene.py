@@ -30,7 +30,7 @@ class SimScene(Scene):
     handles: fault -> its cuts and impairments; readings: fault -> what was read as it began;
     passing: cuts that are part of a pattern and soon over; tasks: fault -> what goes on while it
     is in force; points: whoever sets crash points -> which; changed_members: whether a fault ever
-    asked for other members.
+    asked for other members; rotten: hosts whose disks ever lost what they held.
     """
 
     def __init__(self, test: Test, targets: Sequence[str]) -> None:
@@ -41,6 +41,7 @@ class SimScene(Scene):
         self.passing: dict[int, list[Pair]] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.changed_members = False
+        self.rotten: set[str] = set()
         self.environment = self.world.environment
         self.points = {
             "": (dict(self.environment.crash_points), self.environment.crash_down_ns)}
