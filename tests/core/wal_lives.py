@@ -63,6 +63,7 @@ class State(NamedTuple):
     snapshot: Snapshot | None
     partial: Snapshot | None
     first: int              # entries below it may be gone
+    kept: int = 0           # a frame without entries took back those above it; 0: none did
 
     @property
     def last(self) -> int:
@@ -81,12 +82,13 @@ class State(NamedTuple):
 
     def after(self, group: Group) -> State:
         """Return the state after a group write: each record voids those from its index on."""
-        state = self._replace(term=group.term, vote=group.vote, first=group.first)
+        state = self._replace(term=group.term, vote=group.vote, first=group.first,
+                              kept=min(group.base, self.kept or self.last))
         if group.chunk:
             state = state.with_chunk(group.chunk)
         if group.records:
             kept = state.records[:group.base - state.floor]
-            state = state._replace(records=(*kept, *split_records(group.records)))
+            state = state._replace(records=(*kept, *split_records(group.records)), kept=0)
         return state
 
     def with_chunk(self, made: bytes) -> State:
@@ -274,10 +276,13 @@ class Lives:
     def is_whole(self, found: Recovered) -> bool:
         """Whether a log is good that has all, or an older snapshot and the entries after it."""
         index = found.snapshot.last_index if found.snapshot else 0
-        return (found.last_index == self.state.last and found.first_index <= index + 1
+        last = found.last_index     # what a later frame takes back need not be missed
+        return (last <= self.state.last and last >= (self.state.kept or self.state.last)
+                and found.first_index <= index + 1
                 and (found.snapshot is None or found.snapshot in self.complete)
                 and (found.term, found.vote) == (self.state.term, self.state.vote)
-                and b"".join(self.state.records).endswith(found.records[-1000:]))
+                and b"".join(self.state.records[:last - self.state.floor]).endswith(
+                    found.records[-1000:]))
 
     def written_anew(self, found: Recovered) -> str:
         """A leader writes what is lost anew, in a later term; then the log must be whole."""

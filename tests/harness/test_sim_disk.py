@@ -438,7 +438,8 @@ def test_whatever_a_crash_does_what_was_synced_is_there_and_nothing_else() -> No
     seed = drawn_seed()
     crashes = kept = 0
     # The first one was found: the last frame before a seal broken, and nothing written after it.
-    for number in (1335472074, *range(seed, seed + 100)):
+    # (In the second a broken frame's entry is taken back by the frame after it.)
+    for number in (1335472074, 3930232864, *range(seed, seed + 100)):
         lives = Lives(number)
         assert lives.live() == "clean", f"seed {number}"
         crashes += lives.crashes
