@@ -53,7 +53,7 @@ sanitize: ## the tests of what is compiled, with every access to memory checked;
 nightly: ## random tests 50 times longer, sanitize, 1000 simulated seeds, 10^7 states, planted bugs, all installs
 	@$(prepare) test
 	@SEATRIAL_HISTORIES=1000000 SEATRIAL_RAFT_SEEDS=3000 SEATRIAL_SIM_SEEDS=20000 \
-	  SEATRIAL_ETCD_SCHEDULES=10000 \
+	  SEATRIAL_ETCD_SCHEDULES=10000 SEED=$$(date +%s) \
 	  $(as_root) $(V)/python -m pytest -m randomised --hypothesis-profile=nightly \
 	  --timeout=14400 $(PYTEST)
 	@$(V)/python scripts/sanitize.py

