@@ -14,15 +14,15 @@ from typing import Any
 from .findings import Findings, Seen, lost_updates
 from .graph import RW, WR, WW
 from .transaction import APPEND, READ, Transaction, Transactions, hashable
+from .writers import Writers, find_writers
 
 OPERATIONS = (READ, APPEND)
-Writers = dict[tuple[Hashable, Hashable], tuple[Transaction, bool]]     # ..., its last on the key
 
 
 def find(transactions: Transactions) -> Findings:
     """Find the dependencies of appends and reads, and what is wrong without any cycle."""
     findings = Findings.of(transactions)
-    writers = _writers(findings)
+    writers = find_writers(findings, APPEND, "is appended to", "elements that are appended")
     reads: dict[Hashable, list[tuple[Transaction, Sequence[Hashable]]]] = {}
     for transaction in transactions.happened:
         if transaction.ok:
@@ -33,31 +33,6 @@ def find(transactions: Transactions) -> Findings:
         _order(findings, writers, key, found)
     lost_updates(findings)
     return findings
-
-
-def _writers(findings: Findings) -> Writers:
-    writers: Writers = {}
-    transactions = findings.transactions
-    for transaction in [*transactions.happened, *transactions.failed]:
-        last: dict[Hashable, Hashable] = {}
-        for f, key, value in transaction.operations:
-            if f != APPEND:
-                continue
-            element = hashable(value)
-            if (key, element) in writers:
-                assert transactions.where is not None
-                raise transactions.where.bad(
-                    f"{value!r} is appended to {key} a second time; expected elements that "
-                    "are appended once, or nobody can tell who wrote what was read",
-                    transaction.invoked)
-            if key in last:
-                writers[key, last[key]] = transaction, False
-            writers[key, element] = transaction, True
-            last[key] = element
-        if transaction.number >= 0:
-            for key, element in last.items():
-                findings.writers.setdefault(key, []).append((transaction, element))
-    return writers
 
 
 def _outside(findings: Findings, transaction: Transaction) -> dict[Hashable, Sequence[Hashable]]:

@@ -12,46 +12,21 @@ from typing import Any
 from .findings import Findings, Seen, lost_updates
 from .graph import RW, WR, WW
 from .transaction import READ, WRITE, Transaction, Transactions, hashable
+from .writers import Writers, find_writers
 
 OPERATIONS = (READ, WRITE)
-Writers = dict[tuple[Hashable, Hashable], tuple[Transaction, bool]]     # ..., its last on the key
 
 
 def find(transactions: Transactions) -> Findings:
     """Find the dependencies of writes and reads, and what is wrong without any cycle."""
     findings = Findings.of(transactions)
-    writers = _writers(findings)
+    writers = find_writers(findings, WRITE, "is written to", "values that are written")
     for transaction in transactions.happened:
         if transaction.ok:
             _judge(findings, writers, transaction)
     _versions(findings)
     lost_updates(findings)
     return findings
-
-
-def _writers(findings: Findings) -> Writers:
-    writers: Writers = {}
-    transactions = findings.transactions
-    for transaction in [*transactions.happened, *transactions.failed]:
-        last: dict[Hashable, Hashable] = {}
-        for f, key, value in transaction.operations:
-            if f != WRITE:
-                continue
-            version = hashable(value)
-            if (key, version) in writers:
-                assert transactions.where is not None
-                raise transactions.where.bad(
-                    f"{value!r} is written to {key} a second time; expected values that are "
-                    "written once, or nobody can tell who wrote what was read",
-                    transaction.invoked)
-            if key in last:
-                writers[key, last[key]] = transaction, False
-            writers[key, version] = transaction, True
-            last[key] = version
-        if transaction.number >= 0:
-            for key, version in last.items():
-                findings.writers.setdefault(key, []).append((transaction, version))
-    return writers
 
 
 def _judge(findings: Findings, writers: Writers, transaction: Transaction) -> None:
