@@ -1,115 +1,13 @@
 # distutils: language = c++
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libcpp.deque cimport deque
-from libcpp.string cimport string
-from libcpp.unordered_map cimport unordered_map
-from libcpp.vector cimport vector
+from libc.stdint cimport uint32_t, uint64_t
 
-from seatrial.core.buffer cimport Buffer
-from seatrial.core.chunks cimport Chunks
-from seatrial.core.codec cimport Command, Record, Request, SessionTerms
-from seatrial.core.kv cimport KeyValue
-from seatrial.core.log_clock cimport LogClock
-from seatrial.core.raft cimport Raft
+from seatrial.core.replica_writes cimport ReplicaWrites
 
-cdef struct Connection:
-    uint32_t id
-    bint dirty              # has output that was not taken
-    Buffer input
-    Buffer output
-
-cdef cppclass Read:         # a linearizable read on its way
-    uint32_t connection
-    uint64_t request
-    uint64_t term           # the leader's when it came
-    uint64_t round          # leadership must be confirmed in this round or a later one
-    uint64_t index          # and this must be applied
-    uint64_t ticket         # at a follower: the READ_INDEX whose answer gives `index`; 0: we lead
-    uint8_t op              # read, scan, holder
-    string key
-    string argument
-
-cdef struct GroupWrite:     # what a node writes and syncs at once
-    uint64_t seq
-    uint64_t term
-    uint64_t vote
-    uint32_t count
-    const char* records
-    size_t size
-    uint64_t base           # the entry after which the records go; without any: the last
-    uint64_t base_term
-    const char* chunk       # one SNAPSHOT record, or NULL
-    size_t chunk_size
-    uint64_t first          # entries below it are needless once a complete snapshot holds them
-
-cdef struct SnapshotWaiter:  # who asked for a snapshot, and waits until it is durable
-    uint32_t connection
-    uint64_t request
-    uint64_t index              # what it must hold at least
-
-cdef enum:                  # whose chunk is in the group write on its way
-    NO_CHUNK = 0
-    OWN_CHUNK = 1
-    INCOMING_CHUNK = 2
-
-cdef class Replica:
-    cdef readonly Raft raft
-    cdef readonly KeyValue kv
-    cdef LogClock clock
-    cdef Chunks making              # the snapshot that is being written; index 0: none
-    cdef uint64_t made_durable      # how many of its chunks are on disk
-    cdef int chunk_written          # whose chunk is on its way to the disk,
-    cdef uint64_t chunk_version     # and of which snapshot
-    cdef uint64_t snapshot_bytes    # of log after a snapshot, before the next one is begun
-    cdef size_t chunk_bytes         # of a snapshot, in one record: the same on all members
-    cdef vector[SnapshotWaiter] snapshot_waiters
-    cdef uint64_t snapshot_ns       # when this process came to have its newest snapshot
-    cdef readonly uint64_t snapshots_made
-    cdef readonly uint64_t snapshots_installed
-    cdef public bint holds_chunks   # the disk would rather not be given chunks just now
-    cdef public uint64_t keep_bytes     # of log before it, for members that are a little behind
-    cdef unordered_map[uint32_t, Connection*] connections
-    cdef vector[uint32_t] dirty
-    cdef deque[Read] reads
-    cdef list admin
-    cdef list notices
-    cdef size_t max_value_bytes
-    cdef size_t max_key_bytes
-    cdef SessionTerms session_terms
-    cdef uint64_t max_uncommitted_bytes
-    cdef size_t max_write_bytes     # of records written and synced at once, unless one is larger
-    cdef readonly uint64_t served_reads
-    cdef readonly uint64_t served_writes
-    cdef readonly uint64_t refused
-
+cdef class Replica(ReplicaWrites):
     cdef int _notice(self, uint32_t peer, const char* frame, size_t size) except -1 nogil
-    cdef int _request(self, Connection* c, const Request* r) except -1 nogil
-    cdef int _respond(self, Connection* c, uint64_t request, uint8_t status, bint has_value,
-                      const char* value, size_t size, uint64_t rindex) except -1 nogil
-    cdef int _not_leader(self, Connection* c, uint64_t request) except -1 nogil
-    cdef Connection* _connection(self, uint32_t id) noexcept nogil
-    cdef int _apply(self) except -1 nogil
-    cdef int _consider_snapshot(self, uint64_t now_ns) except -1 nogil
-    cdef int _begin_snapshot(self) except -1 nogil
-    cdef const Record* _next_chunk(self) except? NULL nogil
-    cdef int _chunk_durable(self) except -1
-    cdef int _compact(self) except -1
-    cdef bint _snapshot_wanted(self) noexcept nogil
-    cdef int _answer_snapshots(self) except -1
-    cdef int _drop_incoming(self) except -1 nogil
-    cdef int _load(self, const Record* r) except -1
-    cdef int _read(self, Connection* c, const Request* r, const Command* q) except -1 nogil
-    cdef int _confirm_reads(self, uint64_t now_ns) except -1 nogil
-    cdef bint _read_lost(self, const Read* r) noexcept nogil
-    cdef bint _read_ready(self, const Read* r, uint64_t now_ns) noexcept nogil
-    cdef int _serve_reads(self, uint64_t now_ns) except -1 nogil
-    cdef int _tell_orphans(self) except -1 nogil
 
     # What the shell's methods do, for C callers: without Python objects.
     cdef int feed_peer(self, uint32_t peer, const char* p, size_t size,
                        uint64_t now_ns) except -1 nogil
     cdef int feed_client(self, uint32_t connection, const char* p, size_t size) except -1 nogil
     cdef int settle(self, uint64_t now_ns) except -1 nogil
-    cdef int synced(self, uint64_t seq, uint64_t now_ns) except -1
-    cdef size_t _write_limit(self) noexcept nogil
-    cdef bint next_write(self, GroupWrite* w) except -1

@@ -34,7 +34,7 @@ from seatrial.core.marks cimport (
 )
 from seatrial.core.raft cimport Raft
 from seatrial.core.raft_state cimport LEADER
-from seatrial.core.replica cimport GroupWrite
+from seatrial.core.replica_writes cimport GroupWrite
 from seatrial.harness.sim.chance cimport below, draw, happens, mixed
 from seatrial.harness.sim.clock cimport rate_of, set_clock, shown, when_shown
 from seatrial.harness.sim.disk cimport SYNC_STALLED

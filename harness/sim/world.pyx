@@ -14,7 +14,7 @@ from libc.stdlib cimport free
 from libcpp.vector cimport vector
 
 from seatrial.core.buffer cimport buffer_consume, buffer_size
-from seatrial.core.replica cimport Connection as Accepted
+from seatrial.core.replica_state cimport Connection as Accepted
 from seatrial.harness.sim.chance cimport below, draw, happens, mixed
 from seatrial.harness.sim.clock cimport shown
 from seatrial.harness.sim.machines cimport Machine, Machines, PAUSED, UP

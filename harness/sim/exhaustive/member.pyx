@@ -31,7 +31,7 @@ from seatrial.core.invariant cimport must
 from seatrial.core.progress cimport Progress
 from seatrial.core.raft_state cimport LEADER
 from seatrial.core.raft_encoding cimport get, put
-from seatrial.core.replica cimport GroupWrite
+from seatrial.core.replica_writes cimport GroupWrite
 from seatrial.harness.sim.exhaustive.actions cimport (
     CONNECT,
     CRASH,

@@ -1,0 +1,125 @@
+# distutils: language = c++
+"""A replica's chapter on linearizable reads: queued until it is known who leads, answered in order
+(thesis, 6.4)."""
+from seatrial.core.buffer cimport buffer_size
+from seatrial.core.codec cimport COMMAND_SIZE, STATUS_BUSY
+from seatrial.core.marks cimport (
+    BUSY_WITH_OUTPUT,
+    BUSY_WITH_READS,
+    mark,
+    READ_AFTER_LEASE_ENDED,
+    READ_AT_FOLLOWER,
+    READ_BY_LEASE,
+    READ_BY_ROUND,
+    READ_LOST,
+)
+from seatrial.core.mutant cimport (
+    FOLLOWER_READ_UNAPPLIED,
+    MUTANT,
+    READ_FROM_FOLLOWER,
+    READ_UNCONFIRMED,
+    seatrial_arm,
+)
+from seatrial.core.outcome cimport Outcome
+from seatrial.core.raft_state cimport LEADER
+
+cdef enum:
+    MAX_OUTPUT_BYTES = 4 << 20      # to one client at a time: small questions, large answers
+    MAX_WAITING_READS = 1 << 16
+
+
+def _arm(int mutant) -> None:
+    seatrial_arm(mutant)
+
+
+cdef class ReplicaReads(ReplicaSnapshots):
+    cdef int _read(self, Connection* c, const Request* r, const Command* q) except -1 nogil:
+        """Queue a linearizable read: at the leader until it is sure that it leads, at a follower
+        until the leader said what it must have applied (thesis, 6.4)."""
+        cdef const char* key = <const char*>q + COMMAND_SIZE
+        cdef Read read
+        cdef Outcome out
+        if MUTANT(READ_UNCONFIRMED) or MUTANT(READ_FROM_FOLLOWER) and self.raft.role != LEADER:
+            self.kv.query(q.op, key, q.key_length, key + q.key_length, q.value_length, &out)
+            return self._respond(c, r.request, out.status, out.has_value, out.value,
+                                 out.value_length, self.kv.applied)
+        if self.raft.role != LEADER and self.raft.leader == 0:
+            return self._not_leader(c, r.request)
+        if self.reads.size() >= MAX_WAITING_READS:
+            mark(BUSY_WITH_READS)
+            self.refused += 1
+            return self._respond(c, r.request, STATUS_BUSY, False, NULL, 0, 0)
+        read.connection = c.id
+        read.request = r.request
+        read.term = self.raft.term
+        read.round = read.index = read.ticket = 0
+        if self.raft.role != LEADER:
+            read.ticket = self.raft.ask_read_index()
+        else:
+            read.index = self.raft.read_floor()
+            if self.raft.lease_ns == 0:
+                read.round = self.raft.want_round()
+        read.op = q.op
+        read.key.assign(key, q.key_length)
+        read.argument.assign(key + q.key_length, q.value_length)
+        self.reads.push_back(read)
+        return 0
+
+    cdef int _confirm_reads(self, uint64_t now_ns) except -1 nogil:
+        """Reads that came while we held a lease and wait: without it they need a round."""
+        cdef size_t i = self.reads.size()
+        if self.raft.lease_ns == 0 or self.raft.role != LEADER or self.raft.holds_lease(now_ns):
+            return 0
+        while i > 0 and self.reads[i - 1].round == 0:
+            i -= 1
+            self.reads[i].round = self.raft.want_round()
+            mark(READ_AFTER_LEASE_ENDED)
+        return 0
+
+    cdef bint _read_lost(self, const Read* r) noexcept nogil:
+        """Who was to vouch for it no longer does."""
+        if self.raft.term != r.term or (r.ticket == 0) != (self.raft.role == LEADER):
+            return True
+        return self.raft.leader == 0
+
+    cdef bint _read_ready(self, const Read* r, uint64_t now_ns) noexcept nogil:
+        if r.ticket:
+            return (self.raft.ticket_answered >= r.ticket
+                    and (self.kv.applied >= self.raft.ticket_index
+                         or MUTANT(FOLLOWER_READ_UNAPPLIED)))
+        if self.kv.applied < r.index:
+            return False
+        if r.round == 0:
+            return self.raft.holds_lease(now_ns)
+        return self.raft.round_confirmed >= r.round
+
+    cdef int _serve_reads(self, uint64_t now_ns) except -1 nogil:
+        """Answer the reads that may be answered now, in order."""
+        cdef Read* r
+        cdef Connection* c
+        cdef Outcome out
+        cdef bint lost
+        while not self.reads.empty():
+            r = &self.reads.front()
+            lost = self._read_lost(r)
+            if not lost and not self._read_ready(r, now_ns):
+                break
+            c = self._connection(r.connection)
+            if c is not NULL:
+                if lost:
+                    mark(READ_LOST)
+                    self._not_leader(c, r.request)
+                elif buffer_size(&c.output) > MAX_OUTPUT_BYTES:
+                    mark(BUSY_WITH_OUTPUT)
+                    self.refused += 1
+                    self._respond(c, r.request, STATUS_BUSY, False, NULL, 0, 0)
+                else:
+                    self.kv.query(r.op, r.key.data(), r.key.size(), r.argument.data(),
+                                  r.argument.size(), &out)
+                    self._respond(c, r.request, out.status, out.has_value, out.value,
+                                  out.value_length, self.kv.applied)
+                    self.served_reads += 1
+                    mark(READ_AT_FOLLOWER if r.ticket else READ_BY_ROUND if r.round
+                         else READ_BY_LEASE)
+            self.reads.pop_front()
+        return 0

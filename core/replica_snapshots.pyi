@@ -1,0 +1,9 @@
+from typing import Any
+
+from .replica_state import ReplicaState
+
+class ReplicaSnapshots(ReplicaState):
+    def request_snapshot(self, connection: int, request: int) -> bool: ...
+    def snapshot(self) -> dict[str, Any]: ...
+
+def _arm(mutant: int) -> None: ...

@@ -1,0 +1,78 @@
+# distutils: language = c++
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libcpp.deque cimport deque
+from libcpp.string cimport string
+from libcpp.unordered_map cimport unordered_map
+from libcpp.vector cimport vector
+
+from seatrial.core.buffer cimport Buffer
+from seatrial.core.chunks cimport Chunks
+from seatrial.core.codec cimport SessionTerms
+from seatrial.core.kv cimport KeyValue
+from seatrial.core.log_clock cimport LogClock
+from seatrial.core.raft cimport Raft
+
+cdef struct Connection:
+    uint32_t id
+    bint dirty              # has output that was not taken
+    Buffer input
+    Buffer output
+
+cdef cppclass Read:         # a linearizable read on its way
+    uint32_t connection
+    uint64_t request
+    uint64_t term           # the leader's when it came
+    uint64_t round          # leadership must be confirmed in this round or a later one
+    uint64_t index          # and this must be applied
+    uint64_t ticket         # at a follower: the READ_INDEX whose answer gives `index`; 0: we lead
+    uint8_t op              # read, scan, holder
+    string key
+    string argument
+
+cdef struct SnapshotWaiter:  # who asked for a snapshot, and waits until it is durable
+    uint32_t connection
+    uint64_t request
+    uint64_t index              # what it must hold at least
+
+cdef enum:                  # whose chunk is in the group write on its way
+    NO_CHUNK = 0
+    OWN_CHUNK = 1
+    INCOMING_CHUNK = 2
+
+cdef class ReplicaState:
+    cdef readonly Raft raft
+    cdef readonly KeyValue kv
+    cdef LogClock clock
+    # clients
+    cdef unordered_map[uint32_t, Connection*] connections
+    cdef vector[uint32_t] dirty
+    cdef deque[Read] reads
+    cdef list admin
+    cdef list notices
+    cdef readonly uint64_t served_reads
+    cdef readonly uint64_t served_writes
+    cdef readonly uint64_t refused
+    # limits
+    cdef size_t max_value_bytes
+    cdef size_t max_key_bytes
+    cdef SessionTerms session_terms
+    cdef uint64_t max_uncommitted_bytes
+    cdef size_t max_write_bytes     # of records written and synced at once, unless one is larger
+    # snapshots
+    cdef Chunks making              # the snapshot that is being written; index 0: none
+    cdef uint64_t made_durable      # how many of its chunks are on disk
+    cdef int chunk_written          # whose chunk is on its way to the disk,
+    cdef uint64_t chunk_version     # and of which snapshot
+    cdef uint64_t snapshot_bytes    # of log after a snapshot, before the next one is begun
+    cdef size_t chunk_bytes         # of a snapshot, in one record: the same on all members
+    cdef vector[SnapshotWaiter] snapshot_waiters
+    cdef uint64_t snapshot_ns       # when this process came to have its newest snapshot
+    cdef readonly uint64_t snapshots_made
+    cdef readonly uint64_t snapshots_installed
+    cdef public bint holds_chunks   # the disk would rather not be given chunks just now
+    cdef public uint64_t keep_bytes     # of log before it, for members that are a little behind
+
+    cdef Connection* _connection(self, uint32_t id) noexcept nogil
+    cdef int _not_leader(self, Connection* c, uint64_t request) except -1 nogil
+    cdef int _respond(self, Connection* c, uint64_t request, uint8_t status, bint has_value,
+                      const char* value, size_t size, uint64_t rindex) except -1 nogil
