@@ -33,10 +33,12 @@ from .hosts.state import require_root
 from .nemesis.catalogue import CATALOGUE
 from .protocols import System, Workload
 from .testfile import SEED_MAX, Spec, validated
+from .topology.runnable import not_yet
 from .yamlfile import At, Document, suggestion
 
 LOCAL, SIM = "local", "sim"
 WORLDS = (LOCAL, SIM)
+POOLS = ("clients",)            # where the topology names none
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,8 @@ def plan_of(document: Document, request: Request) -> Plan:
         if name not in CATALOGUE:
             raise document.error(("faults", "names", number),
                                  f"unknown fault {name!r}; {suggestion(name, CATALOGUE)}")
+    if (wrong := not_yet(spec.topology.tree(), request.world)) is not None:
+        raise document.error(("topology", *wrong[0]), wrong[1])
     system = registry.make(registry.SYSTEMS, spec.system, document, "system")
     if request.world == SIM:
         system = _simulated(system, document)
@@ -209,13 +213,20 @@ def _world(request: Request, spec: Spec) -> LocalWorld:
     """Claim a new lab, or the one that was asked for."""
     nodes = spec.topology.nodes
     if request.lab is None:
-        return LocalWorld.create(nodes, masked=[request.store])
+        return LocalWorld.create(nodes, tuple(spec.topology.pools) or POOLS,
+                                 masked=[request.store])
     world = LocalWorld.attach(request.lab)
     if len(world.hosts) != nodes:
         found = len(world.hosts)
         world.keep()
         raise BadInput(f"--lab {request.lab}: has {found} hosts, but {request.file} asks for "
                        f"{nodes} (topology.nodes)")
+    for pool in spec.topology.pools:
+        if pool not in world.pools:
+            there = ", ".join(sorted(world.pools))
+            world.keep()
+            raise BadInput(f"--lab {request.lab}: expected a client pool {pool!r}, as "
+                           f"topology.pools says; it has {there}")
     return world
 
 

@@ -11,10 +11,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from .errors import BadInput
 from .sim.environment import environment
+from .topology.files import must_be_possible, with_file
+from .topology.nodes import NODES_MAX
+from .topology.section import Domains, DomainSection, TreeParts, made, numbered
+from .topology.tree import Tree
 from .yamlfile import Document, Section
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
@@ -33,20 +37,56 @@ class Part(Section):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class Topology(Section):
-    """The hosts that a world is asked for. ``spares``: how many of them, the last ones, are no
-    members at first. On real hosts they have no node either, but all that one needs.
+BARE = TreeParts()
+
+
+class Topology(TreeParts):
+    """The hosts that a world is asked for, and the domains that they are members of.
+
+    ``nodes`` hosts are one domain. ``spares``: how many of them, the last ones, are no members at
+    first; on real hosts they have no node either, but all that one needs. Or the ``domains`` say
+    both (topology/section.py); their ``file`` was read when this is made (topology/files.py).
     """
 
-    nodes: Annotated[int, Field(ge=1, le=9)] = 5
-    spares: Annotated[int, Field(ge=0, le=8)] = 0
+    file: Annotated[str, Field(min_length=1)] | None = None
+    domains: Domains | None = None
+    nodes: Annotated[int, Field(ge=1)] = 5
+    spares: Annotated[int, Field(ge=0, le=NODES_MAX - 1)] = 0
+
+    @field_validator("nodes")
+    @classmethod
+    def _no_larger_than_a_domain(cls, given: int, info: ValidationInfo) -> int:
+        if info.data.get("domains") is None and given > NODES_MAX:
+            raise ValueError(f"expected at most {NODES_MAX}, got {given}")
+        return given
 
     @model_validator(mode="after")
     def _somebody_is_a_member(self) -> Topology:
+        if self.domains is not None:
+            self._count(self.domains)
+            return self
+        for name in TreeParts.model_fields:
+            if getattr(self, name) != getattr(BARE, name):
+                raise ValueError(f"{name}: expected only beside domains")
         if self.spares >= self.nodes:
             raise ValueError(f"spares is {self.spares} of {self.nodes} nodes: expected fewer, "
                              "so that there is a member")
         return self
+
+    def _count(self, domains: dict[str, DomainSection]) -> None:
+        """Let ``nodes`` and ``spares`` say what the domains say."""
+        hosts = {node.name for nodes in numbered(domains).values() for node in nodes}
+        only = next(iter(domains.values())) if len(domains) == 1 else None
+        for name, count in (("nodes", len(hosts)), ("spares", only.spares if only else 0)):
+            if name in self.model_fields_set and getattr(self, name) != count:
+                raise ValueError(f"{name}: expected only where there are no domains, which say "
+                                 "it themselves")
+            object.__setattr__(self, name, count)
+
+    def tree(self) -> Tree:
+        """Return the tree of domains; hosts that are only counted are one, ``A``."""
+        domains = self.domains or {"A": DomainSection(nodes=self.nodes, spares=self.spares)}
+        return made(domains, self.pools, self.timers)
 
 
 class Faults(Section):
@@ -206,4 +246,7 @@ def load(path: Path) -> tuple[Document, Spec]:
 
 def validated(document: Document) -> tuple[Document, Spec]:
     """Validate a document after overrides; returns it beside what it says."""
-    return document, document.validate(Spec, document.data)
+    with_file(document)
+    spec = document.validate(Spec, document.data)
+    must_be_possible(document, spec.topology, ("topology",))
+    return document, spec

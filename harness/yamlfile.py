@@ -17,7 +17,7 @@ import difflib
 import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -199,14 +199,23 @@ def _shown(value: Any) -> str:
 
 def _keys(model: type[BaseModel], at: At) -> list[str]:
     """Return the keys that ``model`` knows in its section at ``at``."""
-    for part in at:
-        if isinstance(part, int):        # an item of a list: the list's field gave its model
-            continue
-        field = model.model_fields.get(part)
-        inner = field.annotation if field else None
-        candidates = (inner, *getattr(inner, "__args__", ()))
-        found = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if not found:
+    names = iter(part for part in at if isinstance(part, str))  # items of a list share one model
+    for name in names:
+        field = model.model_fields.get(name)
+        found = _section(field.annotation) if field else None
+        if found is None:
             return []
-        model = found[0]
+        model, is_mapping = found
+        if is_mapping:
+            next(names, None)            # a name that the file gave to this section
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _section(annotation: Any) -> tuple[type[BaseModel], bool] | None:
+    """Return the model that stands in a field, and whether it does so in a mapping of names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, False
+    for inner in get_args(annotation):
+        if (found := _section(inner)) is not None:
+            return found[0], found[1] or get_origin(annotation) is dict
+    return None

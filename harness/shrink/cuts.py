@@ -11,7 +11,7 @@ from itertools import combinations
 from typing import Any
 
 from ..schedule import SECOND_NS, ns, planned
-from ..testfile import Part, PlannedFault, PlannedOperation, Spec
+from ..testfile import Part, PlannedFault, PlannedOperation, Spec, Topology
 
 MARGIN_NS = SECOND_NS // 1000           # what is left after the last thing that happens
 LEAD_NS = SECOND_NS // 10               # and before the first
@@ -140,8 +140,15 @@ def only_nodes(spec: Spec, kept: Sequence[str]) -> Spec:
     faults = [fault for old in plan.faults if (fault := _mapped(old, new)) is not None]
     members = before - spec.topology.spares
     spares = sum(int(name[1:]) > members for name in kept)
-    return replaced(moved, faults=faults, topology=spec.topology.model_copy(
-        update={"nodes": len(kept), "spares": spares}))
+    return replaced(moved, faults=faults, topology=of_size(spec.topology, len(kept), spares))
+
+
+def of_size(topology: Topology, nodes: int, spares: int) -> Topology:
+    """Return a topology of another size; a run has one domain at most."""
+    size = {"nodes": nodes, "spares": spares}
+    domains = topology.domains and {
+        name: given.model_copy(update=size) for name, given in topology.domains.items()}
+    return topology.model_copy(update={**size, "domains": domains})
 
 
 def _mapped(fault: PlannedFault, new: Mapping[str, str]) -> PlannedFault | None:

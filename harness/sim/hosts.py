@@ -77,11 +77,11 @@ class SimWorld:
     name = NAME
 
     def __init__(self, seed: int, nodes: int, environment: Environment, *,
-                 record: bool = False) -> None:
-        self.world = World(seed, nodes, environment, record=record, pools=len(POOLS))
+                 record: bool = False, pools: Sequence[str] = POOLS) -> None:
+        self.world = World(seed, nodes, environment, record=record, pools=len(pools))
         self.hosts: Sequence[SimHost] = [SimHost(index) for index in range(nodes)]
         self.pools: Mapping[str, tuple[str, str | None]] = {
-            pool: (pool, None) for pool in POOLS}
+            pool: (pool, None) for pool in pools}
 
     async def up(self) -> None:
         """The hosts are there."""

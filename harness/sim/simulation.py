@@ -34,7 +34,7 @@ from ..results import Operations, judged, operations, summary_of
 from ..test import Test
 from ..testfile import Spec
 from .environment import Environment
-from .hosts import SimulatedSystem, SimWorld
+from .hosts import POOLS, SimulatedSystem, SimWorld
 from .loop import SimLoop, Stuck
 from .swarm import draw
 
@@ -101,7 +101,7 @@ class Simulation:
         self.on_event = on_event
         self.on_phase = on_phase
         around = SimWorld(chosen.seed, chosen.spec.topology.nodes, self.environment,
-                          record=record)
+                          record=record, pools=tuple(chosen.spec.topology.pools) or POOLS)
         self.world = world = around.world
         self.loop = SimLoop(self.world)  # type: ignore[abstract]  # loop.py adds what it refuses
         self.test = Test(self.spec, chosen.seed, around, chosen.system, chosen.workload,

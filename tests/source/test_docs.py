@@ -12,6 +12,7 @@ import click
 import msgspec
 import pytest
 from click.testing import CliRunner
+from pydantic_core import PydanticUndefined
 
 from seatrial.core.__main__ import parser as node_parser
 from seatrial.core.config import Limits, Log, NodeConfig, WalSettings
@@ -19,6 +20,13 @@ from seatrial.harness.cli import COMMANDS, cli
 from seatrial.harness.nemesis.catalogue import CATALOGUE
 from seatrial.harness.sim.environment import Environment
 from seatrial.harness.testfile import Checks, Faults, Part, Requirements, Sim, Spec, Topology
+from seatrial.harness.topology.section import (
+    DomainSection,
+    MaxLagSection,
+    PoolSection,
+    TimersSection,
+    TreeParts,
+)
 from seatrial.workloads.register import RegisterWorkload
 from seatrial.workloads.systems.node import NodeSystem
 
@@ -162,6 +170,21 @@ def test_every_key_of_a_test_file_is_documented(root: Path) -> None:
     for model in (Requirements, NodeSystem.Options, RegisterWorkload.Options):
         names += model.model_fields
     assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_every_key_of_a_topology_is_documented_with_its_default(root: Path) -> None:
+    text = (root / "docs/topology.md").read_text(encoding="utf-8")
+    sections = {"Keys of a domain": DomainSection, "Lag": MaxLagSection,
+                "Client pools": PoolSection, "Timers": TimersSection}
+    for heading, model in sections.items():
+        section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+        rows = re.findall(r"^\| (`[^|]*`) \| ([^|]*?) ?\|", section, re.M)
+        said = {key: default for keys, default in rows for key in re.findall(r"`(\w+)`", keys)}
+        assert list(said) == list(model.model_fields), heading
+        for key, field in model.model_fields.items():
+            if field.default not in (None, PydanticUndefined):
+                assert said[key] == f"{field.default}".removesuffix(".0"), key
+    assert [key for key in TreeParts.model_fields if f"`{key}`" not in text] == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)

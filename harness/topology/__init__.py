@@ -1,0 +1,19 @@
+"""Trees of domains: what a person writes of them, what is refused, and how they are drawn.
+
+    section.py   keys, types, ranges  --+
+    rules.py     what can't be          |-->  tree.py  -->  node_config.py  what each node is told
+    files.py     a file of its own    --+        |
+                                                 +------->  drawing.py      the tree as text
+    status.py    what nodes say of themselves, by domain  -----^
+"""
+from .drawing import draw
+from .files import load, tree_of
+from .node_config import node_config
+from .policy import Policy
+from .section import TreeSection
+from .status import LINK_STATES, DomainStatus, Lag, NodeStatus, gather
+from .tree import Domain, MaxLag, Node, Pool, Timers, Tree
+
+__all__ = ["LINK_STATES", "Domain", "DomainStatus", "Lag", "MaxLag", "Node", "NodeStatus",
+           "Policy", "Pool", "Timers", "Tree", "TreeSection", "draw", "gather", "load",
+           "node_config", "tree_of"]
