@@ -11,7 +11,9 @@ before a leader has written it anew up to there.
 
 A frame says after which entry its own go. If the log holds that entry, it is the same up to it
 (Log Matching), and goes on, whatever was lost in between; if not, the frame's entries are of no
-use. So no log comes out that never was, only one that is older than what was promised.
+use. So no log comes out that never was, only one that is older than what was promised. The first
+frame behind damage says where the log ended then: what was read above that had been taken back,
+by what is lost or by this very frame, and does not come back.
 
 A record with index i voids all records with an index >= i that came before it: that is how
 a follower's log loses its unconfirmed tail, without an operation of its own. A complete
@@ -44,7 +46,7 @@ from seatrial.core.mutant cimport (
     TRUNCATION_FORGOTTEN,
     seatrial_arm,
 )
-from seatrial.core.retention cimport CHUNK_LAST, CHUNK_STRAY, Fate, Retention
+from seatrial.core.retention cimport CHUNK_LAST, CHUNK_STRAY, LAST_CHUNK, Fate, Retention
 from seatrial.core.segment cimport (
     FRAME_ABSENT,
     FRAME_BROKEN,
@@ -290,9 +292,8 @@ cdef class Walker:
     cdef bint begun             # the log's beginning is known
     cdef bint anchored          # and nothing before it is needed: it is a snapshot's, or entry 1
     cdef bint headless          # chunks may come whose snapshot began in what is gone
-    cdef bint unsure            # something was lost, and the log not yet found to be whole
-    cdef bint gap               # and nothing was read since that the log could begin with
-    cdef uint64_t lost          # how far it went, once a frame told that it is not
+    cdef bint unsure            # something was lost, and no frame since said where the log ends
+    cdef uint64_t lost          # how far the log went, once a frame told that it is not whole
     cdef uint64_t witnessed     # the largest index of which a snapshot was begun
     cdef bint sealed
     cdef uint64_t term, vote, frames
@@ -309,7 +310,7 @@ cdef class Walker:
         self.chunks = []
         self.damage = []
         self.snapshot = self.ended = self.newest = self.first_path = None
-        self.begun = self.anchored = self.gap = self.headless = False
+        self.begun = self.anchored = self.headless = False
         self.unsure = self.sealed = self.torn_frame = False
         self.term = self.vote = self.frames = self.prepared = self.segments = 0
         self.lost = self.witnessed = self.first_sequence = 0
@@ -345,7 +346,7 @@ cdef class Walker:
     cdef int hurt(self, path, offset, what) except -1:
         """Something that was durable is lost here."""
         self.damage.append(Damage(path, offset, what))
-        self.unsure = self.gap = self.headless = True
+        self.unsure = self.headless = True
         return 0
 
     cdef int frames_of(
@@ -442,6 +443,9 @@ cdef class Walker:
                     path, offset, f"a chunk at byte {chunk.sequence} of the snapshot at entry"
                     f" {chunk.index} goes on with nothing that was written before it")
             self.chunks = []
+            if (self.damage and chunk.flags & LAST_CHUNK
+                    and not self.log.holds(chunk.index, chunk.term)):
+                self.lacks(chunk.index, chunk.index)    # a snapshot stood for it
             return 0
         if chunk.sequence == 0:
             self.chunks = []
@@ -451,13 +455,13 @@ cdef class Walker:
             self.snapshot = Snapshot(chunk.index, chunk.term, b"".join(self.chunks))
             self.chunks = []
             if self.log.holds(chunk.index, chunk.term):
-                if not self.anchored and not self.gap:
-                    self.unsure = False         # all that was lost lies before it
-                    self.lost = 0
+                if not self.anchored:
+                    self.lost = 0               # all that was lost lies before it
                 self.anchored = True
             elif self.anchored or chunk.index + 1 >= self.log.first:
                 self.log.restart(chunk.index, chunk.term)
                 self.anchored = True
+            self.recount()
         return 0
 
     cdef int check_entries(
@@ -484,41 +488,52 @@ cdef class Walker:
     cdef bint joins(
         self, object path, size_t at, FrameHeader* header, uint32_t entries
     ) except -1:
-        """Return whether a frame's entries go on with the log that is known."""
+        """Return whether a frame's entries go on with the log that is known.
+
+        After damage the frame's base is where the log ended: what was read above it had been
+        taken back by what is lost, or is by this frame.
+        """
         cdef uint64_t base = header.base
+        cdef bint held = self.log.holds(base, header.base_term)
+        if held and self.unsure:
+            self.log.cut(base)
+        self.unsure = False
+        if held:
+            return True
         if not self.anchored:                   # a snapshot is to come that holds the base
-            if (entries or self.unsure) and not self.log.holds(base, header.base_term):
-                if self.unsure:                 # unless that is what was lost
+            if entries or self.damage:
+                if self.damage:                 # unless that is what was lost
                     self.lost = max(self.lost, self.log.last(), self.witnessed)
                 self.log.restart(base, header.base_term)
-                self.gap = False
                 self.anchored = base == 0 or (
                     self.snapshot is not None and base <= self.snapshot.last_index)
-        elif base + 1 >= self.log.first and not self.log.holds(base, header.base_term) and not (
+        elif base + 1 >= self.log.first and not (
                 MUTANT(TRUNCATION_FORGOTTEN) and base <= self.log.last()):
-            if self.first_sequence == 1 or self.unsure:
-                return self.misses(path, at, header, entries)
+            if self.damage:
+                return self.lacks(base, base + entries)
+            if self.first_sequence == 1:
+                last = self.log.last()
+                raise CorruptSegment(
+                    path, at, f"the frame goes on after entry {base} of term"
+                    f" {header.base_term}, but the log ends with entry {last} of term"
+                    f" {self.log.term_at(last)}")
             if entries:                         # that snapshot was not the newest
                 self.log.restart(base, header.base_term)
                 self.anchored = False
-        if entries and not self.lost and self.anchored:
-            self.unsure = False
         return True
 
-    cdef bint misses(
-        self, object path, size_t at, FrameHeader* header, uint32_t entries
-    ) except -1:
-        """The log lacks what a frame goes on with: say how far it went, or refuse it."""
-        cdef uint64_t last = self.log.last()
-        if not self.unsure:
-            raise CorruptSegment(
-                path, at, f"the frame goes on after entry {header.base} of term"
-                f" {header.base_term}, but the log ends with entry {last} of term"
-                f" {self.log.term_at(last)}")
-        self.lost = header.base + entries
-        if header.base and last >= header.base:
-            self.log.cut(header.base - 1)
+    cdef bint lacks(self, uint64_t index, uint64_t last) except -1:
+        """Damage took this entry, after which the log went on to ``last``."""
+        self.lost = max(self.lost, last)
+        if self.log.first <= index:
+            self.log.cut(index - 1)
         return False
+
+    cdef int recount(self) noexcept:
+        """See whether all that was lost has been written again."""
+        if self.anchored and self.log.last() >= self.lost:
+            self.lost = 0
+        return 0
 
     cdef int take_entries(
         self, object path, const uint8_t* base, size_t offset, size_t end
@@ -534,9 +549,7 @@ cdef class Walker:
                     path, offset, f"entry {record.index} is of term {record.term} here, of term"
                     f" {self.log.base_term} in the snapshot that holds it")
             offset += record.length
-        if self.lost and self.anchored and self.log.last() >= self.lost:
-            self.lost = 0
-            self.unsure = False
+        self.recount()
         return 0
 
     cdef int settle(self) except -1:
@@ -578,6 +591,7 @@ cdef class Walker:
         if MUTANT(INCOMPLETE_SNAPSHOT_TAKEN) and partial is not None:
             snapshot, partial = partial, None
         self.settle()
+        self.retention.recovered(self.log.last(), self.lost)
         return Recovered(
             term=self.term, vote=self.vote, records=bytes(self.log.records),
             first_index=self.log.first, base_term=self.log.base_term,

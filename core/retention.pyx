@@ -10,6 +10,9 @@ A chunk names its snapshot by the last entry included, and carries its own offse
 checksum of the whole stream up to its end. It is taken only where it continues the stream: a
 snapshot is what was written in one run from its first byte on, or it is none.
 
+Where damage took entries that were promised, nothing goes before they are back: what is left of
+the damage is all that tells the next start of it.
+
 Nobody is asked what is in the log: this module is told of every frame in order, by the writer
 when it is durable, by recovery when it is read.
 """
@@ -26,10 +29,6 @@ from seatrial.core.mutant cimport (
 )
 
 
-cdef enum:
-    LAST_CHUNK = 1               # Record.flags
-
-
 def _arm(int mutant) -> None:
     seatrial_arm(mutant)
 
@@ -38,7 +37,7 @@ cdef class Retention:
     def __cinit__(self):
         memset(&self.partial, 0, sizeof(Stream))
         memset(&self.complete, 0, sizeof(Stream))
-        self.last = self.sequence = self.low = 0
+        self.last = self.damaged_until = self.sequence = self.low = 0
         self.lows = []
 
     cdef int begin(self, uint64_t sequence) except -1:
@@ -97,6 +96,12 @@ cdef class Retention:
                           - (1 if group.chunk_size else 0))
         return 0
 
+    cdef int recovered(self, uint64_t last, uint64_t damaged_until) noexcept:
+        """The log was read up to its last entry, and had been promised up to ``damaged_until``."""
+        self.last = last
+        self.damaged_until = damaged_until
+        return 0
+
     cdef uint64_t needless(self, uint64_t first) except? 0:
         """Return the first segment that is needed; ``first``: of the entries that are wanted.
 
@@ -106,7 +111,9 @@ cdef class Retention:
         cdef uint64_t keep = self.sequence
         if MUTANT(SEGMENT_FREED_EARLY) and self.partial.index:
             snapshot = &self.partial
-        if snapshot.index == 0:
+        if self.damaged_until <= max(self.last, self.complete.index):
+            self.damaged_until = 0
+        if snapshot.index == 0 or self.damaged_until:
             return 0
         first = min(first, snapshot.index + 1)
         if self.low > first:

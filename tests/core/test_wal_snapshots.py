@@ -41,8 +41,7 @@ class Files:
 
     def write(self, group: Group) -> None:
         after = self.state.after(group)
-        self.states = (self.state, after,
-                       self.state._replace(term=group.term, vote=group.vote))
+        self.states = (self.state, after, self.state.sealed(group))
         self.seq += 1
         self.wal.submit(self.seq, *group, inline=bool(self.seq % 2))
         self.wal.finish()

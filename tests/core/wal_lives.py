@@ -63,7 +63,7 @@ class State(NamedTuple):
     snapshot: Snapshot | None
     partial: Snapshot | None
     first: int              # entries below it may be gone
-    kept: int = 0           # a frame without entries took back those above it; 0: none did
+    kept: int = 0           # a seal, or a frame without entries, took back those above it; or 0
 
     @property
     def last(self) -> int:
@@ -82,14 +82,19 @@ class State(NamedTuple):
 
     def after(self, group: Group) -> State:
         """Return the state after a group write: each record voids those from its index on."""
-        state = self._replace(term=group.term, vote=group.vote, first=group.first,
-                              kept=min(group.base, self.kept or self.last))
+        state = self.sealed(group)._replace(first=group.first)
         if group.chunk:
             state = state.with_chunk(group.chunk)
         if group.records:
             kept = state.records[:group.base - state.floor]
             state = state._replace(records=(*kept, *split_records(group.records)), kept=0)
         return state
+
+    def sealed(self, group: Group) -> State:
+        """Return the state after a seal that a group write begins with: it has the hard state,
+        and takes back what the group would."""
+        return self._replace(term=group.term, vote=group.vote,
+                             kept=min(group.base, self.kept or self.last))
 
     def with_chunk(self, made: bytes) -> State:
         """Return the state after a chunk, which may be the last of its snapshot."""
@@ -102,7 +107,7 @@ class State(NamedTuple):
         state = self._replace(partial=None, snapshot=grown)
         if state.holds(index, term):
             return state
-        return state._replace(floor=index, base_term=term, records=())
+        return state._replace(floor=index, base_term=term, records=(), kept=0)
 
     def is_in(self, found: Recovered) -> bool:
         """Whether recovery found this: entries that may be gone may be there all the same."""
@@ -134,7 +139,7 @@ EMPTY = State(0, 0, 0, 0, (), None, None, 1)
 def draw_group(rng: Rng, state: State) -> Group:
     """Draw what a node might write next: a new term may take back some of the last records that
     no snapshot holds; a chunk of its own snapshot, or of one that its leader sends."""
-    term, last = max(state.term, 1), state.last
+    term, last, voids = max(state.term, 1), state.last, False
     part = draw_chunk(rng, state) if rng.below(3) == 0 else b""
     held = max(state.snapshot.last_index if state.snapshot else 0,
                state.partial.last_index if state.partial else 0, state.floor,
@@ -144,13 +149,16 @@ def draw_group(rng: Rng, state: State) -> Group:
         last -= rng.below(max(0, min(last - held, 4)) + 1)
     if part:
         after = state.with_chunk(part)
-        if after.floor != state.floor:      # the log goes on behind what it was sent
-            state, last = after, after.last
+        voids = after.floor != state.floor  # the log goes on behind what it was sent
+        if voids and state.last >= after.floor:
+            term = max(term, state.term + 1)    # from the leader of a term that never had this log
         term = max(term, int.from_bytes(part[16:24], "little"))
     first = state.first
     if state.snapshot and rng.below(4) == 0:
         first = max(first, state.snapshot.last_index + 1 - rng.below(6))
     size, count = rng.choice(SIZES), rng.below(4)
+    if voids and count:     # such a chunk alone goes on with the log before it
+        state, last = after, after.last
     return Group(term, rng.below(4), count, b"".join(
         record(last + i, term, size) for i in range(1, count + 1)),
         last, state.term_at(last), part, first)
@@ -218,9 +226,8 @@ class Lives:
     def start(self, group: Group) -> str:
         """Recover after a crash with ``group`` in flight; return what is wrong, if anything."""
         found = self.disk.recover()
-        # A seal may be there without the frame after it: it has the new hard state already.
-        allowed = (self.state.after(group), self.state,
-                   self.state._replace(term=group.term, vote=group.vote))
+        # A seal may be there without the frame after it.
+        allowed = (self.state.after(group), self.state, self.state.sealed(group))
         state = next((state for state in allowed if state.is_in(found)), None)
         if state is None:
             lost = b"".join(self.state.records).startswith(found.records) and (
