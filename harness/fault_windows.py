@@ -33,8 +33,10 @@ from seatrial.checker.history import NEMESIS, NONE, History
 from .leadership import Leadership
 from .voters import Voters
 
-STOPS_A_NODE = frozenset({"kill", "pause", "freeze", "power-loss", "reboot", "disk-error",
-                          "disk-full", "disk-flip", "disk-stall"})
+KILLS = frozenset({"kill", "domain-kill", "child-leader-kill", "both-leaders-kill"})
+STOPS_A_NODE = KILLS | {"pause", "freeze", "power-loss", "reboot", "disk-error", "disk-full",
+                        "disk-flip", "disk-stall"}
+CUTS_BY_DOMAIN = frozenset({"domain-cut", "link-cut", "domain-island"})
 GONE_FOR_GOOD = frozenset({"disk-flip"})
 STEPS = ("requested", "effective", "ended", "recovered")
 FAILURES = ("ineffective", "unrecovered")
@@ -89,7 +91,7 @@ class FaultWindow:
     @property
     def is_partition(self) -> bool:
         """Whether it cuts links between nodes."""
-        return self.name.startswith("partition-")
+        return cuts_links(self.name)
 
     def holds_at(self, time_ns: int) -> bool:
         """Whether nodes may still suffer from it at this moment."""
@@ -106,6 +108,11 @@ class FaultWindow:
         """When nothing of it was left."""
         lifted = FOREVER if self.name in GONE_FOR_GOOD else self.times.get("ended", FOREVER)
         return self.times.get("recovered", lifted)
+
+
+def cuts_links(name: str) -> bool:
+    """Whether a fault of this name cuts links between nodes."""
+    return name.startswith("partition-") or name in CUTS_BY_DOMAIN
 
 
 def fault_windows(history: History) -> list[FaultWindow]:

@@ -157,7 +157,9 @@ def plan_of(document: Document, request: Request) -> Plan:
         if name not in CATALOGUE:
             raise document.error(("faults", "names", number),
                                  f"unknown fault {name!r}; {suggestion(name, CATALOGUE)}")
-    if (wrong := not_yet(spec.topology.tree(), request.world)) is not None:
+    if (wrong := not_yet(
+            spec.topology.tree(), request.world,
+            shared_hosts=spec.topology.shared_hosts)) is not None:
         raise document.error(("topology", *wrong[0]), wrong[1])
     system = registry.make(registry.SYSTEMS, spec.system, document, "system")
     if request.world == SIM:

@@ -165,8 +165,9 @@ def validate(document: Document, spec: Spec, workload: Any) -> None:
             parameters(fault.name, fault.parameters)
         except BadInput as error:
             raise document.error((*at, "parameters"), str(error)) from None
+        pools = fault.name == "pool-cut" and not fault.grudge
         for name in _named(fault):
-            if name not in nodes:
+            if name not in nodes and not (pools and name.startswith("pool:")):
                 raise document.error(at, f"unknown node {name!r}, expected one of "
                                          + ", ".join(nodes))
 

@@ -17,6 +17,7 @@ import asyncio
 
 import click
 
+from ..fault_windows import KILLS
 from ..hosts import state
 from ..hosts.state import Condition
 from ..nemesis.heal import Healed, heal
@@ -70,7 +71,7 @@ def told(host: Healed) -> str:
     if host.error is not None:
         return f"{host.host}: could not be healed: {host.error}"
     done = ["undid " + ", ".join(
-        f"{fault} (the node stays down)" if fault == "kill" else fault for fault in host.undone)
+        f"{fault} (the node stays down)" if fault in KILLS else fault for fault in host.undone)
     ] if host.undone else []
     done += [f"{fault} stays as it is: {why}" for fault, why in host.left.items()]
     return f"{host.host}: " + ("; ".join(done) or "nothing to undo")

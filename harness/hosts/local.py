@@ -111,6 +111,11 @@ class LocalWorld:
         """Let them go on."""
         self._cgroup(host).thaw()
 
+    def open_socket(self, family: int, kind: int) -> socket.socket:
+        """Return a new socket in the lab's network, where the client pools have addresses."""
+        with kernel.entered(state.control(self.plan.lab)):
+            return socket.socket(family, kind)
+
     def keep(self) -> None:
         """Leave the lab running without an owner."""
         self.close()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput
-from . import members, partition, process, rolling, sim
+from . import domains, members, partition, pools, process, rolling, sim
 from .hosts import HostScene
 from .kind import Absent, Kind
 from .scene import Scene
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 SIM = "sim"
 HOST_KINDS: dict[str, Kind[Any]] = {
     kind.name: kind for kind in (
-        *process.KINDS, *partition.KINDS, *members.KINDS, *rolling.KINDS)}
+        *process.KINDS, *partition.KINDS, *domains.KINDS, *pools.KINDS, *members.KINDS,
+        *rolling.KINDS)}
 SIM_KINDS: dict[str, Kind[Any]] = {kind.name: kind for kind in sim.KINDS}
 CATALOGUE: dict[str, Kind[Any]] = HOST_KINDS | {
     name: kind for name, kind in SIM_KINDS.items() if name not in HOST_KINDS}

@@ -35,6 +35,12 @@ def complete_grudge(components: Iterable[Sequence[str]]) -> dict[str, frozenset[
     return {node: everybody - part for part in parts for node in part if everybody - part}
 
 
+def between(some: Iterable[str], others: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Cut two groups from each other; both keep hearing everybody else."""
+    first, second = frozenset(some), frozenset(others)
+    return dict.fromkeys(sorted(first), second) | dict.fromkeys(sorted(second), first)
+
+
 def halves(nodes: Sequence[str]) -> dict[str, frozenset[str]]:
     """Split the nodes, in their order, into two halves."""
     return complete_grudge(bisect(nodes))

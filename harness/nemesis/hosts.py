@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..administration import Administered, Administration, Members
+from ..fault_windows import cuts_links
 from .agents import Agents
 from .fault import Fault, FaultError
 from .heal import Healed, heal
@@ -74,7 +75,7 @@ class HostScene(Scene):
         self.outside = set(self.spares)
         await self.agents.install()
         self._keeping_alive = asyncio.create_task(self.agents.keep_alive())
-        if any(name.startswith("partition-") for name in names):
+        if any(map(cuts_links, names)):
             self.deaf = await self._who_is_deaf()
 
     async def calm(self) -> None:

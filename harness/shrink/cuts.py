@@ -153,7 +153,8 @@ def of_size(topology: Topology, nodes: int, spares: int) -> Topology:
 
 def _mapped(fault: PlannedFault, new: Mapping[str, str]) -> PlannedFault | None:
     """Return a fault under new names; None if nothing is left of it."""
-    targets = None if fault.targets is None else [new[n] for n in fault.targets if n in new]
+    targets = None if fault.targets is None else [
+        new.get(n, n) for n in fault.targets if n in new or n.startswith("pool:")]
     grudge = None if fault.grudge is None else {
         new[node]: left for node, dropped in fault.grudge.items()
         if node in new and (left := [new[n] for n in dropped if n in new])}

@@ -1,17 +1,19 @@
 """What each node is told of the tree: plain values for its configuration file.
 
-A node knows its own domain's members, the addresses of its parent's nodes (any of them, as a
-client would), its link's key, and of every other domain only number, parent, mode and policy: a
-parent recognises a child by its domain's number and key, never by its nodes.
+The tree itself is the root's log content; ``tree_values`` has what its first entry says, in the
+fields of ``core/tree.pyx`` (times in ns, policies as numbers). Besides, a node is told its own
+domain, its members, and the files with the keys of its link and of its children's.
 """
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from .tree import Domain, MaxLag, Node, Tree
+from .policy import Policy
+from .tree import Domain, Node, Tree
 
-MS = 1000
+NS = 1_000_000_000
+ALL, NONE = 0, 255              # policies: else any so many of the sync children
 Address = Callable[[Domain, Node], str]
 KeyFile = Callable[[Domain], str]
 
@@ -44,39 +46,41 @@ def domain_config(tree: Tree, domain: Domain, *, address: Address = written,
     found: dict[str, Any] = {"id": domain.number, "name": domain.name}
     if domain.parent is not None:
         parent = tree.by_name[domain.parent]
-        found["parent"] = {
-            "id": parent.number,
-            "addresses": [address(parent, node) for node in parent.members],
-            "key": keys(domain),
+        found |= {
+            "mode": domain.mode,
+            "parent": {"id": parent.number, "key": keys(domain),
+                       "addresses": [address(parent, node) for node in parent.members]},
         }
     if children := tree.children(domain.name):
         found["children"] = {child.number: keys(child) for child in children}
-    found["tree"] = [entry(tree, each) for each in tree.walk()]
-    timers = tree.timers
-    found |= {"lease_ms": round(timers.lease * MS), "promise_ms": round(timers.promise * MS),
-              "exclude_after_ms": round(timers.exclude_after * MS), "drift": timers.drift}
-    return found
+    return found | {"tree": tree_values(tree, address=address)}
 
 
-def entry(tree: Tree, domain: Domain) -> dict[str, Any]:
-    """Return what everybody knows of one domain: what the root's log will hold of it."""
-    found: dict[str, Any] = {"id": domain.number, "name": domain.name,
-                             "policy": domain.policy.kind}
-    if domain.policy.kind == "any":
-        found["needed"] = domain.policy.needed
-        found["among"] = [tree.by_name[name].number for name in domain.policy.among]
-    if domain.parent is not None:
-        found |= {"parent": tree.by_name[domain.parent].number, "mode": domain.mode}
-        if domain.mode == "sync":
-            found["exclusion"] = domain.exclusion
-    if domain.max_lag is not None:
-        found["max_lag"] = lag(domain.max_lag)
-    return found
+def tree_values(tree: Tree, *, address: Address = written) -> dict[str, Any]:
+    """Return the whole tree: the root's id, the length of leases, and each domain by id."""
+    return {"root": tree.root.number, "lease_ns": _ns(tree.timers.lease),
+            "domains": {each.number: _fields(tree, each, address) for each in tree.walk()}}
 
 
-def lag(bound: MaxLag) -> dict[str, Any]:
-    """Return a lag bound without what is not bounded."""
-    values = {"entries": bound.entries, "bytes": bound.bytes,
-              "ms": None if bound.time is None else round(bound.time * MS),
-              "then": bound.then, "settle_ms": round(bound.settle * MS)}
-    return {name: value for name, value in values.items() if value is not None}
+def _fields(tree: Tree, domain: Domain, address: Address) -> dict[str, Any]:
+    lag = domain.max_lag
+    return {
+        "name": domain.name,
+        "parent": 0 if domain.parent is None else tree.by_name[domain.parent].number,
+        "sync": domain.mode == "sync",
+        "block": domain.exclusion == "block",
+        "any_k": _number(domain.policy),
+        "exclude_after_ns": _ns(tree.timers.exclude_after),
+        "max_lag_entries": lag.entries or 0 if lag is not None else 0,
+        "max_lag_ns": _ns(lag.time or 0) if lag is not None else 0,
+        "on_lag": lag.then if lag is not None else "none",
+        "nodes": [(node.number, address(domain, node)) for node in domain.members],
+    }
+
+
+def _number(policy: Policy) -> int:
+    return {"all": ALL, "none": NONE, "any": policy.needed}[policy.kind]
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * NS)

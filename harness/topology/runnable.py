@@ -2,26 +2,54 @@
 from __future__ import annotations
 
 from ..yamlfile import At
-from .tree import Tree
+from .tree import Domain, Tree
+
+Refusal = tuple[At, str]        # path of the key, why
 
 
-def not_yet(tree: Tree, world: str) -> tuple[At, str] | None:
-    """Return (path of the key, why) of the first thing that can't be run in a world, or None."""
+def not_yet(tree: Tree, world: str, *, shared_hosts: bool = False) -> Refusal | None:
+    """Return the first thing that can't be run in a world, or None."""
     if len(tree.domains) > 1:
         return ("domains",), (f"{len(tree.domains)} domains: more than one can't be run yet "
                               "(seatrial domains draws them)")
-    root = tree.root
-    at: At = ("domains", root.name, "nodes")
-    if any(node.address is not None for node in root.nodes):
-        return at, f"expected hosts without addresses: world {world!r} gives them addresses"
-    wanted = [f"n{number}" for number in range(1, len(root.nodes) + 1)]
-    if [node.name for node in root.nodes] != wanted:
-        return at, (f"expected the hosts {', '.join(wanted)}: world {world!r} calls them so")
+    return missing(tree, shared_hosts=shared_hosts) or elsewhere(tree, world)
+
+
+def missing(tree: Tree, *, shared_hosts: bool) -> Refusal | None:
+    """Return the first thing that no node or workload does yet."""
+    if shared_hosts:
+        return ("shared_hosts",), "domains that share hosts can't be run yet"
+    for domain in tree.domains:
+        if domain.promotion == "automatic":
+            return _at(domain, "promotion"), "expected 'manual': nothing is promoted by itself yet"
+        if domain.max_lag is not None and domain.max_lag.bytes is not None:
+            return _at(domain, "max_lag", "bytes"), ("a bound in bytes can't be run yet: expected "
+                                                     "entries or time")
     for pool in tree.pools:
         if pool.does != "all":
             return ("pools", pool.name, "does"), ("expected 'all': pools that only read or write "
                                                   "can't be run yet")
+    return None
+
+
+def elsewhere(tree: Tree, world: str) -> Refusal | None:
+    """Return what is said of hosts and pools that the world says itself."""
+    wanted = [f"n{number}" for number in range(1, len(tree.nodes) + 1)]
+    for domain in tree.domains:
+        at = _at(domain, "nodes")
+        if any(node.address is not None for node in domain.nodes):
+            return at, f"expected hosts without addresses: world {world!r} gives them addresses"
+        called = [wanted[node.number - 1] for node in domain.nodes]
+        if [node.name for node in domain.nodes] != called:
+            return at, f"expected the hosts {', '.join(called)}: world {world!r} calls them so"
+        if domain.key is not None:
+            return _at(domain, "key"), f"expected none: world {world!r} draws keys for each run"
+    for pool in tree.pools:
         if pool.addresses:
             return ("pools", pool.name, "addresses"), (
                 f"expected none: world {world!r} gives pools their addresses")
     return None
+
+
+def _at(domain: Domain, *key: str) -> At:
+    return ("domains", domain.name, *key)

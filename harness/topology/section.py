@@ -18,7 +18,7 @@ DOMAINS_MAX = 64
 TIMERS = tree.Timers()
 Seconds = Annotated[float, Field(gt=0, le=24 * 3600)]
 Bound = Annotated[int, Field(ge=1, le=1 << 53)]
-DomainName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,30}'{0,2}$")]
+DomainName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,29}'{0,2}$")]
 PoolName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 
 
@@ -151,15 +151,14 @@ def numbers(domains: Mapping[str, DomainSection]) -> dict[str, int]:
 
 def numbered(domains: Mapping[str, DomainSection]) -> dict[str, tuple[tree.Node, ...]]:
     """Return each domain's nodes. Hosts that are counted only are called n1, n2, ..."""
-    hosts: dict[str, int] = {}
     found = {}
+    before = 0
     for name, given in domains.items():
-        names = given.hosts or [f"n{len(hosts) + i}" for i in range(1, given.count + 1)]
-        for host in names:
-            hosts.setdefault(host, len(hosts) + 1)
+        names = given.hosts or [f"n{before + i}" for i in range(1, given.count + 1)]
         addresses = given.nodes if isinstance(given.nodes, dict) else {}
         first_spare = len(names) - given.spares
         found[name] = tuple(
-            tree.Node(host, hosts[host], addresses.get(host), spare=at >= first_spare)
+            tree.Node(host, before + at + 1, addresses.get(host), spare=at >= first_spare)
             for at, host in enumerate(names))
+        before += len(names)
     return found

@@ -23,7 +23,7 @@ Does = Literal["all", "writes", "reads"]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A member of a domain. number: counts the file's hosts from 1, and is the node's id.
+    """A member of a domain, on a host of that name. number: its id, counting the file's from 1.
 
     address: ``host:port`` where the file says it; spare: whether it is no member at first.
     """
@@ -121,9 +121,8 @@ class Tree:
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
-        """All hosts, each once, by number."""
-        found = {node.number: node for domain in self.domains for node in domain.nodes}
-        return tuple(found[number] for number in sorted(found))
+        """All nodes, by number. Domains may share a host, never a node."""
+        return tuple(node for domain in self.domains for node in domain.nodes)
 
     def children(self, name: str) -> tuple[Domain, ...]:
         """Return the direct subordinate domains of one."""

@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from seatrial.core.errors import OperationError
+from seatrial.harness import topology
 from seatrial.harness.nemesis import FaultNemesis
 from seatrial.harness.nemesis.fault import Fault
 from seatrial.harness.op import NEMESIS, Op
@@ -16,6 +17,8 @@ from seatrial.harness.sim.client import SimClient
 from seatrial.harness.sim.environment import Environment
 from seatrial.harness.sim.loop import SimLoop
 from seatrial.harness.sim.world import World
+from seatrial.harness.topology import Tree
+from seatrial.harness.yamlfile import Document
 
 MS = 1_000_000
 T = TypeVar("T")
@@ -32,14 +35,28 @@ class Tampered:
         return self._instead.get(name) or getattr(self._real, name)
 
 
+def tree_of(sizes: Sequence[int]) -> Tree:
+    """Return domains A, B, ... of these sizes, each of which follows the one before it."""
+    lines = [f"  {chr(65 + at)}: {{nodes: {size}"
+             + (f", parent: {chr(64 + at)}, mode: async}}" if at else "}")
+             for at, size in enumerate(sizes)]
+    return topology.tree_of(Document.parse("t.yml", "\n".join(["domains:", *lines])))
+
+
 class Stage:
-    """``tamper`` takes the world that faults act on and returns another one."""
+    """``tamper`` takes the world that faults act on and returns another one.
+
+    domains: how many nodes each of them has; no data flows between them. Without: all are one.
+    """
 
     def __init__(
         self, *names: str, seed: int = 1, nodes: int = 5, targets: tuple[str, ...] = ("one",),
-        spares: int = 0, tamper: Callable[[World], Any] = lambda world: world, **environment: Any,
+        spares: int = 0, domains: Sequence[int] = (), pools: int = 1,
+        tamper: Callable[[World], Any] = lambda world: world, **environment: Any,
     ) -> None:
-        self.world = World(seed, nodes, Environment(**environment))
+        nodes = sum(domains) or nodes
+        self.tree = tree_of(domains or [nodes])
+        self.world = World(seed, nodes, Environment(**environment), pools=pools)
         self.voters = range(nodes - spares)
         self.loop = SimLoop(self.world)  # type: ignore[abstract]  # loop.py adds what it refuses
         self.nemesis = FaultNemesis(names, targets=targets)
@@ -48,6 +65,8 @@ class Stage:
             nodes=[SimpleNamespace(name=f"n{i + 1}", index=i) for i in range(nodes)],
             world=SimpleNamespace(name="sim", world=tamper(self.world)),
             system=SimpleNamespace(primaries=self._primaries),
+            spec=SimpleNamespace(topology=SimpleNamespace(tree=lambda: self.tree)),
+            pools={f"p{i + 1}": (f"p{i + 1}", None) for i in range(pools)},
             now_ns=lambda: self.world.now_ns)
 
     async def _primaries(self, test: Any) -> list[Any]:
@@ -58,8 +77,10 @@ class Stage:
         return self.loop.run_until_complete(self._played(body))
 
     async def _played(self, body: Callable[[Stage], Awaitable[T]]) -> T:
-        self.world.add_group(range(self.world.hosts), heartbeat_ns=50 * MS, election_ns=300 * MS,
-                             voters=self.voters)
+        for number, domain in enumerate(self.tree.domains):
+            hosts = [node.number - 1 for node in domain.nodes]
+            self.world.add_group(hosts, heartbeat_ns=50 * MS, election_ns=300 * MS, domain=number,
+                                 voters=[host for host in hosts if host in self.voters])
         for host in range(self.world.hosts):
             self.world.start(host)
         while self.world.converged() is not None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from seatrial.core.errors import InvariantViolation
+from seatrial.harness.fault_windows import CUTS_BY_DOMAIN, KILLS, cuts_links
 from seatrial.harness.nemesis.catalogue import CATALOGUE, HOST_KINDS, SIM_KINDS, kinds
 from seatrial.harness.nemesis.fault import Fault
 from seatrial.harness.sim.world import World
@@ -14,9 +15,11 @@ from seatrial.harness.sim.world import World
 from .sim_stage import MS, Stage, Tampered
 
 LIFE = [("requested", None), ("effective", None), ("ended", None), ("recovered", None)]
+OF_DOMAINS = [*CUTS_BY_DOMAIN, *(KILLS - {"kill"})]
 ENVIRONMENT: dict[str, dict[str, Any]] = {
     "disk-full": {"segment_bytes": 4096},
-    "member-add": {"nodes": 6, "spares": 1}, "member-replace": {"nodes": 6, "spares": 1}}
+    "member-add": {"nodes": 6, "spares": 1}, "member-replace": {"nodes": 6, "spares": 1},
+    **{name: {"domains": (3, 3, 1)} for name in OF_DOMAINS}, "pool-cut": {"pools": 2}}
 UNUSUAL = ("disk-flip", "disk-lost-writes")
 USUAL = [name for name in SIM_KINDS if name not in UNUSUAL]
 
@@ -81,7 +84,8 @@ SABOTAGE: dict[str, dict[str, Any]] = {
     "transfer-leader": {"transfer": nothing},
     **{name: {"change": nothing} for name in SIM_KINDS if name.startswith("member-")},
     **{name: {"cut": nothing, "lift": nothing} for name in SIM_KINDS
-       if name.startswith("partition-")},
+       if cuts_links(name) or name == "pool-cut"},
+    **{name: {"kill": nothing} for name in KILLS},
     **{name: {"impair": nothing, "lift": nothing}
        for name in ("loss", "delay", "reorder", "duplicate", "corrupt", "rate")},
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from seatrial.core import tree as core
 from seatrial.harness import topology
 from seatrial.harness.cli import main
 from seatrial.harness.errors import BadInput
@@ -13,6 +14,7 @@ from seatrial.harness.shrink.cuts import only_nodes
 from seatrial.harness.shrink.save import as_file
 from seatrial.harness.testfile import Spec, validated
 from seatrial.harness.topology import Tree
+from seatrial.harness.topology.runnable import elsewhere, missing
 from seatrial.harness.yamlfile import Document
 
 LAYERS = Path(__file__).resolve().parents[2] / "examples/topologies/layers.yml"
@@ -73,7 +75,8 @@ def test_ids_are_given_or_the_lowest_that_are_free() -> None:
 def test_hosts_can_be_shared_where_that_is_said() -> None:
     found = tree(of_domains("A: {nodes: [a, b]}", "B: {nodes: [b, c], parent: A, mode: async}",
                             more="shared_hosts: true\n"))
-    assert [(node.name, node.number) for node in found.nodes] == [("a", 1), ("b", 2), ("c", 3)]
+    assert [(node.name, node.number) for node in found.nodes] == [
+        ("a", 1), ("b", 2), ("b", 3), ("c", 4)]
     assert [domain.name for domain in found.domains_on("b")] == ["A", "B"]
 
 
@@ -195,7 +198,7 @@ WRONG = [
      "3: domains.B.parent: expected text, got a list"),
     (["A: 5"], "2: domains.A: expected a mapping, got 5"),
     (["1st: {nodes: 1}"], "2: domains.1st: expected text that matches "
-     "^[A-Za-z][A-Za-z0-9_.-]{0,30}'{0,2}$, got '1st'"),
+     "^[A-Za-z][A-Za-z0-9_.-]{0,29}'{0,2}$, got '1st'"),
 ]
 
 
@@ -350,33 +353,47 @@ domains:
   A:
     nodes: {a1: "10.0.0.1:7000", a2: "[fd00::2]:7000"}
     policy: any 1 of [B]
-  B: {nodes: {b1: "10.0.1.1:7000"}, id: 9, parent: A, mode: sync, key: keys/b}
+  B: {nodes: {b1: "10.0.1.1:7000"}, id: 9, parent: A, mode: sync, exclusion: block, key: keys/b}
   C: {nodes: {c1: "10.0.2.1:7000"}, parent: B, mode: async,
       max_lag: {entries: 10, time: 1.5, then: stall}}
 """
 
 
-def test_a_node_is_told_its_members_its_parent_and_the_shape_of_the_tree() -> None:
+def test_a_node_is_told_its_members_its_parent_and_the_whole_tree() -> None:
     found = tree(ADDRESSED)
-    shape = [
-        {"id": 1, "name": "A", "policy": "any", "needed": 1, "among": [9]},
-        {"id": 9, "name": "B", "policy": "all", "parent": 1, "mode": "sync",
-         "exclusion": "exclude"},
-        {"id": 2, "name": "C", "policy": "all", "parent": 9, "mode": "async",
-         "max_lag": {"entries": 10, "ms": 1500, "then": "stall", "settle_ms": 5000}},
-    ]
-    timers = {"lease_ms": 300, "promise_ms": 300, "exclude_after_ms": 1000, "drift": 0.15}
+    whole = topology.tree_values(found)
     b = found.by_name["B"]
     assert topology.node_config(found, b, b.nodes[0]) == {
         "node": 3, "members": {3: "10.0.1.1:7000"}, "domain": {
-            "id": 9, "name": "B",
+            "id": 9, "name": "B", "mode": "sync",
             "parent": {"id": 1, "addresses": ["10.0.0.1:7000", "[fd00::2]:7000"],
                        "key": "keys/b"},
-            "children": {2: "link-2.key"}, "tree": shape, **timers}}
-    told = topology.node_config(found, found.root, found.root.nodes[1])
-    assert told == {
+            "children": {2: "link-2.key"}, "tree": whole}}
+    assert topology.node_config(found, found.root, found.root.nodes[1]) == {
         "node": 2, "members": {1: "10.0.0.1:7000", 2: "[fd00::2]:7000"}, "domain": {
-            "id": 1, "name": "A", "children": {9: "keys/b"}, "tree": shape, **timers}}
+            "id": 1, "name": "A", "children": {9: "keys/b"}, "tree": whole}}
+
+
+def test_the_core_understands_the_whole_tree() -> None:
+    values = topology.tree_values(tree(ADDRESSED))
+    made = core.Tree({id: core.Domain(**fields) for id, fields in values["domains"].items()},
+                     values["root"], lease_ns=values["lease_ns"])
+    assert core.Tree.decode(made.encode()) == made
+    assert (made.root, made.lease_ns, made.path(2)) == (1, 300_000_000, [2, 9, 1])
+    assert made.domains[1] == core.Domain(
+        "A", any_k=1, nodes=((1, "10.0.0.1:7000"), (2, "[fd00::2]:7000")))
+    assert made.domains[9] == core.Domain("B", parent=1, sync=True, block=True,
+                                          nodes=((3, "10.0.1.1:7000"),))
+    assert made.domains[2] == core.Domain(
+        "C", parent=9, max_lag_entries=10, max_lag_ns=1_500_000_000, on_lag="stall",
+        nodes=((4, "10.0.2.1:7000"),))
+
+
+@pytest.mark.parametrize(("policy", "number"), [("all", core.ALL), ("none", core.NONE)])
+def test_policies_are_the_core_s_numbers(policy: str, number: int) -> None:
+    found = tree(of_domains(f"A: {{nodes: 1, policy: {policy}}}"))
+    values = topology.tree_values(found, address=lambda *_: "")
+    assert values["domains"][1]["any_k"] == number
 
 
 def test_spares_are_neither_members_nor_asked_by_a_child() -> None:
@@ -386,6 +403,34 @@ def test_spares_are_neither_members_nor_asked_by_a_child() -> None:
                                 keys=lambda domain: f"/keys/{domain.name}")
     assert told["domain"]["parent"] == {"id": 1, "addresses": ["n1:1"], "key": "/keys/B"}
     assert told["members"] == {3: "n3:1"}
+
+
+@pytest.mark.parametrize(("text", "at", "why"), [
+    (of_domains(A, B, "C: {nodes: 1, parent: B, mode: async, promotion: automatic}"),
+     ("domains", "C", "promotion"), "expected 'manual': nothing is promoted by itself yet"),
+    (of_domains(A, "B: {nodes: 1, parent: A, mode: async, max_lag: {bytes: 9}}"),
+     ("domains", "B", "max_lag", "bytes"),
+     "a bound in bytes can't be run yet: expected entries or time"),
+    (of_domains("A: {nodes: [n1]}", "B: {nodes: [n3], parent: A, mode: async}"),
+     ("domains", "B", "nodes"), "expected the hosts n2: world 'sim' calls them so"),
+    (of_domains(A, "B: {nodes: 1, parent: A, mode: async, key: k}"),
+     ("domains", "B", "key"), "expected none: world 'sim' draws keys for each run"),
+])
+def test_what_will_not_be_run_of_a_tree_once_trees_can(
+    text: str, at: tuple[str, ...], why: str,
+) -> None:
+    found = tree(text)
+    assert (missing(found, shared_hosts=False) or elsewhere(found, "sim")) == (at, why)
+
+
+def test_layers_can_be_run_but_for_their_pools() -> None:
+    layers = topology.load(LAYERS)
+    assert missing(layers, shared_hosts=True) == (
+        ("shared_hosts",), "domains that share hosts can't be run yet")
+    assert missing(layers, shared_hosts=False) == (
+        ("pools", "readers-b", "does"),
+        "expected 'all': pools that only read or write can't be run yet")
+    assert elsewhere(layers, "local") is None
 
 
 def test_without_an_address_a_node_can_not_be_told_anything() -> None:
