@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..errors import SeatrialError
 from ..op import INFO, NEMESIS, Op
 from ..rng import Rng
+from . import pools
 from .catalogue import checked, kinds, scene_of
 from .fault import Fault, FaultError
 from .grudge import hardest_hit
@@ -120,7 +121,8 @@ class FaultNemesis:
         healed = await self._scene.close()
         unreached = {host.host for host in healed if host.error}
         for fault in list(self._active().values()):
-            if unreached.isdisjoint(fault.targets) and unreached.isdisjoint(fault.grudge):
+            everywhere = unreached if fault.name == pools.NAME else ()
+            if unreached.isdisjoint([*fault.targets, *fault.grudge, *everywhere]):
                 fault.ended_ns = self._tell_phase(test, fault, "ended")
         self._active().clear()
         return healed
@@ -164,8 +166,10 @@ class FaultNemesis:
                         for node, dropped in (asked.get("grudge") or {}).items()}
         fault.targets = list(asked.get("targets") or hardest_hit(scene.names, fault.grudge))
         named = {*fault.targets, *fault.grudge, *(n for s in fault.grudge.values() for n in s)}
-        if unknown := sorted(named.difference(scene.names)):
-            raise FaultError(f"no node is called {unknown[0]!r}")
+        known = pools.targets(scene) if fault.name == pools.NAME else scene.names
+        if unknown := sorted(named.difference(known)):
+            raise FaultError(f"no {'pool' if fault.name == pools.NAME else 'node'} is called "
+                             f"{unknown[0]!r}")
 
     async def _stop(self, test: Test, fault: Fault) -> None:
         """End a fault. One that can't be ended stays in force, for ``heal`` to try again."""

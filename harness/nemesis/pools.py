@@ -28,6 +28,11 @@ PREFIX = "pool:"
 SILENCE_S = 0.7                 # how long a host may take to answer
 
 
+def targets(scene: Scene) -> list[str]:
+    """Return all that can be aimed at."""
+    return [PREFIX + name for name in sorted(scene.test.pools)]
+
+
 def pools_of(fault: Fault) -> list[str]:
     """Return the pools that a fault is aimed at."""
     return [target.removeprefix(PREFIX) for target in fault.targets]
@@ -36,7 +41,7 @@ def pools_of(fault: Fault) -> list[str]:
 def choose(scene: Scene, fault: Fault, rng: Rng) -> list[str]:
     """Draw a pool that no other fault has cut off."""
     taken = {target for other in scene.others(fault) for target in other.targets}
-    free = [PREFIX + name for name in sorted(scene.test.pools) if PREFIX + name not in taken]
+    free = [target for target in targets(scene) if target not in taken]
     if not free:
         raise FaultError("every pool of clients is cut off already")
     return [rng.choice(free)]

@@ -161,6 +161,25 @@ def test_explicit_targets_grudge_and_parameters_are_taken_as_they_are() -> None:
         "requested", "effective", "requested", "effective", "ended", "ended"]
 
 
+@pytest.mark.parametrize(("name", "target", "error"), [
+    ("pool-cut", "pool:p2", None), ("pool-cut", "pool:p3", "no pool is called 'pool:p3'"),
+    ("pool-cut", "n1", "no pool is called 'n1'"),
+    ("kill", "pool:p1", "no node is called 'pool:p1'"),
+])
+def test_a_pool_that_is_named_is_cut_off_and_no_node_is_a_pool(
+    name: str, target: str, error: str | None,
+) -> None:
+    made = Stage(name, pools=2)
+
+    async def body(s: Stage) -> None:
+        await s.start(name, targets=[target])
+        heard = [[s.world.hears(host, pool) for host in range(5)] for pool in (5, 6)]
+        assert heard == [[True] * 5, [error is not None] * 5]
+
+    made.play(body)
+    assert made.told[1] == ("effective" if error is None else "ineffective", error)
+
+
 def test_a_partition_with_targets_alone_says_what_is_missing() -> None:
     made = stage("partition-one")
     lived(made, "partition-one", targets=["n1"])

@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from seatrial.harness.fault_windows import CUTS_BY_DOMAIN, KILLS
 from seatrial.harness.nemesis.catalogue import SIM_KINDS
 from seatrial.harness.sim.environment import FIELDS, LEASE_DRIFT_PPM, Environment
 from seatrial.harness.sim.swarm import (
@@ -88,7 +89,8 @@ def test_every_seed_that_is_not_calm_has_a_pattern(swarms: list[Swarm]) -> None:
 def test_a_lying_disk_is_never_drawn(swarms: list[Swarm]) -> None:
     assert set(SIM_KINDS) - set(FEATURES) == {
         "disk-lost-writes", "partition-halves", "partition-one", "partition-majority",
-        "partition-majorities-ring", "partition-bridge"}
+        "partition-majorities-ring", "partition-bridge",
+        "pool-cut", *CUTS_BY_DOMAIN, *(KILLS - {"kill"})}     # as yet where a file names them
     assert not any("disk-lost-writes" in swarm.names for swarm in swarms)
 
 
