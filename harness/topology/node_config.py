@@ -1,8 +1,9 @@
 """What each node is told of the tree: plain values for its configuration file.
 
-The tree itself is the root's log content; ``tree_values`` has what its first entry says, in the
-fields of ``core/tree.pyx`` (times in ns, policies as numbers). Besides, a node is told its own
-domain, its members, and the files with the keys of its link and of its children's.
+A node of the root is told the tree with which its log begins; a node of any other domain only who
+it is and where its parent's nodes are: all else comes down the log. Both know the secrets of the
+links that end in their domain. ``tree_values`` has the same tree in the fields of the core's own
+value (core/tree.pyx: times in ns, policies as numbers), for who drives the core without files.
 """
 from __future__ import annotations
 
@@ -10,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .policy import Policy
-from .tree import Domain, Node, Tree
+from .tree import Domain, MaxLag, Node, Tree
 
-NS = 1_000_000_000
+MS, NS = 1000, 1_000_000_000
 ALL, NONE = 0, 255              # policies: else any so many of the sync children
 Address = Callable[[Domain, Node], str]
 KeyFile = Callable[[Domain], str]
@@ -32,28 +33,56 @@ def key_file(domain: Domain) -> str:
 
 def node_config(tree: Tree, domain: Domain, node: Node, *, address: Address = written,
                 keys: KeyFile = key_file) -> dict[str, Any]:
-    """Return what the tree says of one node: parts of its file, to be merged into the rest."""
+    """Return what the tree says of one node: keys of its file, to be merged into the rest, and
+    ``keys`` into the other keys there."""
+    ends = [domain] * (domain.parent is not None) + list(tree.children(domain.name))
     return {
         "node": node.number,
-        "members": {member.number: address(domain, member) for member in domain.members},
-        "domain": domain_config(tree, domain, address=address, keys=keys),
+        "members": _nodes(domain, address),
+        "keys": {"links": {end.number: keys(end) for end in ends}} if ends else {},
+        "domain": _section(tree, domain, address),
     }
 
 
-def domain_config(tree: Tree, domain: Domain, *, address: Address = written,
-                  keys: KeyFile = key_file) -> dict[str, Any]:
+def _section(tree: Tree, domain: Domain, address: Address) -> dict[str, Any]:
     """Return the section ``domain``: the same on all nodes of one domain."""
     found: dict[str, Any] = {"id": domain.number, "name": domain.name}
     if domain.parent is not None:
-        parent = tree.by_name[domain.parent]
-        found |= {
-            "mode": domain.mode,
-            "parent": {"id": parent.number, "key": keys(domain),
-                       "addresses": [address(parent, node) for node in parent.members]},
-        }
-    if children := tree.children(domain.name):
-        found["children"] = {child.number: keys(child) for child in children}
-    return found | {"tree": tree_values(tree, address=address)}
+        return found | {"parent": {"nodes": _nodes(tree.by_name[domain.parent], address)}}
+    return found | {
+        "lease_ms": _ms(tree.timers.lease),
+        "policy": _policy(domain.policy),
+        "tree": {other.number: _member(tree, other, address)
+                 for other in tree.walk() if other is not domain},
+    }
+
+
+def _member(tree: Tree, domain: Domain, address: Address) -> dict[str, Any]:
+    """Return what the root is told of another domain."""
+    found: dict[str, Any] = {
+        "name": domain.name, "parent": domain.parent, "nodes": _nodes(domain, address),
+        "mode": domain.mode, "policy": _policy(domain.policy), "exclusion": domain.exclusion,
+        "exclude_after_ms": _ms(tree.timers.exclude_after)}
+    return found | ({"max_lag": _lag(domain.max_lag)} if domain.max_lag is not None else {})
+
+
+def _nodes(domain: Domain, address: Address) -> dict[int, str]:
+    return {node.number: address(domain, node) for node in domain.members}
+
+
+def _policy(policy: Policy) -> str:
+    """Return a policy without the names: it is always about all sync children (rules.py)."""
+    return f"any {policy.needed}" if policy.kind == "any" else policy.kind
+
+
+def _lag(bound: MaxLag) -> dict[str, Any]:
+    values = {"entries": bound.entries, "ms": None if bound.time is None else _ms(bound.time),
+              "then": bound.then}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * MS))
 
 
 def tree_values(tree: Tree, *, address: Address = written) -> dict[str, Any]:
@@ -64,18 +93,20 @@ def tree_values(tree: Tree, *, address: Address = written) -> dict[str, Any]:
 
 def _fields(tree: Tree, domain: Domain, address: Address) -> dict[str, Any]:
     lag = domain.max_lag
-    return {
+    fields: dict[str, Any] = {
         "name": domain.name,
         "parent": 0 if domain.parent is None else tree.by_name[domain.parent].number,
         "sync": domain.mode == "sync",
         "block": domain.exclusion == "block",
         "any_k": _number(domain.policy),
-        "exclude_after_ns": _ns(tree.timers.exclude_after),
         "max_lag_entries": lag.entries or 0 if lag is not None else 0,
         "max_lag_ns": _ns(lag.time or 0) if lag is not None else 0,
         "on_lag": lag.then if lag is not None else "none",
         "nodes": [(node.number, address(domain, node)) for node in domain.members],
     }
+    if domain.parent is not None:
+        fields["exclude_after_ns"] = _ns(tree.timers.exclude_after)
+    return fields
 
 
 def _number(policy: Policy) -> int:

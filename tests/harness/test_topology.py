@@ -359,19 +359,33 @@ domains:
 """
 
 
-def test_a_node_is_told_its_members_its_parent_and_the_whole_tree() -> None:
+def test_a_child_is_told_who_it_is_where_its_parent_is_and_the_keys_of_its_links() -> None:
     found = tree(ADDRESSED)
-    whole = topology.tree_values(found)
-    b = found.by_name["B"]
+    b, c = found.by_name["B"], found.by_name["C"]
     assert topology.node_config(found, b, b.nodes[0]) == {
-        "node": 3, "members": {3: "10.0.1.1:7000"}, "domain": {
-            "id": 9, "name": "B", "mode": "sync",
-            "parent": {"id": 1, "addresses": ["10.0.0.1:7000", "[fd00::2]:7000"],
-                       "key": "keys/b"},
-            "children": {2: "link-2.key"}, "tree": whole}}
+        "node": 3, "members": {3: "10.0.1.1:7000"},
+        "keys": {"links": {9: "keys/b", 2: "link-2.key"}},
+        "domain": {"id": 9, "name": "B",
+                   "parent": {"nodes": {1: "10.0.0.1:7000", 2: "[fd00::2]:7000"}}}}
+    assert topology.node_config(found, c, c.nodes[0])["keys"] == {"links": {2: "link-2.key"}}
+
+
+def test_the_root_is_told_the_tree_with_which_its_log_begins() -> None:
+    found = tree(ADDRESSED)
     assert topology.node_config(found, found.root, found.root.nodes[1]) == {
-        "node": 2, "members": {1: "10.0.0.1:7000", 2: "[fd00::2]:7000"}, "domain": {
-            "id": 1, "name": "A", "children": {9: "keys/b"}, "tree": whole}}
+        "node": 2, "members": {1: "10.0.0.1:7000", 2: "[fd00::2]:7000"},
+        "keys": {"links": {9: "keys/b"}},
+        "domain": {"id": 1, "name": "A", "lease_ms": 300, "policy": "any 1", "tree": {
+            9: {"name": "B", "parent": "A", "nodes": {3: "10.0.1.1:7000"}, "mode": "sync",
+                "policy": "all", "exclusion": "block", "exclude_after_ms": 1000},
+            2: {"name": "C", "parent": "B", "nodes": {4: "10.0.2.1:7000"}, "mode": "async",
+                "policy": "all", "exclusion": "exclude", "exclude_after_ms": 1000,
+                "max_lag": {"entries": 10, "ms": 1500, "then": "stall"}}}}}
+
+
+def test_a_domain_that_is_alone_has_no_keys_of_links() -> None:
+    alone = tree(of_domains("A: {nodes: {a: 'h:1'}}"))
+    assert topology.node_config(alone, alone.root, alone.root.nodes[0])["keys"] == {}
 
 
 def test_the_core_understands_the_whole_tree() -> None:
@@ -401,8 +415,9 @@ def test_spares_are_neither_members_nor_asked_by_a_child() -> None:
     b = found.by_name["B"]
     told = topology.node_config(found, b, b.nodes[0], address=lambda _, node: f"{node.name}:1",
                                 keys=lambda domain: f"/keys/{domain.name}")
-    assert told["domain"]["parent"] == {"id": 1, "addresses": ["n1:1"], "key": "/keys/B"}
+    assert told["domain"]["parent"] == {"nodes": {1: "n1:1"}}
     assert told["members"] == {3: "n3:1"}
+    assert told["keys"] == {"links": {2: "/keys/B"}}
 
 
 @pytest.mark.parametrize(("text", "at", "why"), [

@@ -1,4 +1,5 @@
-"""Faults of domains and of pools of clients, aimed as the real ones are."""
+"""Faults of groups of hosts, domains, and of pools of clients, aimed as the real ones are: by the
+topology, and by who says that he leads."""
 from __future__ import annotations
 
 from dataclasses import dataclass
