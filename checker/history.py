@@ -134,6 +134,11 @@ class History:
             self._columns[name] = column
         return self._columns[name]
 
+    @property
+    def table(self) -> pa.Table:
+        """The events as they are stored."""
+        return self._table
+
     @cached_property
     def index(self) -> Ints:
         """Position of each event."""

@@ -235,7 +235,7 @@ def operations_of(history: History, model: Model, *, cas_fail: str = "drop") -> 
     role = roles_of(history, model, invocation)
     outcome = np.where(completion == NONE, INFO, history.type[completion])
     values = Values(empty_is_nil=Role.APPEND in model.roles.values())
-    value = _tokens(history, values)
+    value = value_tokens(history, values)
     wanted = value[invocation]
     n = len(invocation)
     kind = role.astype(np.int8)
@@ -282,7 +282,8 @@ def roles_of(history: History, model: Model, invocation: Ints) -> Ints:
     return role
 
 
-def _tokens(history: History, values: Values) -> Ints:
+def value_tokens(history: History, values: Values) -> Ints:
+    """Return the token of each row's value; NIL for what a compare-and-set has."""
     ints, is_int, rest = history.values
     tokens = np.where(is_int, ints, NIL)
     for row in np.flatnonzero(is_int & ((ints >= OBJECTS) | (ints <= -OBJECTS))).tolist():

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .history import INFO, NONE, OK, TYPE_NAMES, History
+from .history import FAIL, INFO, INVOKE, NEMESIS, NONE, OK, TYPE_NAMES, History
 from .result import CheckResult, Verdict
 
 EXCEPTION = re.compile(r"^((?:\w+\.)*[A-Z]\w*)(?::|\(|$)")
@@ -16,27 +16,45 @@ MOST_EXAMPLES = 3
 
 def check_stats(history: History, *, name: str = "stats") -> CheckResult:
     """Count completions by operation and type; a kind that never succeeded covered nothing."""
-    invocation, completion = history.pairs
-    f = history.f[invocation]
-    outcome = np.where(completion == NONE, INFO, history.type[completion])
-    counts: dict[str, dict[str, int]] = {}
-    for code in np.unique(f).tolist():
-        mine = np.bincount(outcome[f == code], minlength=len(TYPE_NAMES))
-        counts[history.fs[code]] = {TYPE_NAMES[kind]: int(mine[kind])
-                                    for kind in range(OK, len(TYPE_NAMES))}
-    never = [f for f, by_type in counts.items() if by_type["ok"] == 0]
-    total = {kind: sum(by_type[kind] for by_type in counts.values())
-             for kind in TYPE_NAMES[OK:]}
-    evidence: dict[str, Any] = {"by_f": counts, "total": total}
-    summary = ", ".join(f"{n} {kind}" for kind, n in total.items())
-    if not counts:
-        return CheckResult(name, Verdict.NO_COVERAGE, "no client operations at all",
-                           evidence=evidence)
-    if never:
-        return CheckResult(name, Verdict.NO_COVERAGE,
-                           f"{', '.join(never)} never succeeded ({summary})",
-                           evidence=evidence | {"never_ok": never})
-    return CheckResult(name, Verdict.PASS, summary, evidence=evidence)
+    stats = Stats(name)
+    stats.feed(history)
+    return stats.result()
+
+
+class Stats:
+    """The same for a history that comes in batches."""
+
+    def __init__(self, name: str = "stats") -> None:
+        self.name = name
+        self._counts: dict[str, np.ndarray[Any, Any]] = {}
+
+    def feed(self, history: History) -> None:
+        """Count a batch."""
+        client = history.process != NEMESIS
+        f, kind = history.f[client], history.type[client]
+        for code in np.unique(f).tolist():
+            mine = np.bincount(kind[f == code], minlength=len(TYPE_NAMES))
+            self._counts[history.fs[code]] = mine + self._counts.get(history.fs[code], 0)
+
+    def result(self) -> CheckResult:
+        """What was counted; what never ended counts as info."""
+        counts: dict[str, dict[str, int]] = {}
+        for f, mine in sorted(self._counts.items()):
+            counts[f] = {TYPE_NAMES[kind]: int(mine[kind]) for kind in range(OK, len(TYPE_NAMES))}
+            counts[f]["info"] = int(mine[INVOKE] - mine[OK] - mine[FAIL])
+        never = [f for f, by_type in counts.items() if by_type["ok"] == 0]
+        total = {kind: sum(by_type[kind] for by_type in counts.values())
+                 for kind in TYPE_NAMES[OK:]}
+        evidence: dict[str, Any] = {"by_f": counts, "total": total}
+        summary = ", ".join(f"{n} {kind}" for kind, n in total.items())
+        if not counts:
+            return CheckResult(self.name, Verdict.NO_COVERAGE, "no client operations at all",
+                               evidence=evidence)
+        if never:
+            return CheckResult(self.name, Verdict.NO_COVERAGE,
+                               f"{', '.join(never)} never succeeded ({summary})",
+                               evidence=evidence | {"never_ok": never})
+        return CheckResult(self.name, Verdict.PASS, summary, evidence=evidence)
 
 
 def check_unhandled_exceptions(

@@ -21,10 +21,12 @@ from seatrial.checker.judge import MODEL_NAMES, Question, judge
 from seatrial.checker.linearizable import ENGINES
 from seatrial.checker.porcupine_engine import Porcupine
 from seatrial.checker.readers import READERS, read
+from seatrial.checker.readers.source import STDIN
 from seatrial.checker.result import worst
 from seatrial.checker.stats import check_stats, check_unhandled_exceptions
 
 from ..errors import BadInput
+from ..online import Watching, from_file, from_stdin
 
 UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -77,25 +79,39 @@ class ModelName(click.ParamType[str | UserModel]):
 @click.option("--initial", default=None, help="Every key's value at the start, as JSON.")
 @click.option("--cas-fail", type=click.Choice(["drop", "observe"]),
               help="What a failed CAS that does not say what it saw means.")
+@click.option("--online", is_flag=True,
+              help="Judge while it is read, in memory that does not grow with it.")
+@click.option("--follow", is_flag=True,
+              help="Wait for more at the end of a file that still grows. Implies --online.")
+@click.option("--fail-fast", is_flag=True,
+              help="Stop at the first violation. Implies --online.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(
     file: Path | None, index: Path | None, model: str | UserModel | None, level: str,
     group_size: int, engine: str, time_limit_s: float, memory: int, format: str | None,
-    initial: str | None, cas_fail: str | None, as_json: bool,
+    initial: str | None, cas_fail: str | None, online: bool, follow: bool, fail_fast: bool,
+    as_json: bool,
 ) -> int:
     """Judge FILE, a history in any known format or a run's folder, or a corpus (--index).
 
-    FILE - is standard input.
+    FILE - is standard input; more than a moderate history is judged there while it arrives.
     """
     if (file is None) == (index is None):
         raise click.UsageError("expected either FILE or --index INDEX")
+    arrives = online or follow or fail_fast
+    if arrives and index is not None:
+        raise click.UsageError("--online, --follow and --fail-fast are for one history, not for "
+                               "a corpus")
     question = Question(engine, time_limit_s, memory, _initial(initial), cas_fail, level,
                         group_size)
     try:
         if file is None:
             assert index is not None
             return _check_index(index, question)
-        results = _check_file(file, model, format, question)
+        how = Watching(model, format, question, follow, fail_fast)
+        results = (from_file(file, how) if arrives else
+                   from_stdin(how) if str(file) == STDIN and engine == "auto" else
+                   _check_file(file, model, format, question))
     except CheckerError as error:
         raise BadInput(str(error)) from error
     if as_json:
