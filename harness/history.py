@@ -10,7 +10,7 @@ each batch carries only what is new in them.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -189,12 +189,15 @@ class HistoryInMemory(Recorder):
 class HistoryWriter(Recorder):
     """Appends events to a history file. A context manager.
 
-    metadata: the schema's, from checker.history.metadata(seed, test).
+    metadata: the schema's, from checker.history.metadata(seed, test). on_batch: told of each
+    batch once it is written.
     """
 
     def __init__(self, path: Path, metadata: Mapping[bytes, bytes], *,
-                 digest: Hash | None = None) -> None:
+                 digest: Hash | None = None,
+                 on_batch: Callable[[pa.RecordBatch], None] | None = None) -> None:
         super().__init__(str(path), digest)
+        self._on_batch = on_batch
         self.path = path
         self._closed = False
         self._file = File(path)
@@ -241,5 +244,8 @@ class HistoryWriter(Recorder):
         return History.read(self.path)
 
     def _write(self) -> None:
-        self._stream.write_batch(self._take_batch())
+        batch = self._take_batch()
+        self._stream.write_batch(batch)
         self._file.commit()
+        if self._on_batch is not None:
+            self._on_batch(batch)

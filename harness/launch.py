@@ -34,6 +34,7 @@ from .nemesis.catalogue import CATALOGUE
 from .protocols import System, Workload
 from .testfile import SEED_MAX, Spec, validated
 from .topology.runnable import not_yet
+from .watch import Watched
 from .yamlfile import At, Document, suggestion
 
 LOCAL, SIM = "local", "sim"
@@ -57,7 +58,8 @@ class Request:
         """The words that run the same again, when a seed is among the overrides."""
         words = ["seatrial", "run", str(self.file), "--on", self.world]
         for option, (_, value) in self.overrides.items():
-            words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+            words += [option] if value is True else [
+                option, f"{value:g}" if isinstance(value, float) else str(value)]
         if self.lab is not None:
             words += ["--lab", self.lab]
         if self.store != Path("store").absolute():
@@ -178,6 +180,10 @@ def plan_of(document: Document, request: Request) -> Plan:
                 part.validate(spec, system)
         except ValueError as error:
             raise document.error((section, "options"), str(error)) from None
+    if (spec.checks.online or spec.checks.stop) and not isinstance(workload, Watched):
+        raise document.error(("checks", "stop" if spec.checks.stop else "online"), (
+            f"the workload {spec.workload.name!r} is judged as a whole; only one whose history is "
+            "that of registers can be judged while it runs"))
     schedule.validate(document, spec, workload)
     assert spec.seed is not None
     return Plan(request, spec, spec.seed, system, workload)

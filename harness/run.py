@@ -22,11 +22,13 @@ import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, TypeVar, cast
 
 from seatrial.checker import CheckerError, CheckResult, History, Verdict
 from seatrial.checker.history import metadata
+from seatrial.checker.online import Violation
 
 from . import coverage
 from .control import on_nodes
@@ -42,6 +44,7 @@ from .report import render_report
 from .results import VERDICTS, build, write_results
 from .store import RunFolder, Store
 from .test import Test
+from .watch import Watch, Watched
 
 T = TypeVar("T")
 INSTALLING, CHECKING = "installing", "checking"
@@ -105,6 +108,7 @@ class Run:
         self.judged: History | None = None
         self.checks: list[CheckResult] = []
         self.phases: Phases | None = None
+        self.watch: Watch | None = None
         self.interrupts = 0
         self.error: str | None = None
 
@@ -167,13 +171,25 @@ class Run:
         self.progress.set_phase(INSTALLING)
         await test.system.setup(test)
         test = self.test = test.begun()
-        self.history = HistoryWriter(self.folder.history, metadata(test.seed, test.options))
+        if isinstance(test.workload, Watched) and (test.spec.checks.online
+                                                   or test.spec.checks.stop):
+            self.watch = Watch(test.workload.online_model, test.spec.checks,
+                               on_violation=partial(self._violated, asyncio.get_running_loop()),
+                               on_verdict=self.progress.set_verdict)
+        self.history = HistoryWriter(self.folder.history, metadata(test.seed, test.options),
+                                     on_batch=self.watch.take if self.watch else None)
         if self.faults.perf:
             self.hosts_may_be_hurt = True
         self.phases = Phases(test, self.faults, self.history, self.record,
                              listeners=(self.progress.on_event,),
                              on_phase=self.progress.set_phase)
         await self.phases.run()
+
+    def _violated(self, loop: asyncio.AbstractEventLoop, violation: Violation) -> None:
+        """Hear of the first violation while the run goes on, from the thread that judges."""
+        if self.test.spec.checks.stop and self.phases is not None:
+            with suppress(RuntimeError):     # the loop is closed: it is over already
+                loop.call_soon_threadsafe(self.phases.stop)
 
     # Leave
 
@@ -226,6 +242,8 @@ class Run:
         found = list(self.test.workload.check(self.test, history))
         found.append(coverage.check(history, self.test.spec.coverage.model_dump(), names,
                                     self.test.spec.faults.shortest_ns))
+        if self.watch is not None:
+            found.append(self.watch.finish())
         if self.interrupts:
             found.append(CheckResult("interrupted", Verdict.NO_COVERAGE, "the run was ended by ^C"))
         return found

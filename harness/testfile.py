@@ -202,12 +202,15 @@ class Requirements(Section):
 class Checks(Section):
     """Which engines judge, and what each may use before its verdict is inconclusive.
 
-    ``auto``: all engines where the run is of moderate size and porcupine was built.
+    ``auto``: all engines where the run is of moderate size and porcupine was built. ``online``:
+    judge while the run goes on, too; ``stop``: do so, and end it at the first violation.
     """
 
     engine: Literal["auto", "monitor", "search", "porcupine", "both"] = "auto"
     time_limit: Seconds = 120.0
     memory_mb: Annotated[int, Field(ge=64, le=1 << 20)] = 2048
+    online: bool = False
+    stop: bool = False
 
 
 class Spec(Section):

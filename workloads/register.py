@@ -196,6 +196,7 @@ class RegisterWorkload:
     """The workload ``register``."""
 
     name = "register"
+    online_model = "cas-register"
     Options = RegisterOptions
 
     def __init__(self, options: RegisterOptions) -> None:

@@ -39,7 +39,7 @@ class Violation:
 class OnlineCheck:
     """The check of registers and key-value stores (models of one value).
 
-    model: None: the narrowest that knows the operations of the first batch. stop: take nothing
+    model: None: the narrowest that knows the operations up to now. stop: take nothing
     that comes after the first violation.
     """
 
@@ -59,6 +59,7 @@ class OnlineCheck:
         self._explained: list[tuple[dict[str, Any], str]] = []
         self._told = 0
         self._time_limit_s = time_limit_s
+        self._widens = model is None
         if model is not None:
             self._begin(model)
 
@@ -130,7 +131,7 @@ class OnlineCheck:
         """The role of each event; operations that only a wider model knows make it that."""
         assert self.model is not None
         fs = {history.fs[code] for code in np.unique(history.f[opens]).tolist()}
-        if not fs <= self.model.roles.keys() and fs <= MODELS["kv"].roles.keys():
+        if self._widens and not fs <= self.model.roles.keys() and fs <= MODELS["kv"].roles.keys():
             self.model = MODELS["kv"]
         table = np.array([self.model.roles.get(f, NONE) for f in history.fs] + [NONE])
         roles = table[history.f]

@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from ..history import History
 from ..judge import Question, judge
-from ..models import MODELS, Family, Model, UserModel, model_for
+from ..models import MODELS, Family, Model, UserModel
 from ..result import CheckResult, Verdict
 from .check import OnlineCheck, Violation
 
@@ -79,11 +79,11 @@ def online_check(
     model = model or first.model
     if isinstance(model, str):
         model = MODELS.get(model, model)
-    if model is None:
-        fs = frozenset(first.fs[code] for code in first.f[first.process >= 0].tolist())
-        if fs <= MODELS["kv"].roles.keys():
-            model = model_for(fs)
-    if isinstance(model, Model) and model.family == Family.VALUE and question.engine == "auto":
+    fs = {first.fs[code] for code in first.f[first.process >= 0].tolist()}
+    of_a_value = (model.family == Family.VALUE if isinstance(model, Model)
+                  else model is None and fs <= MODELS["kv"].roles.keys())
+    if of_a_value and question.engine == "auto":
+        assert model is None or isinstance(model, Model)
         return OnlineCheck(model, initial=question.initial,
                            cas_fail=question.cas_fail or "drop", stop=stop,
                            time_limit_s=question.time_limit_s,

@@ -28,10 +28,12 @@ from ..launch import SIM, WORLDS, Request, launch
 @click.option("--keep", is_flag=True, help="Leave the hosts up after a violation.")
 @click.option("--store", type=click.Path(path_type=Path), default=Path("store"),
               show_default=True, help="Folder that keeps all runs.")
+@click.option("--fail-fast", is_flag=True,
+              help="End the run at the first violation (not with --on sim).")
 @click.option("--mutant", metavar="NAME", help="Plant this bug in the node.")
 def command(file: Path, world: str, seed: int | None, seeds: str | None, jobs: int | None,
             resume: bool, time_limit: float | None, lab: str | None, keep: bool, store: Path,
-            mutant: str | None) -> int:
+            fail_fast: bool, mutant: str | None) -> int:
     """Run the test in FILE and judge it: once, or in simulation with many seeds.
 
     Exit code: 0 pass, 1 violation, 2 inconclusive, 3 no coverage, 254 bad arguments,
@@ -41,10 +43,12 @@ def command(file: Path, world: str, seed: int | None, seeds: str | None, jobs: i
     """
     refuse_together(world, {"--seed": seed is not None, "--seeds": seeds is not None,
                             "--jobs": jobs is not None, "--resume": resume,
-                            "--lab": lab is not None, "--keep": keep})
+                            "--lab": lab is not None, "--keep": keep,
+                            "--fail-fast": fail_fast})
     overrides = {
         "--seed": (("seed",), seed),
         "--time-limit": (("time_limit",), time_limit),
+        "--fail-fast": (("checks", "stop"), fail_fast or None),
         "--mutant": (("system", "options", "mutant"), mutant),
     }
     request = Request(
@@ -85,3 +89,5 @@ def refuse_together(world: str, given: dict[str, bool]) -> None:
     for option in ("--lab", "--keep"):
         if given[option] and world == SIM:
             raise BadInput(f"{option}: not with --on {SIM}, which has no hosts to keep")
+    if given["--fail-fast"] and world == SIM:
+        raise BadInput(f"--fail-fast: not with --on {SIM}, where a run is judged when it is over")
