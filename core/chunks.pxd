@@ -18,6 +18,7 @@ cdef class Chunks:
     cdef Buffer starts                  # where in ``records`` each begins (size_t)
 
     cdef void clear(self, uint64_t index, uint64_t term) noexcept nogil
+    cdef void give_back(self) noexcept nogil
     cdef bint continues(self, const Record* r) noexcept nogil
     cdef bint contradicts(self, const Record* r) noexcept nogil
     cdef int add(self, const Record* r) except -1 nogil

@@ -10,9 +10,11 @@ from libc.string cimport memset
 
 from seatrial.core.buffer cimport (
     buffer_append,
+    buffer_consume,
     buffer_free,
     buffer_init,
     buffer_reserve,
+    buffer_shrink,
     buffer_size,
 )
 from seatrial.core.codec cimport KIND_SNAPSHOT, RECORD_SIZE, record_crc
@@ -40,13 +42,18 @@ cdef class Chunks:
     cdef void clear(self, uint64_t index, uint64_t term) noexcept nogil:
         """Begin anew, with the snapshot that ends with this entry; 0, 0: with none."""
         self.version += 1
-        buffer_free(&self.records)
+        buffer_consume(&self.records, buffer_size(&self.records))
         buffer_free(&self.starts)
+        self.give_back()
         self.index = index
         self.term = term
         self.size = 0
         self.crc = 0
         self.complete = False
+
+    cdef void give_back(self) noexcept nogil:
+        """Return a slice of the memory that is held in vain: to be called often."""
+        buffer_shrink(&self.records, 0)
 
     cdef bint continues(self, const Record* r) noexcept nogil:
         """Whether a record is sound and this snapshot's next."""
@@ -113,7 +120,8 @@ cdef class Chunks:
         return buffer_size(&self.starts) // sizeof(size_t)
 
     cdef const Record* chunk(self, uint64_t number) noexcept nogil:
-        """A record, counted from 0; it stays where it is until one is added."""
+        """A record, counted from 0; it stays where it is until one is added, or
+        memory is given back."""
         cdef const size_t* starts = <const size_t*>(self.starts.data + self.starts.start)
         return <const Record*>(self.records.data + self.records.start + starts[number])
 

@@ -33,6 +33,6 @@ cdef class Log:
     cdef int truncate(self, uint64_t index) except -1 nogil
     cpdef int compact(self, uint64_t index) except -1 nogil
     cpdef int restart(self, uint64_t index, uint64_t term) except -1 nogil
-    cdef int _give_back(self) except -1 nogil
+    cdef int give_back(self) except -1 nogil
     cdef uint64_t range_end(self, uint64_t begin, size_t max_bytes) noexcept nogil
     cdef const char* range_bytes(self, uint64_t begin, uint64_t end, size_t* n) noexcept nogil

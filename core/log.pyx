@@ -19,6 +19,7 @@ from seatrial.core.buffer cimport (
     buffer_init,
     buffer_reserve,
     buffer_shrink,
+    SLICE_BYTES,
 )
 from seatrial.core.invariant cimport must
 from seatrial.core.mutant cimport MUTANT, STEP_DOWN_KEEPS_WAITERS, seatrial_arm
@@ -140,7 +141,7 @@ cdef class Log:
 
     cpdef int compact(self, uint64_t index) except -1 nogil:
         """Drop the entries up to and including ``index``: a durable snapshot holds their effect
-        (thesis, 5.1). Memory that has become needless is given back.
+        (thesis, 5.1). Memory that has become needless is given back, by and by.
 
         The entries must be applied, durable, and nobody may still wait for their answers.
         """
@@ -157,7 +158,7 @@ cdef class Log:
         self.count -= dropped
         self.first = index + 1
         self.base_term = term
-        return self._give_back()
+        return self.give_back()
 
     cpdef int restart(self, uint64_t index, uint64_t term) except -1 nogil:
         """Drop everything: the log goes on after a snapshot whose last entry is (index, term)."""
@@ -169,18 +170,20 @@ cdef class Log:
         self.base_term = term
         if self.observed > index:
             self.observed = index
-        return self._give_back()
+        return self.give_back()
 
-    cdef int _give_back(self) except -1 nogil:
-        """Return what is held in vain, once that is more than is used."""
+    cdef int give_back(self) except -1 nogil:
+        """Return a slice of what is held in vain, once that is more than is used."""
         cdef size_t want = max(2 * self.count, <size_t>FEW_SLOTS)
         cdef Slot* moved
         buffer_shrink(&self.arena, FEW_BYTES)
         if self.capacity // 2 < want:
             return 0
-        if self.count:
+        if self.head:
             memmove(self.slots, self.slots + self.head, self.count * sizeof(Slot))
-        self.head = 0
+            self.head = 0
+        if self.capacity > SLICE_BYTES // sizeof(Slot):
+            want = max(want, self.capacity - SLICE_BYTES // sizeof(Slot))
         moved = <Slot*>realloc(self.slots, want * sizeof(Slot))
         if moved is not NULL:               # else all of it is kept
             self.slots = moved

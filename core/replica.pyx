@@ -160,6 +160,7 @@ cdef class Replica(ReplicaWrites):
 
     cdef int settle(self, uint64_t now_ns) except -1 nogil:
         """``poll`` for C callers."""
+        self._give_back()
         self._confirm_reads(now_ns)
         if self.raft.transfer_to == 0:
             self.clock.settle(self.raft, self.kv, now_ns)

@@ -14,3 +14,4 @@ cdef class ReplicaSnapshots(ReplicaState):
     cdef int _drop_incoming(self) except -1 nogil
     cdef int _load(self, const Record* r) except -1
     cdef int _compact(self) except -1
+    cdef int _give_back(self) except -1 nogil

@@ -201,6 +201,12 @@ cdef class ReplicaSnapshots(ReplicaState):
                 high = middle
         return raft.compact(low - 1)
 
+    cdef int _give_back(self) except -1 nogil:
+        """Once an iteration, a slice of the memory that compaction and snapshots left behind."""
+        self.making.give_back()
+        self.raft.incoming.give_back()
+        return self.raft.log.give_back()
+
     def _restore_chunks(self, found) -> None:
         cdef Raft raft = self.raft
         cdef const Record* r

@@ -52,7 +52,7 @@ cdef class ReplicaWrites(ReplicaRequests):
 
     cdef bint next_write(self, GroupWrite* w) except -1:
         """Fill in the next group write; False for nothing. Its records stay where they are until
-        the log changes."""
+        the log changes, or the next iteration."""
         cdef Raft raft = self.raft
         cdef uint64_t begin = raft.next_persist, end = begin
         cdef const Record* chunk

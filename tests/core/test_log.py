@@ -15,6 +15,8 @@ from seatrial.harness.rng import Rng
 from .test_invariants import Group, entries
 
 MS = 1_000_000
+SLICE_BYTES = 4 << 20               # buffer.pxd
+SLOT_BYTES = 32                     # log.pxd
 
 
 def append(node: Replica, index: int, term: int, log_term: int, *, count: int = 1,
@@ -37,6 +39,23 @@ def held(log: Log) -> list[tuple[int, int]]:
         assert (record["index"], record["term"]) == (index, log.term(index))
         found.append((index, log.term(index)))
     return found
+
+
+def gone(before: tuple[int, int], log: Log) -> int:
+    """How many bytes less are held than before, of the two blocks the one that lost more."""
+    return max(before[0] - log.capacities[0], (before[1] - log.capacities[1]) * SLOT_BYTES)
+
+
+def give_back(node: Replica) -> int:
+    """Let a node go on until it gives no memory back any more; return how often it did."""
+    log, turns = node.raft.log, 0
+    while True:
+        before = log.capacities
+        node.poll(0)
+        if log.capacities == before:
+            return turns
+        assert gone(before, log) <= SLICE_BYTES
+        turns += 1
 
 
 def test_what_is_compacted_is_gone_and_the_term_before_the_first_entry_stays() -> None:
@@ -96,12 +115,33 @@ def test_memory_of_what_was_compacted_is_given_back() -> None:
     most = log.capacities
     assert most[0] > 8192 * 1024
     log.compact(8000)
+    give_back(node)
     assert log.capacities[0] < most[0] // 8
     assert log.capacities[1] < most[1] // 8
     assert held(log) == [(index, 1) for index in range(8001, 8193)]
     log.compact(8192)
+    give_back(node)
     assert log.capacities[0] <= 1 << 16
     assert log.capacities[1] == 64
+
+
+def test_a_large_logs_memory_is_given_back_in_slices() -> None:
+    """All of it at once keeps the kernel busy for 30 ms with 256 MiB, and commits waiting."""
+    node = new_node()
+    log = node.raft.log
+    for begin in range(0, 300_000, 300):
+        append(node, begin, 1, 1 if begin else 0, count=300, size=60)
+    most = log.capacities
+    assert most[0] > 8 * SLICE_BYTES
+    assert most[1] * SLOT_BYTES > 2 * SLICE_BYTES
+    log.compact(200_000)
+    assert gone(most, log) <= SLICE_BYTES
+    log.compact(299_990)                                # before all of that is given back
+    turns = give_back(node)
+    assert turns >= most[0] // SLICE_BYTES - 4
+    assert log.capacities[0] <= 1 << 16
+    assert log.capacities[1] == 64
+    assert held(log) == [(index, 1) for index in range(299_991, 300_001)]
 
 
 def test_a_log_that_is_compacted_as_it_grows_stays_as_small_as_what_it_holds() -> None:
