@@ -128,19 +128,30 @@ class Writers(Load):
             self.check()
             await asyncio.sleep(0.05)
 
+    async def until_answered(self) -> None:
+        """Wait until the writes that are on their way now are answered."""
+        sent = [client.sequence for client in self.clients]
+        while any(client.sequence == n for client, n in zip(self.clients, sent, strict=True)):
+            self.check()
+            await asyncio.sleep(0.001)
+
     def check(self) -> None:
         """End the program when a write failed."""
         if self.failure:
             raise SystemExit(self.failure)
 
     async def window(self, seconds: float, done: asyncio.Future[Any] | None = None) -> Window:
-        """Measure for so long, or until something is done."""
+        """Measure for so long, or until something is done and each client was answered since.
+
+        Nothing but the load may run in this thread then, nor right before: whatever holds it up
+        would count as the nodes' doing."""
         self.latencies = array("Q")
         self.measuring, start = True, time.perf_counter()
         if done is None:
             await asyncio.sleep(seconds)
         else:
             await asyncio.wait_for(asyncio.shield(done), seconds)
+            await self.until_answered()
         took = time.perf_counter() - start
         self.measuring = False
         self.check()
@@ -210,10 +221,12 @@ async def in_thread(call: Any, *values: Any) -> Any:
 
 async def pause_of_a_snapshot(group: Group, load: Writers, table: Table, seconds: float) -> None:
     """Latency before, during, after."""
+    leader = await in_thread(group.leader)
     await asyncio.sleep(SETTLE_S)
     before = await load.window(seconds)
-    for name, nodes in (("the leader takes a snapshot", [group.leader()]),
+    for name, nodes in (("the leader takes a snapshot", [leader]),
                         ("all members take one", [1, 2, 3])):
+        await asyncio.sleep(SETTLE_S)
         tasks = asyncio.gather(*(in_thread(group.ask, node, "snapshot") for node in nodes))
         during = await load.window(300, tasks)
         taken = (await tasks)[0]
@@ -223,7 +236,7 @@ async def pause_of_a_snapshot(group: Group, load: Writers, table: Table, seconds
         for field in ("p50_ms", "p99_ms", "max_ms"):
             table.add(f"{name}: {field[:-3]} of a commit", getattr(during, field), "ms",
                       getattr(before, field), "before")
-        await asyncio.sleep(SETTLE_S)
+    await asyncio.sleep(SETTLE_S)
     after = await load.window(seconds)
     table.add("afterwards: p99 of a commit", after.p99_ms, "ms", before.p99_ms, "before")
 
@@ -241,7 +254,8 @@ async def catching_up(group: Group, load: Writers, table: Table, behind: int, se
                       by_snapshot: bool) -> None:
     """The rate of commits before and while a member catches up."""
     name = f"{behind:,} behind, " + ("by snapshot" if by_snapshot else "by log")
-    leader = group.leader()
+    leader = await in_thread(group.leader)
+    await asyncio.sleep(SETTLE_S)
     node = next(number for number in (3, 2, 1) if number != leader)
     before = await load.window(seconds)         # with all members, as afterwards
     await in_thread(group.stop_one, node)

@@ -4,3 +4,5 @@ class Chunks:
     size: int
     crc: int
     complete: bool
+    @property
+    def capacity(self) -> int: ...

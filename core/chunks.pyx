@@ -150,3 +150,8 @@ cdef class Chunks:
                 r = self.chunk(number - 1)
             hash = hash << 8 | <uint8_t>(<const char*>r)[RECORD_SIZE + at - r.sequence]
         return hash
+
+    @property
+    def capacity(self) -> int:
+        """For how many bytes of records memory is held."""
+        return self.records.capacity

@@ -59,7 +59,7 @@ cdef class ReplicaState:
     cdef uint64_t max_uncommitted_bytes
     cdef size_t max_write_bytes     # of records written and synced at once, unless one is larger
     # snapshots
-    cdef Chunks making              # the snapshot that is being written; index 0: none
+    cdef readonly Chunks making     # the snapshot that is being written; index 0: none
     cdef uint64_t made_durable      # how many of its chunks are on disk
     cdef int chunk_written          # whose chunk is on its way to the disk,
     cdef uint64_t chunk_version     # and of which snapshot

@@ -1,9 +1,11 @@
+from .chunks import Chunks
 from .kv import KeyValue
 from .raft import Raft
 
 class ReplicaState:
     raft: Raft
     kv: KeyValue
+    making: Chunks
     served_reads: int
     served_writes: int
     refused: int

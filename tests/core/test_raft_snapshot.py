@@ -233,6 +233,26 @@ def test_no_chunk_goes_to_a_disk_that_would_rather_wait() -> None:
     assert replica.snapshots_made > 0
 
 
+def test_the_memory_of_an_older_snapshot_is_given_back_in_slices() -> None:
+    """All of it at once keeps the kernel busy, and commits waiting."""
+    slice_bytes = 4 << 20
+    group = Group(nodes=1, snapshot_bytes=1 << 30, keep_bytes=0)
+    replica = group.replicas[1]
+    group.write(range(18), size=1_000_000)
+    for made in (1, 2):
+        assert replica.request_snapshot(1, 5000)
+        while replica.snapshots_made < made:
+            replica.poll(group.now)
+            replica.persisted((replica.take_persist() or (0,))[0], group.now)
+        group.write([0])
+    held = replica.making.capacity
+    assert (replica.making.index, held > 3 * slice_bytes) == (0, True)
+    while replica.making.capacity:
+        assert held - replica.making.capacity <= slice_bytes
+        held = replica.making.capacity
+        replica.poll(group.now)
+
+
 def test_a_newer_snapshot_takes_the_place_of_one_that_does_not_get_through() -> None:
     """The leader compacts on, though a member that is far behind does not answer; what that one
     has of the older snapshot is no beginning of the newer one."""
