@@ -438,13 +438,11 @@ def test_what_will_not_be_run_of_a_tree_once_trees_can(
     assert (missing(found, shared_hosts=False) or elsewhere(found, "sim")) == (at, why)
 
 
-def test_layers_can_be_run_but_for_their_pools() -> None:
+def test_layers_could_be_run() -> None:
     layers = topology.load(LAYERS)
     assert missing(layers, shared_hosts=True) == (
         ("shared_hosts",), "domains that share hosts can't be run yet")
-    assert missing(layers, shared_hosts=False) == (
-        ("pools", "readers-b", "does"),
-        "expected 'all': pools that only read or write can't be run yet")
+    assert missing(layers, shared_hosts=False) is None
     assert elsewhere(layers, "local") is None
 
 

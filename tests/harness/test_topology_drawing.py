@@ -38,10 +38,10 @@ A(5/2)      root         n1 to n5    policy any 1 of [B, C]
    ├─ D(3)  sync, block  n12 to n14
    └─ E(1)  async        n15         at most 10,000 entries or 10 s behind, else throttle; settles \
 in 15 s
-pool writers -> A
-pool readers-b -> B (reads)
-pool readers-d -> D (reads)
-pool readers-e -> E (reads)
+pool near-a -> A
+pool near-b -> B
+pool near-d -> D
+pool near-e -> E
 lease 0.3 s, promise 0.3 s, excluded after 1.5 s of silence, clocks drift by at most 15 %"""
 
 

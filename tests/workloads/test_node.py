@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from seatrial.core import client as core_client
 from seatrial.core import config as core_config
@@ -20,6 +21,8 @@ from seatrial.core.errors import (
     Unknown,
 )
 from seatrial.harness.errors import BadInput, HarnessFailure
+from seatrial.harness.testfile import validated
+from seatrial.harness.yamlfile import Document
 from seatrial.workloads.keyvalue import Answer, DidNotHappen, MayHaveHappened, Mismatch
 from seatrial.workloads.systems import node as system_module
 from seatrial.workloads.systems import planted
@@ -182,3 +185,124 @@ def test_clients_are_spread_over_the_pools() -> None:
     found = [node._local_address(a_test(), process) for process in (0, 1, 6, 7)]
     assert found == ["198.18.2.1", "198.18.2.2"] * 2
     assert system()._local_address(a_test(pools={})) is None
+
+
+def test_the_controller_asks_from_no_pool_s_address_as_that_may_be_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(system_module, "Client",
+                        lambda *_, local_addr, **options: asked.append(local_addr))
+    monkeypatch.setattr(system_module, "wheelhouse",
+                        lambda mutants: SimpleNamespace(digest="d"))
+    monkeypatch.setattr(system_module, "Watch", lambda make: make(1))
+
+    async def stop_here(*_: Any) -> None:
+        raise HarnessFailure("far enough")
+
+    monkeypatch.setattr(system_module, "on_nodes", stop_here)
+    with pytest.raises(HarnessFailure, match="far enough"):
+        asyncio.run(system().setup(a_test()))
+    asyncio.run(system().connect(a_test(), 0, 0))
+    assert asked == [None, "198.18.2.1"]
+
+
+# ---- several domains
+
+
+TREE = """
+topology:
+  domains:
+    A: {nodes: 2, policy: none}
+    B: {nodes: 2, parent: A, mode: sync}
+    C: {nodes: 1, parent: B, mode: async}
+  pools: {clients: {domain: C}, other: {domain: A}}
+"""
+
+
+def of_domains() -> Any:
+    document = Document.parse("t.yml", "name: t\nworkload: {name: register}\n" + TREE)
+    return a_test(nodes=hosts(5), spec=validated(document)[1])
+
+
+def test_each_domain_is_a_group_of_its_own_and_knows_its_links_and_their_keys() -> None:
+    test, node = of_domains(), system()
+    told = [yaml.safe_load(node.config(test, host)) for host in test.nodes]
+    assert [sorted(config["members"]) for config in told] == [[1, 2], [1, 2], [3, 4], [3, 4], [5]]
+    assert [config["node"] for config in told] == [1, 2, 3, 4, 5]
+    assert [config["domain"]["name"] for config in told] == ["A", "A", "B", "B", "C"]
+    assert told[4]["domain"]["parent"] == {
+        "nodes": {3: "198.18.1.3:7400", 4: "198.18.1.4:7400"}}
+    assert told[0]["domain"]["policy"] == "none"
+    assert set(told[0]["domain"]["tree"]) == {2, 3}
+    secrets = [node._secrets(test, host) for host in test.nodes]
+    for config, held in zip(told, secrets, strict=True):
+        files = {Path(file).stem for file in config["keys"].pop("links").values()}
+        assert set(held) == {*ROLES, *files}
+        assert {Path(file).stem for file in config["keys"].values()} == set(ROLES)
+    assert [sorted(set(held) - set(ROLES)) for held in secrets] == [
+        ["link-2"], ["link-2"], ["link-2", "link-3"], ["link-2", "link-3"], ["link-3"]]
+    assert secrets[0]["link-2"] == secrets[3]["link-2"] != secrets[4]["link-3"]
+
+
+class PretendedDomains(PretendedWatch):
+    """Leaders of children also say how their link is."""
+
+    def __init__(self, roles: dict[int, tuple[str, int]], links: dict[int, str]) -> None:
+        super().__init__(roles)
+        self.links = links
+
+    async def statuses(self, hosts: Collection[int]) -> dict[int, dict[str, Any]]:
+        found = await super().statuses(hosts)
+        for node, state in self.links.items():
+            found[node - 1]["domain"] = {"uplink": {"state": state}}
+        return found
+
+
+LED = {1: ("leader", 9), 2: ("follower", 9), 3: ("leader", 2), 4: ("leader", 3), 5: ("leader", 1)}
+
+
+def in_domains(roles: dict[int, tuple[str, int]], links: dict[int, str]) -> NodeSystem:
+    node = with_pretended(roles, start_timeout=0.05)
+    watch: Any = PretendedDomains(roles, links)
+    node._watch = watch
+    return node
+
+
+def test_the_leader_is_the_root_s_and_every_domain_has_a_primary() -> None:
+    node = in_domains(LED, {})
+    assert [(term, host.name) for term, host in asyncio.run(node.leaders(of_domains()))] == [
+        (9, "n1")]
+    assert [host.name for host in asyncio.run(node.primaries(of_domains()))] == ["n1", "n4", "n5"]
+    unled = in_domains(LED | {1: ("follower", 9)}, {})
+    assert asyncio.run(unled.leaders(of_domains())) == []
+    assert [host.name for host in asyncio.run(unled.primaries(of_domains()))] == ["n4", "n5"]
+
+
+def test_domains_serve_when_all_are_led_and_linked() -> None:
+    asyncio.run(in_domains(LED, {4: "streaming", 5: "streaming"})._await_serving(of_domains()))
+
+
+@pytest.mark.parametrize(("roles", "links", "complaint"), [
+    (LED, {4: "streaming", 5: "attaching"}, "C is attaching"),
+    (LED, {3: "streaming", 5: "streaming"}, "B is detached"),
+    (LED | {5: ("follower", 1)}, {4: "snapshot"}, "B is snapshot, nobody leads C"),
+])
+def test_domains_that_do_not_come_up_are_named(
+    roles: dict[int, tuple[str, int]], links: dict[int, str], complaint: str,
+) -> None:
+    with pytest.raises(HarnessFailure, match=rf"^not serving within .*: {complaint} \("):
+        asyncio.run(in_domains(roles, links)._await_serving(of_domains()))
+
+
+def test_clients_write_at_the_root_and_read_in_the_domain_of_their_pool(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(system_module, "Client",
+                        lambda members, *, local_addr, **options: (sorted(members), local_addr))
+    node, test = system(), of_domains()
+    found: list[Any] = [asyncio.run(node.connect(test, 0, process)) for process in (0, 1, 7)]
+    assert [(made._client, made._reader) for made in found] == [
+        (([1, 2], "198.18.2.1"), ([5], "198.18.2.1")),
+        (([1, 2], "198.18.2.2"), ([1, 2], "198.18.2.2")),
+        (([1, 2], "198.18.2.2"), ([1, 2], "198.18.2.2"))]

@@ -18,14 +18,16 @@ PATIENCE = 0.95  # of op_timeout: the client, who knows what it sent, says how i
 
 
 class NodeConnection:
-    """``keyvalue.Connection`` over the node's own client."""
+    """``keyvalue.Connection`` over the node's own client. reader: who reads instead of it."""
 
-    def __init__(self, client: Client | SimClient) -> None:
+    def __init__(self, client: Client | SimClient,
+                 reader: Client | SimClient | None = None) -> None:
         self._client = client
+        self._reader = client if reader is None else reader
 
     async def read(self, key: bytes) -> Answer:
         """Read, linearizable."""
-        return await translated(self._client.read(key))
+        return await translated(self._reader.read(key))
 
     async def write(self, key: bytes, value: bytes) -> Answer:
         """Write."""
@@ -54,6 +56,8 @@ class NodeConnection:
     async def close(self) -> None:
         """Close the connection."""
         await self._client.close()
+        if self._reader is not self._client:
+            await self._reader.close()
 
 
 async def numbered(call: Awaitable[int | None]) -> core_client.Answer:

@@ -21,9 +21,11 @@ from seatrial.harness.errors import BadInput, HarnessFailure
 from seatrial.harness.protocols import Host
 from seatrial.harness.test import Test
 from seatrial.harness.testfile import Spec
+from seatrial.harness.topology import Domain, Tree
 from seatrial.harness.yamlfile import Section
 
 from ..keyvalue import Connection
+from . import domains
 from .administration import NEWEST_PROTOCOL, NodeAdministration
 from .connection import PATIENCE, NodeConnection
 from .deploy import Deployment
@@ -68,7 +70,8 @@ class NodeSystem:
     def __init__(self, options: NodeOptions) -> None:
         self.options = options
         self.cluster = f"run-{secrets.token_hex(4)}"
-        self.keys = {role: secrets.token_hex(32).encode() for role in ROLES}
+        self.keys = {role: _secret() for role in ROLES}
+        self.links: dict[int, bytes] = {}       # secrets of links, by their domain's id
         self._deployment: Deployment | None = None
         self._watch: Watch | None = None
         self.administration = NodeAdministration(self, options.protocol or NEWEST_PROTOCOL)
@@ -99,13 +102,14 @@ class NodeSystem:
         house = await asyncio.to_thread(wheelhouse, mutants=self.options.mutant is not None)
         self._deployment = node = Deployment(self.options.home, house)
         self._watch = Watch(lambda at: self._client(
-            test, 0, members={0: self._address(test.nodes[at])}))      # 0: whoever is there
+            test, None, members={0: self._address(test.nodes[at])}))    # 0: whoever is there
         founders = self.members(test)
 
         async def bring(host: Host) -> None:
             await node.install(host)
             founds = host.index + 1 in founders
-            await node.configure(host, self.config(test, host) if founds else None, self.keys)
+            await node.configure(host, self.config(test, host) if founds else None,
+                                 self._secrets(test, host))
             if founds:
                 await node.start(host)
 
@@ -120,7 +124,7 @@ class NodeSystem:
             await on_nodes(test.nodes, self._deployment.remove)
 
     def members(self, test: Test) -> dict[int, str]:
-        """Return node id -> address of the first members; ids count from 1."""
+        """Return node id -> address of the first members, of all domains; ids count from 1."""
         founders = test.nodes[:len(test.nodes) - test.spec.topology.spares]
         return {host.index + 1: self._address(host) for host in founders}
 
@@ -144,11 +148,22 @@ class NodeSystem:
                if (given := getattr(options, name)) is not None}
         if wal:
             config["wal"] = wal
+        if (tree := domains.tree_of(test)) is not None:
+            told = domains.told(tree, test.nodes, host, address=self._address, home=options.home)
+            config["keys"] |= told.pop("keys")
+            config |= told
         if number > STEP:
             config["join"] = True
         if options.mutant is not None:
             config["mutant"] = options.mutant
         return yaml.safe_dump(config, sort_keys=False)
+
+    def _secrets(self, test: Test, host: Host) -> dict[str, bytes]:
+        """Return all keys that a host needs, by the names of their files."""
+        tree = domains.tree_of(test)
+        ends = domains.ends(tree, host) if tree is not None else []
+        return self.keys | {domains.key_name(end): self.links.setdefault(end, _secret())
+                            for end in ends}
 
     def _address(self, host: Host) -> str:
         if self.options.ip == 4:
@@ -177,17 +192,24 @@ class NodeSystem:
         while True:
             found = await self._watch.statuses([host.index for host in founders])
             silent = [host for host in founders if host.index not in found]
-            led = any(status["role"] == "leader" for status in found.values())
-            if led and not silent:
+            missing = self._missing(test, found)
+            if not missing and not silent:
                 return
             await on_nodes(silent, self._check_alive)
             if time.monotonic() > deadline:
-                who = ", ".join(host.name for host in silent) or "no leader"
+                who = ", ".join(host.name for host in silent) or ", ".join(missing)
                 raise HarnessFailure(
                     f"not serving within {self.options.start_timeout:g} s of the start: {who} "
                     "(system.options.start_timeout)"
                 )
             await asyncio.sleep(POLL_S)
+
+    def _missing(self, test: Test, found: dict[int, dict[str, Any]]) -> list[str]:
+        """Return what is missing, though all may answer, until clients can begin."""
+        if (tree := domains.tree_of(test)) is not None:
+            return domains.not_serving(tree, test.nodes, found)
+        led = any(status["role"] == "leader" for status in found.values())
+        return [] if led else ["no leader"]
 
     async def _check_alive(self, host: Host) -> None:
         """Raise the node's own last line if its process has ended."""
@@ -217,7 +239,11 @@ class NodeSystem:
         return await self.deployment.pids(host)
 
     async def leaders(self, test: Test) -> list[tuple[int, Host]]:
-        """Return (term, host) for each node that says it leads, newest term first."""
+        """Return (term, host) for each node that says it leads, newest term first; of several
+        domains those of the root."""
+        if (tree := domains.tree_of(test)) is not None:
+            leading = domains.leaders(tree, test.nodes, await self.statuses(test))
+            return [leading[tree.root.name]] if tree.root.name in leading else []
         found = [(int(status["term"]), at) for at, status in (await self.statuses(test)).items()
                  if status["role"] == "leader"]
         return [(term, test.nodes[at]) for term, at in sorted(found, reverse=True)]
@@ -225,6 +251,8 @@ class NodeSystem:
     async def statuses(self, test: Test) -> dict[int, dict[str, Any]]:
         """Return what each node says, by position: members', and when none leads everybody's."""
         assert self._watch is not None
+        if domains.tree_of(test) is not None:
+            return await self._watch.statuses(range(len(test.nodes)))
         known = {position(node) for node in self.administration.addresses(self.members(test))}
         found = await self._watch.statuses(sorted(known))
         others = set(range(len(test.nodes))) - known
@@ -233,7 +261,11 @@ class NodeSystem:
         return found
 
     async def primaries(self, test: Test) -> list[Host]:
-        """Hosts that say they lead at this moment, newest term first."""
+        """Hosts that say they lead at this moment, newest term first; of several domains one of
+        each, the root's first."""
+        if (tree := domains.tree_of(test)) is not None:
+            leading = domains.leaders(tree, test.nodes, await self.statuses(test))
+            return [leading[domain.name][1] for domain in tree.walk() if domain.name in leading]
         return [host for _, host in await self.leaders(test)]
 
     def ports(self, test: Test) -> Sequence[int]:
@@ -248,16 +280,34 @@ class NodeSystem:
 
     async def connect(self, test: Test, node: int, process: int) -> Connection:
         """Return a client's connection that starts with the node of this index."""
+        if (tree := domains.tree_of(test)) is not None:
+            return self._connect(test, tree, process)
         members = self.administration.addresses(self.members(test))
         prefer = max((number for number in members if position(number) == node), default=None)
         return NodeConnection(self._client(test, process, prefer=prefer))
 
-    def _client(self, test: Test, process: int, prefer: int | None = None,
+    def _connect(self, test: Test, tree: Tree, process: int) -> Connection:
+        """Return a connection that writes at the root and reads where its pool says."""
+        def client(domain: Domain) -> Client:
+            addresses = {node.number: self._address(test.nodes[position(node.number)])
+                         for node in domain.members}
+            return self._client(test, process, members=addresses)
+
+        reads = domains.reads_in(tree, sorted(test.pools), process % test.concurrency)
+        root = client(tree.root)
+        return NodeConnection(root, None if reads is tree.root else client(reads))
+
+    def _client(self, test: Test, process: int | None, prefer: int | None = None,
                 members: Mapping[int, str] | None = None) -> Client:
-        """Return a client that connects when it is first used."""
+        """Return a client that connects when it is first used; process: None for the controller
+        itself, which asks from its own address, as a pool of clients may be cut off."""
         return Client(
             members or self.administration.addresses(self.members(test)),
             cluster=self.cluster, key=self.keys["client"], prefer=prefer,
-            local_addr=self._local_address(test, process),
+            local_addr=None if process is None else self._local_address(test, process),
             timeout_s=PATIENCE * test.op_timeout_ns / 1e9,
         )
+
+
+def _secret() -> bytes:
+    return secrets.token_hex(32).encode()

@@ -1,0 +1,84 @@
+"""Our node as a tree of domains: what each host is told, whom clients ask, when all serve."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from seatrial.harness.protocols import Host
+from seatrial.harness.test import Test
+from seatrial.harness.topology import Domain, Node, Tree, node_config
+
+SERVING = "streaming"           # state of a link that is up
+
+
+def tree_of(test: Test) -> Tree | None:
+    """Return the tree of a test of several domains; None where all hosts are one."""
+    domains = getattr(test.spec.topology, "domains", None)
+    return test.spec.topology.tree() if domains is not None and len(domains) > 1 else None
+
+
+def on(tree: Tree, host: Host) -> Domain:
+    """Return the domain of a host."""
+    return tree.domains_on(host.name)[0]
+
+
+def told(tree: Tree, hosts: Sequence[Host], host: Host, *, address: Callable[[Host], str],
+         home: str) -> dict[str, Any]:
+    """Return what a host's configuration says of the tree; ``keys`` has the links' files."""
+    by_name = {other.name: other for other in hosts}
+    domain = on(tree, host)
+    node = next(node for node in domain.nodes if node.name == host.name)
+
+    def where(_: Domain, other: Node) -> str:
+        return address(by_name[other.name])
+
+    return node_config(tree, domain, node, address=where,
+                       keys=lambda end: f"{home}/{key_name(end.number)}.key")
+
+
+def key_name(domain: int) -> str:
+    """Return how the key of a domain's link is called on hosts."""
+    return f"link-{domain}"
+
+
+def ends(tree: Tree, host: Host) -> list[int]:
+    """Return the domains whose links end at a host: those whose keys it needs."""
+    domain = on(tree, host)
+    own = [domain.number] if domain.parent is not None else []
+    return own + [child.number for child in tree.children(domain.name)]
+
+
+def reads_in(tree: Tree, pools: Sequence[str], process: int) -> Domain:
+    """Return where a client reads: in the domain of its pool, without pools at the root."""
+    domains = {pool.name: pool.domain for pool in tree.pools}
+    name = pools[process % len(pools)] if pools else ""
+    return tree.by_name[domains[name]] if name in domains else tree.root
+
+
+def leaders(tree: Tree, hosts: Sequence[Host],
+            said: Mapping[int, Mapping[str, Any]]) -> dict[str, tuple[int, Host]]:
+    """Return the newest (term, host) that says it leads, of each domain that has one."""
+    found: dict[str, tuple[int, Host]] = {}
+    for at, status in said.items():
+        if status["role"] != "leader":
+            continue
+        name, term = on(tree, hosts[at]).name, int(status["term"])
+        if name not in found or term > found[name][0]:
+            found[name] = (term, hosts[at])
+    return found
+
+
+def not_serving(tree: Tree, hosts: Sequence[Host],
+                said: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    """Return what is still missing until every domain serves, a few words each."""
+    leading = leaders(tree, hosts, said)
+    missing = []
+    for domain in tree.walk():
+        if domain.name not in leading:
+            missing.append(f"nobody leads {domain.name}")
+        elif domain.parent is not None:
+            status = said[leading[domain.name][1].index]
+            state = ((status.get("domain") or {}).get("uplink") or {}).get("state")
+            if state != SERVING:
+                missing.append(f"{domain.name} is {state or 'detached'}")
+    return missing
