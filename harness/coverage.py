@@ -17,6 +17,7 @@ What the numbers mean:
   the recovery. It counts for ``min_ok_per_window`` only when a
   majority existed all the time (fault_windows.py), other faults in force included, and when
   it was no shorter than the test's own faults are: a swarm's may be over in a moment.
+  Of several domains the root must have its majority, and no domain that writes wait for be hit.
 """
 from __future__ import annotations
 
@@ -40,6 +41,7 @@ from .fault_windows import (
     majority_throughout,
 )
 from .leadership import leadership
+from .topology.tree import Tree
 from .voters import voters_of
 
 READS = frozenset({"read"})
@@ -71,15 +73,15 @@ class Window:
 
 
 def check(history: History, requirements: Mapping[str, Any], nodes: Sequence[str],
-          shortest_ns: int = 0) -> CheckResult:
+          shortest_ns: int = 0, tree: Tree | None = None) -> CheckResult:
     """Judge a history: PASS when every requirement is met, else NO_COVERAGE naming the unmet.
 
-    shortest_ns: of a fault that has to show progress.
+    shortest_ns: of a fault that has to show progress. tree: of domains; without, all are one.
     """
     if unknown := sorted(set(requirements) - set(LABELS)):
         raise BadInput(f"coverage.{unknown[0]}: unknown requirement; expected one of "
                        + ", ".join(LABELS))
-    windows = effective_windows(history, nodes, shortest_ns)
+    windows = effective_windows(history, nodes, shortest_ns, tree)
     got = measure(history, windows, nodes)
     table = {name: _entry(name, requirements.get(name), got[name]) for name in LABELS}
     unmet = [f"{LABELS[name]}: {_text(entry['got'])}, {_bound(name)} {_text(entry['needed'])}"
@@ -94,11 +96,14 @@ def check(history: History, requirements: Mapping[str, Any], nodes: Sequence[str
 
 
 def effective_windows(
-    history: History, nodes: Sequence[str], shortest_ns: int = 0,
+    history: History, nodes: Sequence[str], shortest_ns: int = 0, tree: Tree | None = None,
 ) -> list[Window]:
     """Return the windows of all faults that took effect, oldest first."""
     faults, leaders = fault_windows(history), leadership(history, nodes)
+    if tree is not None and len(tree.domains) > 1:
+        nodes = [node.name for node in tree.root.nodes]
     voters = voters_of(history, nodes)
+    waited = frozenset() if tree is None else tree.waited_for
     done = np.sort(history.time[(history.type == OK) & (history.process != NEMESIS)])
     found = []
     for fault in faults:
@@ -108,7 +113,7 @@ def effective_windows(
         last = len(done) if end is None else int(np.searchsorted(done, end, "right"))
         found.append(Window(
             fault, ok=last - int(np.searchsorted(done, start, "left")),
-            majority=majority_throughout(fault, faults, voters),
+            majority=majority_throughout(fault, faults, voters, waited),
             hit_leader=hits_leader(fault, leaders, nodes),
             whole=end is None or end - start >= shortest_ns,
         ))

@@ -197,9 +197,13 @@ def is_diffuse(fault: FaultWindow) -> bool:
 
 def majority_throughout(
     fault: FaultWindow, faults: Sequence[FaultWindow], voters: Voters,
+    waited: Collection[str] = (),
 ) -> bool:
     """Whether a majority exists all the time a fault holds, overlapping faults included, and
-    could get on with its work."""
+    could get on with its work.
+
+    waited: nodes of other domains that writes wait for; where one is hit, nothing is promised.
+    """
     start, end = fault.span
     if start is None:
         return False
@@ -207,13 +211,21 @@ def majority_throughout(
     began = {other.requested_ns for other in faults} | {other.effective_ns for other in faults}
     moments = {start, *voters.changes(start, end)} | {
         time_ns for time_ns in began if time_ns is not None and start < time_ns < end}
-    return all(_has_its_majority(voters.at(moment), faults, moment) for moment in moments)
+    return all(_has_its_majority(voters.at(moment), faults, moment, waited) for moment in moments)
+
+
+def touched(fault: FaultWindow) -> set[str]:
+    """Return all nodes that a fault stops, or whose links it cuts."""
+    return {*fault.targets, *fault.grudge,
+            *(other for dropped in fault.grudge.values() for other in dropped)}
 
 
 def _has_its_majority(
-    nodes: Sequence[str], faults: Sequence[FaultWindow], moment_ns: int,
+    nodes: Sequence[str], faults: Sequence[FaultWindow], moment_ns: int, waited: Collection[str],
 ) -> bool:
     there = [fault for fault in faults if fault.may_hold_at(moment_ns)]
+    if any(not touched(fault).isdisjoint(waited) for fault in there):
+        return False
     return (majority_exists(nodes, there) and not majority_unseated(nodes, there)
             and not any(map(is_diffuse, there))
             and (len(there) < 2 or (is_transitive(nodes, there)

@@ -241,7 +241,8 @@ class Run:
         names = [host.name for host in self.test.nodes]
         found = list(self.test.workload.check(self.test, history))
         found.append(coverage.check(history, self.test.spec.coverage.model_dump(), names,
-                                    self.test.spec.faults.shortest_ns))
+                                    self.test.spec.faults.shortest_ns,
+                                    self.test.spec.topology.tree()))
         if self.watch is not None:
             found.append(self.watch.finish())
         if self.interrupts:

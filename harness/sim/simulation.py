@@ -228,7 +228,8 @@ class Simulation:
         self.checks += test.workload.check(test, history)
         self.checks.append(coverage.check(history, self.spec.coverage.model_dump(),
                                           [host.name for host in test.nodes],
-                                          self.spec.faults.shortest_ns))
+                                          self.spec.faults.shortest_ns,
+                                          self.spec.topology.tree()))
 
     def _found(self, check: str, verdict: Verdict, summary: str) -> None:
         self.checks.append(CheckResult(check, verdict, summary))

@@ -11,9 +11,9 @@ from .files import load, tree_of
 from .node_config import node_config, tree_values
 from .policy import Policy
 from .section import TreeSection
-from .status import LINK_STATES, DomainStatus, Lag, NodeStatus, gather
+from .status import LINK_STATES, DomainStatus, Lag, NodeStatus, gather, said
 from .tree import Domain, MaxLag, Node, Pool, Timers, Tree
 
 __all__ = ["LINK_STATES", "Domain", "DomainStatus", "Lag", "MaxLag", "Node", "NodeStatus",
            "Policy", "Pool", "Timers", "Tree", "TreeSection", "draw", "gather", "load",
-           "node_config", "tree_of", "tree_values"]
+           "node_config", "said", "tree_of", "tree_values"]

@@ -148,6 +148,16 @@ class Tree:
         """Whether a write waits for a domain, while all are included and policies say ``all``."""
         return all(domain.mode == "sync" for domain in self.path(name)[:-1])
 
+    @cached_property
+    def waited_for(self) -> frozenset[str]:
+        """The hosts of all domains but the root that can hold up writes: those that are sync, and
+        those for which writers are stalled when they lag."""
+        return frozenset(
+            node.name for domain in self.domains if domain.parent is not None
+            and (self.is_sync(domain.name)
+                 or (domain.max_lag is not None and domain.max_lag.then == "stall"))
+            for node in domain.nodes)
+
     def walk(self) -> Iterator[Domain]:
         """Yield every domain, each before its children."""
         def below(domain: Domain) -> Iterator[Domain]:

@@ -7,7 +7,7 @@ import pytest
 
 from seatrial.checker import Verdict
 from seatrial.checker.history import History
-from seatrial.harness import coverage
+from seatrial.harness import coverage, topology
 from seatrial.harness.coverage import effective_windows
 from seatrial.harness.errors import BadInput
 from seatrial.harness.fault_windows import (
@@ -18,6 +18,7 @@ from seatrial.harness.fault_windows import (
 )
 from seatrial.harness.leadership import leadership
 from seatrial.harness.voters import Voters
+from seatrial.harness.yamlfile import Document
 
 from .fabricate import (
     NODES,
@@ -246,6 +247,34 @@ def test_a_killed_node_counts_as_down_until_it_has_recovered() -> None:
     rows = sorted(strike_rows(strikes), key=lambda row: int(row["time"]))
     found = coverage.effective_windows(History.from_rows(rows), NODES)
     assert [window.majority for window in found] == [True, False]
+
+
+DOMAINS = topology.tree_of(Document.parse("t.yml", """
+domains:
+  A: {nodes: 3}
+  B: {nodes: 1, parent: A, mode: sync}
+  C: {nodes: 1, parent: A, mode: async, max_lag: {time: 1, then: stall}}
+  D: {nodes: 2, parent: A, mode: async, max_lag: {time: 1}}
+"""))
+
+
+@pytest.mark.parametrize(("strike", "promised"), [
+    (Strike("kill", ("n1",), 1, 2), True),
+    (Strike("kill", ("n1", "n2"), 1, 2), False),                # a majority of the root's
+    (Strike("domain-kill", ("n6", "n7"), 1, 2), True),          # nobody waits for D
+    (Strike("domain-kill", ("n4",), 1, 2), False),              # B is sync
+    (Strike("domain-kill", ("n5",), 1, 2), False),              # writers are stalled for C
+    (Strike("domain-cut", ("n6", "n7"), 1, 2, cut(["n1", "n2", "n3"], ["n6", "n7"])), True),
+    (Strike("domain-cut", ("n4",), 1, 2, cut(["n1", "n2", "n3"], ["n4"])), False),
+    (Strike("link-cut", ("n2", "n4"), 1, 2, cut(["n2"], ["n4"])), False),
+])
+def test_of_several_domains_those_that_writes_wait_for_must_be_unhurt(
+    strike: Strike, promised: bool,
+) -> None:
+    nodes = [f"n{i}" for i in range(1, 8)]
+    history = History.from_rows(strike_rows([strike]))
+    (window,) = coverage.effective_windows(history, nodes, tree=DOMAINS)
+    assert window.majority is promised
 
 
 def test_operations_count_for_the_window_they_completed_in() -> None:

@@ -94,6 +94,24 @@ def test_a_leader_of_a_child_that_tells_of_no_link_is_detached_and_a_root_has_no
         "detached", "attaching", "snapshot", "catching-up", "streaming", "excluded"}
 
 
+def test_that_a_child_is_excluded_is_the_parent_s_word() -> None:
+    def ask(domain: Domain, node: Node) -> NodeStatus:
+        return NodeStatus(node is domain.nodes[0], 1, None, "streaming",
+                          excluded=frozenset({2}) if domain.name == "A" else frozenset())
+
+    assert {name: found.link for name, found in topology.gather(LAYERS, ask).items()} == {
+        "A": None, "B": "excluded", "C": "streaming", "D": "streaming", "E": "streaming"}
+
+
+def test_what_our_own_node_says() -> None:
+    assert topology.said({"role": "follower", "term": 3}) == NodeStatus(False, 3)
+    assert topology.said({"role": "leader", "term": 4, "domain": {
+        "applied_rindex": 17, "children": {2: {"state": "excluded"}, "3": {"state": "streaming"}},
+        "uplink": {"state": "catching-up", "lag_entries": 9, "lag_ns": 1_500_000_000},
+    }}) == NodeStatus(True, 4, 17, "catching-up", Lag(9, None, 1.5), frozenset({2}))
+    assert topology.said({"role": "leader", "term": 4, "domain": {"uplink": None}}).link is None
+
+
 # ---- nothing is lost
 
 
