@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 from ..yamlfile import At
-from .tree import Domain, Tree
+from .tree import Domain, Timers, Tree
 
+DRIFT = Timers().drift
 Refusal = tuple[At, str]        # path of the key, why
 
 
@@ -25,6 +26,8 @@ def missing(tree: Tree, *, shared_hosts: bool) -> Refusal | None:
         if domain.max_lag is not None and domain.max_lag.bytes is not None:
             return _at(domain, "max_lag", "bytes"), ("a bound in bytes can't be run yet: expected "
                                                      "entries or time")
+    if tree.timers.drift != DRIFT and len(tree.domains) > 1:
+        return ("timers", "drift"), f"expected {DRIFT}: our node reckons with that"
     for pool in tree.pools:
         if pool.does != "all":
             return ("pools", pool.name, "does"), ("expected 'all': pools that only read or write "

@@ -3,8 +3,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from seatrial.core import tree as core
 from seatrial.harness import topology
@@ -15,6 +19,7 @@ from seatrial.harness.shrink.save import as_file
 from seatrial.harness.testfile import Spec, validated
 from seatrial.harness.topology import Tree
 from seatrial.harness.topology.runnable import elsewhere, missing
+from seatrial.harness.topology.section import DomainSection
 from seatrial.harness.yamlfile import Document
 
 LAYERS = Path(__file__).resolve().parents[2] / "examples/topologies/layers.yml"
@@ -403,6 +408,47 @@ def test_the_core_understands_the_whole_tree() -> None:
         nodes=((4, "10.0.2.1:7000"),))
 
 
+ODD = st.sampled_from([
+    None, True, 0, 2, -1, 1.5, float("inf"), "", "A", "B", "C", "sync", "async", "all", "none",
+    "any 1 of [B]", "any 2 of [B, C]", "any x of []", "block", "exclude", "stall", "automatic",
+    [], {}, ["n1"], ["n2", "n1"], ["n1", 3], {"n1": "h:1"}, {"n1": None}, {"entries": 9},
+    {"time": 0.5, "then": "exclude"}, {"bytes": 9, "then": "stall"}, {"lease": 2},
+    {"exclude_after": 0.65, "drift": 0.0}, {"p": {"domain": "B"}}])
+DOMAIN = st.builds(
+    lambda nodes, link, more: {"nodes": nodes, **link, **more}, st.integers(1, 3),
+    st.fixed_dictionaries({"parent": st.sampled_from("ABC"),
+                           "mode": st.sampled_from(["sync", "async"])}) | st.just({}),
+    st.dictionaries(st.sampled_from(list(DomainSection.model_fields)), ODD, max_size=2))
+ANY_TREE = st.fixed_dictionaries({"domains": st.fixed_dictionaries(
+    {"A": DOMAIN.map(lambda given: {key: value for key, value in given.items()
+                                    if key not in ("parent", "mode")})},
+    optional={"B": DOMAIN, "C": DOMAIN | ODD})}, optional={
+        "timers": ODD, "pools": ODD, "observer": ODD, "shared_hosts": ODD})
+
+
+def read(text: str) -> Tree | str:
+    """Return a tree, or why there is none."""
+    try:
+        return tree(text)
+    except BadInput as refused:
+        return str(refused)
+
+
+@given(ANY_TREE)
+@settings(max_examples=400)
+def test_whatever_is_written_is_refused_in_one_line_or_understood_by_the_core(data: Any) -> None:
+    found = read(yaml.safe_dump(data))
+    if isinstance(found, str):
+        assert found.startswith("t.yml:")
+        assert "\n" not in found
+        return
+    assert topology.draw(found).startswith("A(")
+    if missing(found, shared_hosts=data.get("shared_hosts") is True) is None:
+        values = topology.tree_values(found, address=lambda *_: "h:1")
+        core.Tree({id: core.Domain(**fields) for id, fields in values["domains"].items()},
+                  values["root"], lease_ns=values["lease_ns"])
+
+
 @pytest.mark.parametrize(("policy", "number"), [("all", core.ALL), ("none", core.NONE)])
 def test_policies_are_the_core_s_numbers(policy: str, number: int) -> None:
     found = tree(of_domains(f"A: {{nodes: 1, policy: {policy}}}"))
@@ -426,6 +472,8 @@ def test_spares_are_neither_members_nor_asked_by_a_child() -> None:
     (of_domains(A, "B: {nodes: 1, parent: A, mode: async, max_lag: {bytes: 9}}"),
      ("domains", "B", "max_lag", "bytes"),
      "a bound in bytes can't be run yet: expected entries or time"),
+    (of_domains(A, B, more="timers: {drift: 0.1}\n"), ("timers", "drift"),
+     "expected 0.15: our node reckons with that"),
     (of_domains("A: {nodes: [n1]}", "B: {nodes: [n3], parent: A, mode: async}"),
      ("domains", "B", "nodes"), "expected the hosts n2: world 'sim' calls them so"),
     (of_domains(A, "B: {nodes: 1, parent: A, mode: async, key: k}"),
