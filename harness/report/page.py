@@ -26,6 +26,7 @@ from . import figure, series
 from .bands import Band, bands, legend
 from .charts import charts
 from .counterexample import stories
+from .domains import drawing
 from .logs import log_tails
 from .palette import fault_colour
 from .proof import proved, unproved
@@ -120,6 +121,7 @@ def _body(results: Results, history: History | None, folder: RunFolder) -> dict[
     if history is not None:
         reads, left_out = final_reads(history, results.nodes)
     told = stories(results, history)
+    test = folder.test.read_bytes() if folder.test.exists() else b""
     return {
         "stories": told,
         "sequence": Markup(folder.sequence.read_text(encoding="utf-8"))
@@ -135,7 +137,8 @@ def _body(results: Results, history: History | None, folder: RunFolder) -> dict[
         "final_reads_left": left_out,
         "errors": errors(history) if history is not None else [],
         "logs": log_tails(folder.nodes),
-        "test": _text(folder.test.read_bytes()) if folder.test.exists() else "",
+        "test": _text(test) if test else "",
+        "domains": drawing(test),
         "files": [path.name for path in (folder.results, folder.history, folder.test)
                   if path.exists()],
         "seconds": _seconds,
@@ -228,7 +231,8 @@ def _sections(context: dict[str, Any]) -> list[tuple[str, str]]:
     every = [("counterexample", "Counterexample", "stories"), ("sequence", "Sequence", "sequence"),
              ("checks", "Checks", "checks"),
              ("proof", "Proof", "proved"), ("coverage", "Coverage", "coverage"),
-             ("plots", "Plots", "plotted"), ("timeline", "Timeline", "timeline"),
+             ("plots", "Plots", "plotted"), ("domains", "Domains", "domains"),
+             ("timeline", "Timeline", "timeline"),
              ("faults", "Faults", "faults"), ("final", "Final reads", "final_reads"),
              ("errors", "Errors", "errors"), ("logs", "Logs", "logs"), ("test", "Test", "test")]
     return [(id, name) for id, name, needs in every if context[needs]]

@@ -14,10 +14,12 @@ import pytest
 from seatrial.checker import CheckResult, Verdict
 from seatrial.checker.history import History
 from seatrial.checker.linearizable import check_linearizable
-from seatrial.harness import coverage, results
+from seatrial.harness import coverage, results, topology
 from seatrial.harness.errors import BadInput
 from seatrial.harness.report import figure, render_report
+from seatrial.harness.report.domains import drawing
 from seatrial.harness.store import RunFolder, Store
+from seatrial.harness.testfile import load
 
 from .fabricate import (
     NODES,
@@ -31,6 +33,7 @@ from .fabricate import (
 )
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 STALE = CheckResult("linearizable", Verdict.VIOLATION, "key k3 is not linearizable",
                     "process 7 read 7 too late", STALE_EVIDENCE)
 
@@ -68,6 +71,11 @@ class Page(html.parser.HTMLParser):
     def text(self) -> str:
         """All that can be read."""
         return re.sub(r"\s+", " ", " ".join(self.texts))
+
+    @property
+    def ids(self) -> set[str | None]:
+        """All that can be linked to."""
+        return {attributes.get("id") for _, attributes in self.elements}
 
     def count(self, tag: str) -> int:
         """Return how many elements of a kind there are."""
@@ -252,6 +260,27 @@ def test_a_run_that_broke_before_its_first_event_has_a_report(tmp_path: Path) ->
     assert "n3: unreachable" in page.text
     assert "This run left no history" in page.text
     assert "harness-failure" in page.text
+
+
+def test_a_tree_of_domains_is_drawn_and_where_there_is_none_nothing_is(
+    tmp_path: Path, passed: Page,
+) -> None:
+    folder = make_run(tmp_path, None, error="n2: no route to host")
+    spec = load(EXAMPLES / "domains-layers.yml")[1]
+    folder.write_json("test.json", spec.model_dump(mode="json", by_alias=True))
+    page = page_of(folder)
+    tree = topology.draw(spec.topology.tree())
+    assert tree in page.texts
+    assert "└─ C(3/2)" in tree
+    assert "domains" in page.ids
+    assert "domains" not in passed.ids
+
+
+@pytest.mark.parametrize("test", [
+    b"", b"{", b"[]", b"{}", b'{"topology": null}', b'{"topology": {"domains": {"A": 7}}}',
+    b'{"topology": {"domains": {"A": {"nodes": 1}}, "observer": 1}}'])
+def test_whatever_a_broken_run_left_of_its_test_draws_nothing(test: bytes) -> None:
+    assert drawing(test) == ""
 
 
 def test_a_history_without_an_end_is_used_and_the_page_says_so(tmp_path: Path) -> None:
