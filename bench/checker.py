@@ -109,11 +109,11 @@ def measure(row: Row, limit_s: float, memory: int) -> dict[str, Any]:
 def ours(history: History, model: str, memory: int) -> tuple[str, float]:
     """Our verdict, and the time of the engines that found it."""
     check = check_linearizable(history, model, engine="monitor", memory_limit_bytes=memory,
-                               cas_fail="observe")
+                               cas_fail="observe", jobs=1)
     seconds = check.evidence["engines"]["monitor"]["elapsed_s"]
     if "undecided" in check.evidence["engines"]["monitor"]["keys"]:
         check = check_linearizable(history, model, engine="search", memory_limit_bytes=memory,
-                                   cas_fail="observe")
+                                   cas_fail="observe", jobs=1)
         seconds += check.evidence["engines"]["search"]["elapsed_s"]
     return check.verdict.label, float(seconds)
 

@@ -34,6 +34,7 @@ class Question:
     level: str = ""                         # of isolation; empty: the strictest
     group_size: int = 2                     # of a long fork's keys
     porcupine: Porcupine | None = None      # a worker to use again
+    jobs: int | None = None                 # threads; None: as many as there are cores
 
     def for_format(self, format: str) -> Question:
         """Return the question with what a format means where nothing else was asked."""
@@ -60,7 +61,7 @@ def judge(
     return check_linearizable(
         history, model, engine=question.engine, time_limit_s=question.time_limit_s,
         memory_limit_bytes=question.memory_limit_bytes, initial=question.initial,
-        cas_fail=question.cas_fail or "drop", porcupine=question.porcupine)
+        cas_fail=question.cas_fail or "drop", porcupine=question.porcupine, jobs=question.jobs)
 
 
 def _transactions(history: History) -> str | None:

@@ -6,5 +6,5 @@ import numpy.typing as npt
 from .operations import Operations
 
 def judge(
-    operations: Operations, keys: Sequence[int],
+    operations: Operations, keys: Sequence[int], *, jobs: int = 1,
 ) -> tuple[npt.NDArray[np.int8], dict[int, list[int]]]: ...

@@ -16,19 +16,17 @@ linearizable exactly when no operation ended before one of a lower level began.
 Left to the frontier search: elements that are added twice, removed, or asked for one by one, and
 strings that grow.
 """
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memset
 
 from seatrial.checker.findings cimport (
-    CONTRADICTION, LINEARIZABLE, NO_MEMORY, UNDECIDED, Guilty, blame, guilty_free, sort_cells,
+    CONTRADICTION, LINEARIZABLE, NO_MEMORY, UNDECIDED, blame, sort_cells,
 )
-from seatrial.checker.grouping cimport group_by_key
+from seatrial.checker.keyed cimport Watch, judge_keys
 from seatrial.checker.problem cimport APPEND, LIST, READ
 from seatrial.checker.steps cimport SET
 from seatrial.checker.tokens cimport NIL, OBJECTS
-
-import numpy as np
 
 cdef enum:
     ADD = 6                 # roles of models.py
@@ -49,16 +47,8 @@ cdef struct Level:
     int32_t beginning
 
 cdef struct Monitor:
+    Watch at                # first: see keyed.pxd
     bint is_set
-    const int8_t* kind
-    const int64_t* a
-    const int64_t* inv
-    const int64_t* ret
-    const int8_t* shape
-    const int64_t* path_start
-    const int64_t* symbols
-    const int32_t* ops      # of this key
-    int64_t n
     Member* members
     int32_t n_members
     int32_t room
@@ -71,21 +61,20 @@ cdef struct Monitor:
     Level* levels
     int64_t level_room
     int64_t n_levels
-    Guilty guilty
 
 
-cdef void monitor_free(Monitor* m) noexcept nogil:
+cdef void monitor_free(void* monitor) noexcept nogil:
+    cdef Monitor* m = <Monitor*>monitor
     free(m.members)
     free(m.table)
     free(m.reads)
     free(m.scratch)
     free(m.levels)
-    guilty_free(&m.guilty)
 
 
 cdef bint begin_key(Monitor* m) noexcept nogil:
     cdef size_t buckets = 64
-    while buckets < 2 * <size_t>m.n:
+    while buckets < 2 * <size_t>m.at.n:
         buckets *= 2
     if buckets > m.buckets or buckets * 64 < m.buckets:
         free(m.table)
@@ -94,16 +83,16 @@ cdef bint begin_key(Monitor* m) noexcept nogil:
         if m.table is NULL:
             return False
     memset(m.table, 0, m.buckets * sizeof(int32_t))
-    if m.n > m.read_room:
+    if m.at.n > m.read_room:
         free(m.reads)
         free(m.scratch)
-        m.reads = <uint64_t*>malloc(<size_t>m.n * 8)
-        m.scratch = <uint64_t*>malloc(<size_t>m.n * 8)
-        m.read_room = m.n
+        m.reads = <uint64_t*>malloc(<size_t>m.at.n * 8)
+        m.scratch = <uint64_t*>malloc(<size_t>m.at.n * 8)
+        m.read_room = m.at.n
         if m.reads is NULL or m.scratch is NULL:
             m.read_room = 0
             return False
-    m.n_members = m.n_reads = m.guilty.n = 0
+    m.n_members = m.n_reads = 0
     return True
 
 
@@ -133,13 +122,13 @@ cdef Member* member(Monitor* m, int64_t value, bint make) noexcept nogil:
 
 
 cdef const int64_t* shown(const Monitor* m, int32_t read, int64_t* length) noexcept nogil:
-    cdef int64_t i = m.a[read]
+    cdef int64_t i = m.at.a[read]
     length[0] = 0
     if i == NIL:
         return NULL
     i -= OBJECTS
-    length[0] = m.path_start[i + 1] - m.path_start[i]
-    return m.symbols + m.path_start[i]
+    length[0] = m.at.path_start[i + 1] - m.at.path_start[i]
+    return m.at.symbols + m.at.path_start[i]
 
 
 cdef int gather(Monitor* m) noexcept nogil:
@@ -148,21 +137,22 @@ cdef int gather(Monitor* m) noexcept nogil:
     cdef int role
     cdef Member* e
     cdef void* moved
-    for i in range(m.n):
-        op = m.ops[i]
-        role = m.kind[op]
+    for i in range(m.at.n):
+        op = m.at.ops[i]
+        role = m.at.kind[op]
         if role == (ALL if m.is_set else READ):
-            if m.a[op] != NIL and (m.a[op] < OBJECTS or m.shape[m.a[op] - OBJECTS] != LIST):
+            if m.at.a[op] != NIL and (m.at.a[op] < OBJECTS
+                                      or m.at.shape[m.at.a[op] - OBJECTS] != LIST):
                 return UNDECIDED
             shown(m, op, &length)
             most = max(most, length)
             m.reads[m.n_reads] = (<uint64_t>length << 32) | <uint32_t>op
             m.n_reads += 1
             continue
-        if role != (ADD if m.is_set else APPEND) or m.a[op] == NIL or (
-                m.a[op] >= OBJECTS and m.shape[m.a[op] - OBJECTS] == LIST):
+        if role != (ADD if m.is_set else APPEND) or m.at.a[op] == NIL or (
+                m.at.a[op] >= OBJECTS and m.at.shape[m.at.a[op] - OBJECTS] == LIST):
             return UNDECIDED
-        e = member(m, m.a[op], True)
+        e = member(m, m.at.a[op], True)
         if e is NULL:
             return NO_MEMORY
         if e.add != NOBODY:
@@ -183,10 +173,10 @@ cdef int gather(Monitor* m) noexcept nogil:
 
 cdef void enter(Monitor* m, int64_t level, int32_t op) noexcept nogil:
     cdef Level* at = &m.levels[level]
-    if m.ret[op] < at.ends:
-        at.ends, at.ending = m.ret[op], op
-    if m.inv[op] > at.begins:
-        at.begins, at.beginning = m.inv[op], op
+    if m.at.ret[op] < at.ends:
+        at.ends, at.ending = m.at.ret[op], op
+    if m.at.inv[op] > at.begins:
+        at.begins, at.beginning = m.at.inv[op], op
 
 
 cdef int grow(Monitor* m) noexcept nogil:
@@ -206,7 +196,7 @@ cdef int grow(Monitor* m) noexcept nogil:
         for j in range(0 if m.is_set else last, length):
             e = member(m, path[j], False)
             if e is NULL:
-                blame(&m.guilty, op)
+                blame(&m.at.guilty, op)
                 return CONTRADICTION
             if e.level:
                 known += 1
@@ -216,20 +206,20 @@ cdef int grow(Monitor* m) noexcept nogil:
         if m.is_set and known != last:
             return apart(m, before, op)
         if not m.is_set and known:                  # appended once, shown twice
-            blame(&m.guilty, op)
+            blame(&m.at.guilty, op)
             return CONTRADICTION
         enter(m, 2 * group if m.is_set else 2 * length, op)
         before, old, last = op, path, length
     for i in range(m.n_members):
         e = &m.members[i]
-        if e.level == 0 and m.ret[e.add] != INF:
+        if e.level == 0 and m.at.ret[e.add] != INF:
             enter(m, m.n_levels - 1, e.add)
     return LINEARIZABLE
 
 
 cdef int apart(Monitor* m, int32_t x, int32_t y) noexcept nogil:
-    blame(&m.guilty, x)
-    blame(&m.guilty, y)
+    blame(&m.at.guilty, x)
+    blame(&m.at.guilty, y)
     return CONTRADICTION
 
 
@@ -264,8 +254,12 @@ cdef bint shows_twice(Monitor* m) noexcept nogil:
     return False
 
 
-cdef int judge_key(Monitor* m) noexcept nogil:
+cdef int judge_key(void* monitor) noexcept nogil:
+    cdef Monitor* m = <Monitor*>monitor
     cdef int found
+    m.is_set = m.at.family == SET
+    if not m.is_set and m.at.mode != 1:
+        return UNDECIDED                            # no list is appended to
     if not begin_key(m):
         return NO_MEMORY
     found = gather(m)
@@ -278,57 +272,10 @@ cdef int judge_key(Monitor* m) noexcept nogil:
     return sweep(m) if found == LINEARIZABLE else found
 
 
-def judge(operations, keys):
+def judge(operations, keys, *, int jobs=1):
     """Judge keys: an array of verdicts (0 linearizable, 1 not, 2 not for this monitor), and for
-    each key that is not linearizable the operations that show it. The GIL is released."""
-    cdef const int8_t[::1] kind = operations.kind, shape = operations.shape
-    cdef const int32_t[::1] key = operations.key
-    cdef const int64_t[::1] a = operations.a, path_start = operations.path_start
-    cdef const int64_t[::1] inv = operations.inv, ret = operations.ret
-    cdef const int64_t[::1] symbols = operations.symbols
-    cdef const uint8_t[::1] modes = operations.modes
-    cdef const int64_t[::1] chosen = np.ascontiguousarray(keys, dtype=np.int64)
-    cdef int64_t n = kind.shape[0], n_keys = len(operations.keys), i
-    cdef int32_t* order
-    cdef int64_t* starts
-    cdef bint grouped
-    cdef Monitor m
-    verdicts = np.full(len(chosen), UNDECIDED, dtype=np.int8)
-    guilty = {}
-    cdef int8_t[::1] verdict = verdicts
-    if n == 0:
-        return verdicts, guilty
-    memset(&m, 0, sizeof(Monitor))
-    order = <int32_t*>malloc(<size_t>n * sizeof(int32_t))
-    starts = <int64_t*>calloc(<size_t>n_keys + 2, sizeof(int64_t))
-    try:
-        if order is NULL or starts is NULL:
-            raise MemoryError(f"no memory for {n} operations")
-        grouped = group_by_key(&key[0], n, n_keys, starts, order)
-        if not grouped:
-            raise ValueError("operations: a key out of range")
-        m.is_set = operations.family == SET
-        m.kind, m.a, m.inv, m.ret = &kind[0], &a[0], &inv[0], &ret[0]
-        m.path_start = &path_start[0]
-        if shape.shape[0]:
-            m.shape = &shape[0]
-        if symbols.shape[0]:
-            m.symbols = &symbols[0]
-        for i in range(chosen.shape[0]):
-            if not 0 <= chosen[i] < n_keys:
-                raise IndexError(f"key {chosen[i]} of {n_keys}")
-            if not m.is_set and modes[chosen[i]] != 1:
-                continue                            # no list is appended to
-            m.ops = order + starts[chosen[i]]
-            m.n = starts[chosen[i] + 1] - starts[chosen[i]]
-            with nogil:
-                verdict[i] = <int8_t>judge_key(&m)
-            if verdict[i] == NO_MEMORY:
-                raise MemoryError(f"no memory for the {m.n} operations of one key")
-            if verdict[i] == CONTRADICTION:
-                guilty[int(chosen[i])] = sorted({m.guilty.ops[j] for j in range(m.guilty.n)})
-    finally:
-        monitor_free(&m)
-        free(order)
-        free(starts)
-    return verdicts, guilty
+    each key that is not linearizable the operations that show it.
+
+    Operations are in the order of their invocations. jobs: how many threads.
+    """
+    return judge_keys(operations, keys, 0, jobs, sizeof(Monitor), judge_key, monitor_free)

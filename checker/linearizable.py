@@ -8,6 +8,8 @@ out of its time or memory decides nothing; a definite answer of another stands.
 """
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +22,7 @@ from . import monitors, porcupine_engine
 from .counterexample import explain, plain
 from .element_operations import element_operations, user_operations
 from .errors import CheckerError, EngineAbsent
-from .history import History
+from .history import History, Ints
 from .models import Family, Model, Role, UserModel, model_for, model_named
 from .operations import INF, Operations, operations_of, show
 from .porcupine_engine import Porcupine
@@ -33,6 +35,7 @@ MODERATE_OPERATIONS = 200_000       # what auto lets all engines judge: altogeth
 MODERATE_ON_ONE_KEY = 20_000        # on one key (its time grows with the square of that),
 MODERATE_TIME_S = 30.0              # and for how long,
 CONFIRMING_TIME_S = 3.0             # or, where a monitor has judged every key, for how long
+WORTH_THREADS = 50_000              # operations
 FIRST_EFFORT = 200_000              # explorations on a key before the other keys get their turn
 EXPLAIN_S = 5.0
 MOST_EXPLAINED = 3                  # keys with a counterexample; further ones are named
@@ -66,7 +69,7 @@ def check_linearizable(
     history: History | Operations, model: Model | UserModel | str | None = None, *,
     engine: str = "auto", time_limit_s: float = 60.0, memory_limit_bytes: int = 1 << 30,
     initial: Any = None, cas_fail: str = "drop", porcupine: Porcupine | None = None,
-    name: str = "linearizable",
+    jobs: int | None = None, name: str = "linearizable",
 ) -> CheckResult:
     """Judge whether each key's operations have an order that explains every answer.
 
@@ -74,14 +77,15 @@ def check_linearizable(
     operations.
     engine: ``monitor``, ``search``, ``porcupine``, or ``both`` the last two; ``auto`` is a monitor
     and the search for what that leaves, and all three for runs of moderate size.
-    initial: every key's value at the start. porcupine: a worker to use again.
+    initial: every key's value at the start. porcupine: a worker to use again. jobs: threads, which
+    share the keys; None: one for each core where there is enough to do.
     """
     if engine not in ENGINES:
         raise CheckerError(f"unknown engine {engine!r}; expected one of {', '.join(ENGINES)}")
     operations = (history if isinstance(history, Operations)
                   else _operations(history, model, cas_fail))
     check = _Check(operations, operations.token(initial), engine, time_limit_s,
-                   memory_limit_bytes, porcupine)
+                   memory_limit_bytes, porcupine, jobs)
     check.run()
     return check.result(name)
 
@@ -105,7 +109,7 @@ class _Check:
     """One check while it runs."""
 
     def __init__(self, operations: Operations, initial: int, engine: str, time_limit_s: float,
-                 memory: int, porcupine: Porcupine | None) -> None:
+                 memory: int, porcupine: Porcupine | None, jobs: int | None) -> None:
         self.operations = operations
         self.initial = initial
         self.time_limit_s = time_limit_s
@@ -137,6 +141,9 @@ class _Check:
         self.porcupine_limit_s = (min(time_limit_s, MODERATE_TIME_S) if engine == "auto"
                                   else time_limit_s)
         self.lent = porcupine
+        if jobs is None:
+            jobs = len(os.sched_getaffinity(0)) if len(operations) > WORTH_THREADS else 1
+        self.jobs = 1 if operations.family == Family.USER else min(jobs, max(len(self.keys), 1))
         self.judgements: dict[str, Judgement] = {}
         self.decided: set[int] = set()      # keys that the monitor has judged: others confirm it
 
@@ -175,7 +182,7 @@ class _Check:
         began = time.monotonic()
         if not monitors.exists_for(self.operations):
             raise CheckerError(f"no monitor judges {self.operations.family.name.lower()}")
-        found = monitors.judge(self.operations, self.keys, self.initial)
+        found = monitors.judge(self.operations, self.keys, self.initial, jobs=self.jobs)
         self.decided = {key for key, said in zip(self.keys, found.verdicts, strict=True)
                         if said != "undecided"}
         return Judgement(found.verdicts, time.monotonic() - began, guilty=found.guilty)
@@ -194,29 +201,73 @@ class _Check:
         return Judgement(verdicts, part.elapsed_s, part.details, stopped)
 
     def _searched(self, keys: list[int]) -> Judgement:
-        """All keys with a bounded effort, then the hard ones with the time that is left."""
+        """Share the keys among the threads, and put together what they found."""
         began = time.monotonic()
         if not keys:
             return Judgement([], 0.0, {"explored": 0, "most_configurations": 0})
-        search = Search(self.operations)
         deadline = time.monotonic_ns() + int(self.time_limit_s * 1e9)
-        columns: tuple[Any, ...] = search.run(
-            keys, self.initial, deadline_ns=deadline, memory=self.memory, effort=FIRST_EFFORT)
+        jobs = min(self.jobs, len(keys))
+        if jobs == 1:
+            columns = self._searched_by_one(self.operations, keys, deadline)
+        else:
+            columns = self._searched_by_many(keys, jobs, deadline)
         status, operation, event, explored, peak = columns
+        verdicts = [STATUSES[code] for code in status.tolist()]
+        stopped = {i: (int(operation[i]), int(event[i])) for i in np.flatnonzero(status).tolist()}
+        return Judgement(verdicts, time.monotonic() - began, {
+            "explored": int(explored.sum()), "most_configurations": int(peak.max(initial=0)),
+        }, stopped)
+
+    def _searched_by_many(self, keys: list[int], jobs: int, deadline: int) -> tuple[Ints, ...]:
+        """The largest keys first, each to the thread that has least to do."""
+        loads, turns = [0] * jobs, np.zeros(len(keys), dtype=np.int64)
+        for i in sorted(range(len(keys)), key=lambda i: -self.sizes[keys[i]]):
+            turns[i] = loads.index(min(loads))
+            loads[turns[i]] += self.sizes[keys[i]]
+        found: list[tuple[Ints, ...] | BaseException | None] = [None] * jobs
+
+        def work(turn: int) -> None:
+            try:
+                mine = [keys[i] for i in np.flatnonzero(turns == turn).tolist()]
+                rows = np.flatnonzero(np.isin(self.operations.key, mine))
+                part = self._searched_by_one(self.operations.select(rows), mine, deadline)
+                found[turn] = part[0], rows[part[1]], *part[2:]
+            except BaseException as error:
+                found[turn] = error
+
+        threads = [threading.Thread(target=work, args=(turn,), daemon=True)
+                   for turn in range(jobs)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        whole = tuple(np.zeros(len(keys), dtype=np.int64) for _ in range(5))
+        for turn, columns in enumerate(found):
+            if not isinstance(columns, tuple):
+                raise columns or RuntimeError("a thread of the search found nothing")
+            for column, part in zip(whole, columns, strict=True):
+                column[turns == turn] = part
+        return whole
+
+    def _searched_by_one(
+        self, operations: Operations, keys: list[int], deadline: int,
+    ) -> tuple[Ints, ...]:
+        """All keys with a bounded effort, then the hard ones with the time that is left."""
+        search = Search(operations)
+        memory = self.memory // self.jobs
+        columns: tuple[Ints, ...] = search.run(
+            keys, self.initial, deadline_ns=deadline, memory=memory, effort=FIRST_EFFORT)
+        status = columns[0]
         hard = [i for i in np.flatnonzero(status == STATUSES.index("effort")).tolist()
                 if keys[i] not in self.decided]
         for done, i in enumerate(hard):
             now = time.monotonic_ns()
             share = now + (deadline - now) // (len(hard) - done)
             cells: tuple[Any, ...] = search.run([keys[i]], self.initial, deadline_ns=share,
-                               memory=self.memory, effort=1 << 62)
+                                                memory=memory, effort=1 << 62)
             for column, cell in zip(columns, cells, strict=True):
                 column[i] = cell[0]
-        verdicts = [STATUSES[code] for code in status.tolist()]
-        stopped = {i: (int(operation[i]), int(event[i])) for i in np.flatnonzero(status).tolist()}
-        return Judgement(verdicts, time.monotonic() - began, {
-            "explored": int(explored.sum()), "most_configurations": int(peak.max(initial=0)),
-        }, stopped)
+        return columns
 
     def result(self, name: str) -> CheckResult:
         """Add the engines' verdicts up."""

@@ -34,18 +34,18 @@ def exists_for(operations: Operations) -> bool:
     return operations.family in (Family.VALUE, Family.SET, *QUEUES, *LOCKS)
 
 
-def judge(operations: Operations, keys: Sequence[int], initial: int) -> Watched:
-    """Judge keys by the monitor of their model."""
+def judge(operations: Operations, keys: Sequence[int], initial: int, *, jobs: int = 1) -> Watched:
+    """Judge keys by the monitor of their model, on so many threads."""
     if operations.family == Family.VALUE:
-        codes, guilty = zones.judge(operations, keys, initial)
+        codes, guilty = zones.judge(operations, keys, initial, jobs=jobs)
         logs = [i for i, key in enumerate(keys) if operations.modes[key] == APPENDS_ELEMENTS]
         if logs and initial == NIL:
-            codes[logs], more = levels.judge(operations, [keys[i] for i in logs])
+            codes[logs], more = levels.judge(operations, [keys[i] for i in logs], jobs=jobs)
             guilty |= more
     elif operations.family == Family.SET:
-        codes, guilty = levels.judge(operations, keys)
+        codes, guilty = levels.judge(operations, keys, jobs=jobs)
     elif operations.family in QUEUES:
-        codes, guilty = queues.judge(operations, keys)
+        codes, guilty = queues.judge(operations, keys, jobs=jobs)
     else:
         return _locks(operations, keys)
     return Watched([VERDICTS[code] for code in codes.tolist()], guilty)

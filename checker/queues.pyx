@@ -18,19 +18,17 @@ it a queue can only hold more, so if all can be explained without those the verd
 the key is left to the frontier search; so are elements that are added twice, and ``peek``
 where order counts.
 """
-from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
 from seatrial.checker.findings cimport (
-    CONTRADICTION, LINEARIZABLE, NO_MEMORY, UNDECIDED, Guilty, blame, guilty_free, sort_cells,
+    CONTRADICTION, LINEARIZABLE, NO_MEMORY, UNDECIDED, blame, sort_cells,
 )
-from seatrial.checker.grouping cimport group_by_key
+from seatrial.checker.keyed cimport Watch, judge_keys
 from seatrial.checker.stacks cimport Stay, nest
 from seatrial.checker.steps cimport BAG, FIFO, STACK
 from seatrial.checker.tokens cimport ANY, NIL
-
-import numpy as np
 
 cdef enum:
     ADD = 6                 # roles of models.py
@@ -53,13 +51,7 @@ cdef struct Element:
     bint seen
 
 cdef struct Monitor:
-    int family
-    const int8_t* kind
-    const int64_t* a
-    const int64_t* inv
-    const int64_t* ret
-    const int32_t* ops      # of this key
-    int64_t n
+    Watch at                # first: see keyed.pxd
     Element* elements
     int32_t n_elements
     int32_t room
@@ -74,23 +66,22 @@ cdef struct Monitor:
     int32_t n_empties
     int64_t cell_room
     bint unknown            # a crashed take may have taken anything
-    Guilty guilty
 
 
-cdef void monitor_free(Monitor* m) noexcept nogil:
+cdef void monitor_free(void* monitor) noexcept nogil:
+    cdef Monitor* m = <Monitor*>monitor
     free(m.elements)
     free(m.table)
     free(m.starts)
     free(m.ends)
     free(m.empties)
     free(m.scratch)
-    guilty_free(&m.guilty)
 
 
 cdef bint begin_key(Monitor* m) noexcept nogil:
     """Room for as many elements as there can be, and an empty table."""
     cdef size_t buckets = 64
-    while buckets < 2 * <size_t>m.n:
+    while buckets < 2 * <size_t>m.at.n:
         buckets *= 2
     if buckets > m.buckets or buckets * 64 < m.buckets:
         free(m.table)
@@ -99,20 +90,20 @@ cdef bint begin_key(Monitor* m) noexcept nogil:
         if m.table is NULL:
             return False
     memset(m.table, 0, m.buckets * sizeof(int32_t))
-    if m.n > m.cell_room:
+    if m.at.n > m.cell_room:
         free(m.starts)
         free(m.ends)
         free(m.empties)
         free(m.scratch)
-        m.starts = <uint64_t*>malloc(<size_t>m.n * 8)
-        m.ends = <uint64_t*>malloc(<size_t>m.n * 8)
-        m.empties = <uint64_t*>malloc(<size_t>m.n * 8)
-        m.scratch = <uint64_t*>malloc(<size_t>m.n * 8)
-        m.cell_room = m.n
+        m.starts = <uint64_t*>malloc(<size_t>m.at.n * 8)
+        m.ends = <uint64_t*>malloc(<size_t>m.at.n * 8)
+        m.empties = <uint64_t*>malloc(<size_t>m.at.n * 8)
+        m.scratch = <uint64_t*>malloc(<size_t>m.at.n * 8)
+        m.cell_room = m.at.n
         if m.starts is NULL or m.ends is NULL or m.empties is NULL or m.scratch is NULL:
             m.cell_room = 0
             return False
-    m.n_elements = m.n_starts = m.n_ends = m.n_empties = m.guilty.n = 0
+    m.n_elements = m.n_starts = m.n_ends = m.n_empties = 0
     m.unknown = False
     return True
 
@@ -148,36 +139,37 @@ cdef int gather(Monitor* m) noexcept nogil:
     cdef int64_t i
     cdef int32_t op
     cdef Element* e
-    for i in range(m.n):
-        op = m.ops[i]
-        if m.a[op] == NIL:
-            m.empties[m.n_empties] = (<uint64_t>m.ret[op] << 32) | <uint32_t>op
+    for i in range(m.at.n):
+        op = m.at.ops[i]
+        if m.at.a[op] == NIL:
+            m.empties[m.n_empties] = (<uint64_t>m.at.ret[op] << 32) | <uint32_t>op
             m.n_empties += 1
             continue
-        if m.a[op] == ANY:
+        if m.at.a[op] == ANY:
             m.unknown = True
             continue
-        if (m.kind[op] == PEEK and m.family != BAG) or (m.kind[op] == TAKE and m.ret[op] == INF):
+        if (m.at.kind[op] == PEEK and m.at.family != BAG) or (
+                m.at.kind[op] == TAKE and m.at.ret[op] == INF):
             return UNDECIDED
-        e = element_of(m, m.a[op])
+        e = element_of(m, m.at.a[op])
         if e is NULL:
             return NO_MEMORY
-        if m.kind[op] == ADD:
+        if m.at.kind[op] == ADD:
             if e.add != NOBODY:
                 return UNDECIDED
-            e.add, e.add_inv = op, m.inv[op]
-            if m.ret[op] < e.add_ret:
-                e.add_ret, e.by = m.ret[op], op
+            e.add, e.add_inv = op, m.at.inv[op]
+            if m.at.ret[op] < e.add_ret:
+                e.add_ret, e.by = m.at.ret[op], op
             continue
         e.seen = True
-        if m.kind[op] == TAKE:
+        if m.at.kind[op] == TAKE:
             if e.take != NOBODY:
                 return taken_twice(m, e, op)
-            e.take, e.take_ret = op, m.ret[op]
-        if m.ret[op] < e.add_ret:
-            e.add_ret, e.by = m.ret[op], op
-        if m.inv[op] > e.take_inv:
-            e.take_inv, e.still = m.inv[op], op
+            e.take, e.take_ret = op, m.at.ret[op]
+        if m.at.ret[op] < e.add_ret:
+            e.add_ret, e.by = m.at.ret[op], op
+        if m.at.inv[op] > e.take_inv:
+            e.take_inv, e.still = m.at.inv[op], op
     return LINEARIZABLE
 
 
@@ -185,12 +177,12 @@ cdef int taken_twice(Monitor* m, const Element* e, int32_t op) noexcept nogil:
     """One element, taken twice: a violation, unless it was added twice, too."""
     cdef int64_t i
     cdef int adds = 0
-    for i in range(m.n):
-        if m.kind[m.ops[i]] == ADD and m.a[m.ops[i]] == e.value:
+    for i in range(m.at.n):
+        if m.at.kind[m.at.ops[i]] == ADD and m.at.a[m.at.ops[i]] == e.value:
             adds += 1
-            blame(&m.guilty, m.ops[i])
-    blame(&m.guilty, e.take)
-    blame(&m.guilty, op)
+            blame(&m.at.guilty, m.at.ops[i])
+    blame(&m.at.guilty, e.take)
+    blame(&m.at.guilty, op)
     return CONTRADICTION if adds < 2 else UNDECIDED
 
 
@@ -203,10 +195,10 @@ cdef int narrow(Monitor* m) noexcept nogil:
         if e.add != NOBODY and e.add_ret == INF:
             continue                                # crashed, and nobody saw it
         if e.add == NOBODY or e.add_ret < e.add_inv or e.take_ret < e.take_inv:
-            blame(&m.guilty, e.add)
-            blame(&m.guilty, e.take)
-            blame(&m.guilty, e.by)
-            blame(&m.guilty, e.still)
+            blame(&m.at.guilty, e.add)
+            blame(&m.at.guilty, e.take)
+            blame(&m.at.guilty, e.by)
+            blame(&m.at.guilty, e.still)
             return CONTRADICTION
         if e.add_inv > e.take_inv:
             e.take_inv, e.still = e.add_inv, e.add
@@ -243,10 +235,10 @@ cdef int in_order(Monitor* m) noexcept nogil:
 
 
 cdef void blame_element(Monitor* m, const Element* e) noexcept nogil:
-    blame(&m.guilty, e.add)
-    blame(&m.guilty, e.by)
-    blame(&m.guilty, e.take)
-    blame(&m.guilty, e.still)
+    blame(&m.at.guilty, e.add)
+    blame(&m.at.guilty, e.by)
+    blame(&m.at.guilty, e.take)
+    blame(&m.at.guilty, e.still)
 
 
 cdef int nested(Monitor* m) noexcept nogil:
@@ -290,7 +282,7 @@ cdef int empty_when_said(Monitor* m) noexcept nogil:
     j = k = 0
     for i in range(m.n_empties):
         op = <int32_t><uint32_t>m.empties[i]
-        now = m.ret[op]
+        now = m.at.ret[op]
         while True:                                 # all that begins or ends to be in before now
             if j < n and m.starts[j] >> 32 < <uint64_t>now and (
                     k >= m.n_ends or m.starts[j] >> 32 < m.ends[k] >> 32):
@@ -303,7 +295,7 @@ cdef int empty_when_said(Monitor* m) noexcept nogil:
                 k += 1
             else:
                 break
-        if inside and zero < m.inv[op]:
+        if inside and zero < m.at.inv[op]:
             blame_cover(m, op)
             return CONTRADICTION
     return LINEARIZABLE
@@ -311,11 +303,11 @@ cdef int empty_when_said(Monitor* m) noexcept nogil:
 
 cdef void blame_cover(Monitor* m, int32_t op) noexcept nogil:
     """Elements one of which was in at every moment of an operation: each as far as it reaches."""
-    cdef int64_t now = m.inv[op], far
+    cdef int64_t now = m.at.inv[op], far
     cdef int32_t i, best
     cdef Element* e
-    blame(&m.guilty, op)
-    while now < m.ret[op]:
+    blame(&m.at.guilty, op)
+    while now < m.at.ret[op]:
         far, best = now, NOBODY
         for i in range(m.n_starts):
             e = &m.elements[<uint32_t>m.starts[i]]
@@ -327,7 +319,8 @@ cdef void blame_cover(Monitor* m, int32_t op) noexcept nogil:
         now = far
 
 
-cdef int judge_key(Monitor* m) noexcept nogil:
+cdef int judge_key(void* monitor) noexcept nogil:
+    cdef Monitor* m = <Monitor*>monitor
     cdef int found
     if not begin_key(m):
         return NO_MEMORY
@@ -338,57 +331,19 @@ cdef int judge_key(Monitor* m) noexcept nogil:
         return found                                # of one element: whatever else was taken
     if found == LINEARIZABLE:
         sort_cells(&m.starts, &m.scratch, m.n_starts)
-        if m.family == FIFO:
+        if m.at.family == FIFO:
             found = in_order(m)
-        elif m.family == STACK:
+        elif m.at.family == STACK:
             found = nested(m)
     if found == LINEARIZABLE and m.n_empties:
         found = empty_when_said(m)
     return UNDECIDED if found == CONTRADICTION and m.unknown else found
 
 
-def judge(operations, keys):
+def judge(operations, keys, *, int jobs=1):
     """Judge keys: an array of verdicts (0 linearizable, 1 not, 2 not for this monitor), and for
-    each key that is not linearizable the operations that show it. The GIL is released."""
-    cdef const int8_t[::1] kind = operations.kind
-    cdef const int32_t[::1] key = operations.key
-    cdef const int64_t[::1] a = operations.a
-    cdef const int64_t[::1] inv = operations.inv, ret = operations.ret
-    cdef const int64_t[::1] chosen = np.ascontiguousarray(keys, dtype=np.int64)
-    cdef int64_t n = kind.shape[0], n_keys = len(operations.keys), i
-    cdef int32_t* order
-    cdef int64_t* starts
-    cdef bint grouped
-    cdef Monitor m
-    verdicts = np.full(len(chosen), UNDECIDED, dtype=np.int8)
-    guilty = {}
-    cdef int8_t[::1] verdict = verdicts
-    if n == 0 or operations.positions >= 0xFFFFFFF0:
-        return verdicts, guilty
-    memset(&m, 0, sizeof(Monitor))
-    order = <int32_t*>malloc(<size_t>n * sizeof(int32_t))
-    starts = <int64_t*>calloc(<size_t>n_keys + 2, sizeof(int64_t))
-    try:
-        if order is NULL or starts is NULL:
-            raise MemoryError(f"no memory for {n} operations")
-        grouped = group_by_key(&key[0], n, n_keys, starts, order)
-        if not grouped:
-            raise ValueError("operations: a key out of range")
-        m.family = operations.family
-        m.kind, m.a, m.inv, m.ret = &kind[0], &a[0], &inv[0], &ret[0]
-        for i in range(chosen.shape[0]):
-            if not 0 <= chosen[i] < n_keys:
-                raise IndexError(f"key {chosen[i]} of {n_keys}")
-            m.ops = order + starts[chosen[i]]
-            m.n = starts[chosen[i] + 1] - starts[chosen[i]]
-            with nogil:
-                verdict[i] = <int8_t>judge_key(&m)
-            if verdict[i] == NO_MEMORY:
-                raise MemoryError(f"no memory for the {m.n} operations of one key")
-            if verdict[i] == CONTRADICTION:
-                guilty[int(chosen[i])] = sorted({m.guilty.ops[j] for j in range(m.guilty.n)})
-    finally:
-        monitor_free(&m)
-        free(order)
-        free(starts)
-    return verdicts, guilty
+    each key that is not linearizable the operations that show it.
+
+    Operations are in the order of their invocations. jobs: how many threads.
+    """
+    return judge_keys(operations, keys, 0, jobs, sizeof(Monitor), judge_key, monitor_free)

@@ -16,16 +16,14 @@ consistency properties for fun and profit", PODC 2011 (zones); the chains are ou
 A key with a value that is written twice, an observation of "not this value", or appends is left
 to the frontier search.
 """
-from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
 from seatrial.checker.findings cimport (
-    CONTRADICTION, LINEARIZABLE, NO_MEMORY, UNDECIDED, Guilty, blame, guilty_free, sort_cells,
+    CONTRADICTION, LINEARIZABLE, NO_MEMORY, UNDECIDED, blame, sort_cells,
 )
-from seatrial.checker.grouping cimport group_by_key
-
-import numpy as np
+from seatrial.checker.keyed cimport Watch, judge_keys
 
 cdef enum:
     READ = 0                # roles of models.py
@@ -61,14 +59,7 @@ cdef struct Zone:
     int32_t s_op
 
 cdef struct Monitor:
-    const int8_t* kind
-    const int64_t* a
-    const int64_t* b
-    const int64_t* inv
-    const int64_t* ret
-    const int32_t* ops      # of this key
-    int64_t n
-    int64_t initial
+    Watch at                # first: see keyed.pxd
     Cluster* clusters
     int32_t n_clusters
     int32_t room
@@ -79,16 +70,15 @@ cdef struct Monitor:
     uint64_t* scratch
     int32_t n_zones
     int32_t zone_room
-    Guilty guilty           # operations of the contradiction
 
 
-cdef void monitor_free(Monitor* m) noexcept nogil:
+cdef void monitor_free(void* monitor) noexcept nogil:
+    cdef Monitor* m = <Monitor*>monitor
     free(m.clusters)
     free(m.table)
     free(m.zones)
     free(m.order)
     free(m.scratch)
-    guilty_free(&m.guilty)
 
 
 # --- clusters by value --------------------------------------------------------------------------
@@ -99,7 +89,7 @@ cdef inline size_t bucket_of(const Monitor* m, int64_t value) noexcept nogil:
 
 cdef bint begin_key(Monitor* m) noexcept nogil:
     """Room for as many clusters as there can be, and an empty table."""
-    cdef size_t room = 2 * <size_t>m.n + 2, buckets = 64
+    cdef size_t room = 2 * <size_t>m.at.n + 2, buckets = 64
     while buckets < 2 * room:
         buckets *= 2
     if buckets > m.buckets or buckets * 64 < m.buckets:
@@ -109,7 +99,7 @@ cdef bint begin_key(Monitor* m) noexcept nogil:
         if m.table is NULL:
             return False
     memset(m.table, 0, m.buckets * sizeof(int32_t))
-    m.n_clusters = m.n_zones = m.guilty.n = 0
+    m.n_clusters = m.n_zones = 0
     return True
 
 
@@ -146,36 +136,36 @@ cdef int gather(Monitor* m) noexcept nogil:
     cdef int32_t op, k
     cdef int role
     cdef Cluster* c
-    k = cluster_of(m, m.initial)
+    k = cluster_of(m, m.at.initial)
     if k < 0:
         return NO_MEMORY
     m.clusters[k].begin = m.clusters[k].end = -1
     m.clusters[k].writer = INITIAL
-    for i in range(m.n):
-        op = m.ops[i]
-        role = m.kind[op]
+    for i in range(m.at.n):
+        op = m.at.ops[i]
+        role = m.at.kind[op]
         if role > CAS or role == NOT:
             return UNDECIDED
-        if role == CAS and m.a[op] == m.b[op]:      # changes nothing
-            if m.ret[op] == INF:
+        if role == CAS and m.at.a[op] == m.at.b[op]:      # changes nothing
+            if m.at.ret[op] == INF:
                 continue
             role = READ
-        k = cluster_of(m, m.b[op] if role == CAS else m.a[op])
+        k = cluster_of(m, m.at.b[op] if role == CAS else m.at.a[op])
         if k < 0:
             return NO_MEMORY
         c = &m.clusters[k]
         if role == READ:
             c.needed = True
-            if m.ret[op] < c.first:
-                c.first, c.first_read = m.ret[op], op
-            if m.inv[op] > c.last:
-                c.last, c.last_read = m.inv[op], op
+            if m.at.ret[op] < c.first:
+                c.first, c.first_read = m.at.ret[op], op
+            if m.at.inv[op] > c.last:
+                c.last, c.last_read = m.at.inv[op], op
             continue
         if c.writer != NOBODY:
             return UNDECIDED
-        c.writer, c.begin, c.end = op, m.inv[op], m.ret[op]
-        if role == CAS and m.ret[op] != INF:
-            k = cluster_of(m, m.a[op])
+        c.writer, c.begin, c.end = op, m.at.inv[op], m.at.ret[op]
+        if role == CAS and m.at.ret[op] != INF:
+            k = cluster_of(m, m.at.a[op])
             if k < 0:
                 return NO_MEMORY
             m.clusters[k].needed = True
@@ -183,7 +173,7 @@ cdef int gather(Monitor* m) noexcept nogil:
 
 
 cdef inline bint is_cas(const Monitor* m, const Cluster* c) noexcept nogil:
-    return c.writer >= 0 and m.kind[c.writer] == CAS
+    return c.writer >= 0 and m.at.kind[c.writer] == CAS
 
 
 cdef int need(Monitor* m) noexcept nogil:
@@ -192,7 +182,7 @@ cdef int need(Monitor* m) noexcept nogil:
     while i < m.n_clusters:                         # clusters may be made meanwhile
         k = i
         while m.clusters[k].needed and is_cas(m, &m.clusters[k]) and m.clusters[k].end == INF:
-            j = cluster_of(m, m.a[m.clusters[k].writer])
+            j = cluster_of(m, m.at.a[m.clusters[k].writer])
             if j < 0:
                 return NO_MEMORY
             if m.clusters[j].needed:
@@ -221,13 +211,13 @@ cdef int connect(Monitor* m) noexcept nogil:
             return CONTRADICTION
         if not is_cas(m, c):
             continue
-        j = cluster_of(m, m.a[c.writer])
+        j = cluster_of(m, m.at.a[c.writer])
         if m.clusters[j].after != NOBODY:
-            blame(&m.guilty, m.clusters[j].writer)
-            blame(&m.guilty, m.clusters[m.clusters[j].after].writer)
-            blame(&m.guilty, c.writer)
-            blame(&m.guilty, c.first_read)
-            blame(&m.guilty, m.clusters[m.clusters[j].after].first_read)
+            blame(&m.at.guilty, m.clusters[j].writer)
+            blame(&m.at.guilty, m.clusters[m.clusters[j].after].writer)
+            blame(&m.at.guilty, c.writer)
+            blame(&m.at.guilty, c.first_read)
+            blame(&m.at.guilty, m.clusters[m.clusters[j].after].first_read)
             return CONTRADICTION
         m.clusters[j].after = i
         c.before = j
@@ -237,11 +227,11 @@ cdef int connect(Monitor* m) noexcept nogil:
 cdef void blame_users(Monitor* m, const Cluster* c) noexcept nogil:
     """Of a value that nobody wrote: who read it, or expected it."""
     cdef int64_t i
-    blame(&m.guilty, c.first_read)
+    blame(&m.at.guilty, c.first_read)
     if c.first_read == NOBODY:
-        for i in range(m.n):
-            if m.kind[m.ops[i]] == CAS and m.a[m.ops[i]] == c.value:
-                blame(&m.guilty, m.ops[i])
+        for i in range(m.at.n):
+            if m.at.kind[m.at.ops[i]] == CAS and m.at.a[m.at.ops[i]] == c.value:
+                blame(&m.at.guilty, m.at.ops[i])
 
 
 cdef void widen(Zone* z, int64_t f, int32_t f_op, int64_t s, int32_t s_op,
@@ -261,13 +251,13 @@ cdef int walk(Monitor* m, int32_t head, Zone* z) noexcept nogil:
         c = &m.clusters[i]
         if c.end < z.s:
             blame_between(m, z.s_cluster, i)
-            blame(&m.guilty, z.s_op)
+            blame(&m.at.guilty, z.s_op)
             return CONTRADICTION
         widen(z, c.end, c.writer, c.begin, c.writer, i)
         if c.first < z.s:
             blame_between(m, z.s_cluster, i)
-            blame(&m.guilty, z.s_op)
-            blame(&m.guilty, c.first_read)
+            blame(&m.at.guilty, z.s_op)
+            blame(&m.at.guilty, c.first_read)
             return CONTRADICTION
         widen(z, c.first, c.first_read, c.last, c.last_read, i)
         c.needed = True
@@ -285,7 +275,7 @@ cdef void blame_between(Monitor* m, int32_t x, int32_t y) noexcept nogil:
         x, y = y, x
     i = x
     while i != NOBODY:
-        blame(&m.guilty, m.clusters[i].writer)
+        blame(&m.at.guilty, m.clusters[i].writer)
         if i == y:
             return
         i = m.clusters[i].after
@@ -330,8 +320,8 @@ cdef int walk_chains(Monitor* m) noexcept nogil:
 cdef void blame_circle(Monitor* m, int32_t i) noexcept nogil:
     cdef int32_t start = i
     while True:
-        blame(&m.guilty, m.clusters[i].writer)
-        blame(&m.guilty, m.clusters[i].first_read)
+        blame(&m.at.guilty, m.clusters[i].writer)
+        blame(&m.at.guilty, m.clusters[i].first_read)
         i = m.clusters[i].after
         if i == start:
             return
@@ -349,10 +339,10 @@ cdef int sweep(Monitor* m) noexcept nogil:
         if z.f < until:
             blame_between(m, wide.f_cluster, wide.s_cluster)
             blame_between(m, z.f_cluster, z.s_cluster)
-            blame(&m.guilty, wide.f_op)
-            blame(&m.guilty, wide.s_op)
-            blame(&m.guilty, z.f_op)
-            blame(&m.guilty, z.s_op)
+            blame(&m.at.guilty, wide.f_op)
+            blame(&m.at.guilty, wide.s_op)
+            blame(&m.at.guilty, z.f_op)
+            blame(&m.at.guilty, z.s_op)
             return CONTRADICTION
         if z.f < z.s:
             until = z.s
@@ -360,7 +350,8 @@ cdef int sweep(Monitor* m) noexcept nogil:
     return LINEARIZABLE
 
 
-cdef int judge_key(Monitor* m) noexcept nogil:
+cdef int judge_key(void* monitor) noexcept nogil:
+    cdef Monitor* m = <Monitor*>monitor
     cdef int found
     if not begin_key(m):
         return NO_MEMORY
@@ -374,51 +365,10 @@ cdef int judge_key(Monitor* m) noexcept nogil:
     return sweep(m) if found == LINEARIZABLE else found
 
 
-def judge(operations, keys, int64_t initial):
+def judge(operations, keys, int64_t initial, *, int jobs=1):
     """Judge keys: an array of verdicts (0 linearizable, 1 not, 2 not for this monitor), and for
     each key that is not linearizable the operations that show it.
 
-    Operations are in the order of their invocations. The GIL is released.
+    Operations are in the order of their invocations. jobs: how many threads.
     """
-    cdef const int8_t[::1] kind = operations.kind
-    cdef const int32_t[::1] key = operations.key
-    cdef const int64_t[::1] a = operations.a, b = operations.b
-    cdef const int64_t[::1] inv = operations.inv, ret = operations.ret
-    cdef const int64_t[::1] chosen = np.ascontiguousarray(keys, dtype=np.int64)
-    cdef int64_t n = kind.shape[0], n_keys = len(operations.keys), i
-    cdef int32_t* order
-    cdef int64_t* starts
-    cdef bint grouped
-    cdef Monitor m
-    verdicts = np.full(len(chosen), UNDECIDED, dtype=np.int8)
-    guilty = {}
-    cdef int8_t[::1] verdict = verdicts
-    if n == 0 or operations.positions >= 0xFFFFFFF0:
-        return verdicts, guilty
-    memset(&m, 0, sizeof(Monitor))
-    order = <int32_t*>malloc(<size_t>n * sizeof(int32_t))
-    starts = <int64_t*>calloc(<size_t>n_keys + 2, sizeof(int64_t))
-    try:
-        if order is NULL or starts is NULL:
-            raise MemoryError(f"no memory for {n} operations")
-        grouped = group_by_key(&key[0], n, n_keys, starts, order)
-        if not grouped:
-            raise ValueError("operations: a key out of range")
-        m.kind, m.a, m.b, m.inv, m.ret = &kind[0], &a[0], &b[0], &inv[0], &ret[0]
-        m.initial = initial
-        for i in range(chosen.shape[0]):
-            if not 0 <= chosen[i] < n_keys:
-                raise IndexError(f"key {chosen[i]} of {n_keys}")
-            m.ops = order + starts[chosen[i]]
-            m.n = starts[chosen[i] + 1] - starts[chosen[i]]
-            with nogil:
-                verdict[i] = <int8_t>judge_key(&m)
-            if verdict[i] == NO_MEMORY:
-                raise MemoryError(f"no memory for the {m.n} operations of one key")
-            if verdict[i] == CONTRADICTION:
-                guilty[int(chosen[i])] = sorted({m.guilty.ops[j] for j in range(m.guilty.n)})
-    finally:
-        monitor_free(&m)
-        free(order)
-        free(starts)
-    return verdicts, guilty
+    return judge_keys(operations, keys, initial, jobs, sizeof(Monitor), judge_key, monitor_free)

@@ -79,6 +79,8 @@ class ModelName(click.ParamType[str | UserModel]):
 @click.option("--initial", default=None, help="Every key's value at the start, as JSON.")
 @click.option("--cas-fail", type=click.Choice(["drop", "observe"]),
               help="What a failed CAS that does not say what it saw means.")
+@click.option("--jobs", type=click.IntRange(1, 1024), metavar="N",
+              help="Threads, which share the keys. Default: one for each core.")
 @click.option("--online", is_flag=True,
               help="Judge while it is read, in memory that does not grow with it.")
 @click.option("--follow", is_flag=True,
@@ -89,8 +91,8 @@ class ModelName(click.ParamType[str | UserModel]):
 def command(
     file: Path | None, index: Path | None, model: str | UserModel | None, level: str,
     group_size: int, engine: str, time_limit_s: float, memory: int, format: str | None,
-    initial: str | None, cas_fail: str | None, online: bool, follow: bool, fail_fast: bool,
-    as_json: bool,
+    initial: str | None, cas_fail: str | None, jobs: int | None, online: bool, follow: bool,
+    fail_fast: bool, as_json: bool,
 ) -> int:
     """Judge FILE, a history in any known format or a run's folder, or a corpus (--index).
 
@@ -103,7 +105,7 @@ def command(
         raise click.UsageError("--online, --follow and --fail-fast are for one history, not for "
                                "a corpus")
     question = Question(engine, time_limit_s, memory, _initial(initial), cas_fail, level,
-                        group_size)
+                        group_size, jobs=jobs)
     try:
         if file is None:
             assert index is not None
