@@ -5,7 +5,7 @@ nodes.py       processes and power: killed, paused, slow, crashing at bad moment
 links.py       the network: partitions, impairments, broken connections
 disks.py       slow, stalled, full, failing, lying, rotten
 clocks.py      clocks that jump or run at another rate
-groups.py      links and whole domains of a tree, pools of clients: aimed as on hosts
+domains.py     links and whole domains of a tree; pools of clients
 members.py     members that come and go, leadership that is handed over
 elections.py   patterns that make elections hard: storms, contests, late votes
 stories.py     patterns from the literature: figure 8, leaders that don't know they are none
@@ -14,10 +14,10 @@ stories.py     patterns from the literature: figure 8, leaders that don't know t
 from typing import Any
 
 from ..kind import Kind
-from . import clocks, disks, elections, groups, links, members, nodes, stories
+from . import clocks, disks, domains, elections, links, members, nodes, stories
 
 KINDS: tuple[Kind[Any], ...] = (
     *nodes.KINDS, *links.KINDS, *elections.KINDS, *stories.KINDS, *disks.KINDS, *clocks.KINDS,
-    *members.KINDS, *groups.KINDS)
+    *members.KINDS, *domains.KINDS)
 
 __all__ = ["KINDS"]

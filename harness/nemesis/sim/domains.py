@@ -1,5 +1,4 @@
-"""Faults of groups of hosts, domains, and of pools of clients, aimed as the real ones are: by the
-topology, and by who says that he leads."""
+"""Faults of domains and of pools of clients, aimed as the real ones are."""
 from __future__ import annotations
 
 from dataclasses import dataclass
