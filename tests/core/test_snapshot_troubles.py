@@ -44,6 +44,13 @@ def fill(group: Group, entries: int, size: int = 200) -> None:
     group.write(((group.requests + k) % 100 for k in range(entries)), size=size)
 
 
+def takes_one_when_asked(group: Group, node: int) -> None:
+    """A node's snapshots come when somebody wants one, and hold all that there is."""
+    assert group.replicas[node].request_snapshot(NOBODY, 0)
+    group.settle()
+    assert status(group, node)["snapshot_index"] == status(group, node)["applied"]
+
+
 def write_own_chunks(group: DiskGroup, node: int) -> None:
     """Have a node be in the middle of its own snapshot, whose next chunk is not synced yet."""
     def step() -> None:
@@ -96,6 +103,7 @@ def test_a_node_killed_while_it_wrote_its_snapshot_makes_snapshots_again() -> No
     before = status(group, victim)["commit"]
     fill(group, 1000, 100)
     assert status(group, victim)["snapshot_index"] > before
+    takes_one_when_asked(group, victim)
 
 
 @pytest.mark.parametrize("who", ["follower", "leader"])
@@ -247,6 +255,7 @@ def test_what_was_received_of_a_snapshot_that_the_log_overtook_is_forgotten() ->
     group.agree()
     assert group.replicas[victim].snapshots_installed == 0
     before = status(group, victim)["applied"]
+    takes_one_when_asked(group, victim)
     fill(group, 500)
     assert status(group, victim)["snapshot_index"] > before
 
