@@ -20,10 +20,14 @@ domain      int16                        domain of that node
 rindex      int64 or null                root index that the answer reflects
 epoch, term int64 or null                as the answer carried them
 error       dictionary<int16, string>    why it did not succeed, or null
+confirmed   dictionary<int16, string>    names of the domains that confirmed it, or null
 =========== ============================ ==================================================
 
+The last column is there only where there are domains; what they make of the others, and the events
+of domains, is told in docs/formats.md.
+
 Schema metadata: ``seatrial.version`` (of this format), ``seatrial.seed``, ``seatrial.test``
-(JSON of the test), and ``seatrial.model`` where it is known.
+(JSON of the test), ``seatrial.model`` and ``seatrial.domains`` where they are known.
 
 Operations of the register, CAS and KV workloads, per key (values are ints or null):
 ``read``: invoke null, ok the value (null: absent). ``write``: the value. ``cas``:
@@ -77,6 +81,8 @@ SCHEMA = pa.schema([
     ("term", pa.int64()),
     ("error", pa.dictionary(pa.int16(), pa.string())),
 ])
+CONFIRMED = pa.field("confirmed", pa.dictionary(pa.int16(), pa.string()))
+DOMAINS_SCHEMA = SCHEMA.append(CONFIRMED)
 DEFAULTS: dict[str, Any] = {"node": -1, "domain": 0, "time": -1}
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -97,13 +103,21 @@ def unpack(value: int | None, value_ext: bytes | None) -> Any:
     return value if value_ext is None else _decode(value_ext)
 
 
-def metadata(seed: int | None = None, test: Mapping[str, Any] | None = None) -> dict[bytes, bytes]:
-    """Return the schema metadata that a writer puts into the stream's header."""
-    return {
+def metadata(
+    seed: int | None = None, test: Mapping[str, Any] | None = None,
+    domains: Sequence[Mapping[str, Any]] | None = None,
+) -> dict[bytes, bytes]:
+    """Return the schema metadata that a writer puts into the stream's header.
+
+    domains: what each promised (domains/guarantee.py), where there are several.
+    """
+    found = {
         b"seatrial.version": str(VERSION).encode(),
         b"seatrial.seed": json.dumps(seed).encode(),
         b"seatrial.test": json.dumps(test, default=str).encode(),
     }
+    return found if domains is None else found | {
+        b"seatrial.domains": json.dumps(domains).encode()}
 
 
 class History:
@@ -211,6 +225,13 @@ class History:
         """The different errors."""
         return self._error[1]
 
+    @cached_property
+    def confirmed(self) -> tuple[Ints, Sequence[str]]:
+        """The names of the domains that confirmed each event: codes, and what they stand for."""
+        if CONFIRMED.name not in self._table.schema.names:
+            return np.full(len(self), NONE), []
+        return _codes(self._column(CONFIRMED.name))
+
     def __len__(self) -> int:
         return int(self._table.num_rows)
 
@@ -240,7 +261,9 @@ class History:
         ``type`` is a name or a number; ``value`` any msgpack-able value; a missing column
         takes its default (index: the position).
         """
-        columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+        rows = list(rows)
+        wanted = DOMAINS_SCHEMA if any("confirmed" in row for row in rows) else SCHEMA
+        columns: dict[str, list[Any]] = {name: [] for name in wanted.names}
         for i, row in enumerate(rows):
             value, ext = pack(row.get("value"))
             kind = row["type"]
@@ -250,7 +273,7 @@ class History:
             }
             for name, cells in columns.items():
                 cells.append(whole.get(name))
-        schema = SCHEMA.with_metadata(dict(meta) if meta else metadata())
+        schema = wanted.with_metadata(dict(meta) if meta else metadata())
         return cls(pa.Table.from_pydict(columns, schema=schema), where=where)
 
     @classmethod
@@ -358,7 +381,7 @@ class History:
     def row(self, row: int) -> dict[str, Any]:
         """Return one event as a mapping of all columns, with the value put together."""
         event: dict[str, Any] = {
-            name: self._column(name)[row].as_py() for name in SCHEMA.names
+            name: self._column(name)[row].as_py() for name in self._table.schema.names
         }
         event["value"] = unpack(event["value"], event.pop("value_ext"))
         event["type"] = TYPE_NAMES[event["type"]]
@@ -376,7 +399,7 @@ def _read_stream(source: pa.NativeFile, where: str) -> tuple[pa.Table, bool]:
         except (pa.ArrowInvalid, OSError) as error:
             raise BadHistory("not an Arrow stream, or cut before its header ended",
                              where=where) from error
-        if reader.schema.names != SCHEMA.names:
+        if reader.schema.names not in (SCHEMA.names, DOMAINS_SCHEMA.names):
             raise BadHistory(f"columns are {', '.join(reader.schema.names)}; expected "
                              f"{', '.join(SCHEMA.names)}", where=where)
         batches, complete = [], False
@@ -422,7 +445,7 @@ def _metadata(raw: Mapping[bytes, bytes] | None, where: str) -> dict[str, Any]:
     if version > VERSION:
         raise BadHistory(f"format version {version}; this build reads up to {VERSION}", where=where)
     return {name: json.loads(raw.get(f"seatrial.{name}".encode(), b"null"))
-            for name in ("seed", "test", "model")} | {"version": version}
+            for name in ("seed", "test", "model", "domains")} | {"version": version}
 
 
 def _numbers(column: pa.Array) -> Ints:

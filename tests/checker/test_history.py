@@ -41,7 +41,8 @@ def test_a_stream_written_in_batches_reads_back_whole(tmp_path: Path) -> None:
     history = History.read(path)
     assert len(history) == 30
     assert history.complete
-    assert history.metadata == {"seed": 7, "test": None, "model": None, "version": 1}
+    assert history.metadata == {
+        "seed": 7, "test": None, "model": None, "domains": None, "version": 1}
     assert [history.fs[code] for code in history.f[::10]] == ["f0", "f1", "f2"]
     assert history.value(13) == 3
 

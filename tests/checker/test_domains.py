@@ -1,0 +1,414 @@
+"""Each guarantee of domains, told by a few operations: kept, and broken in each way it can be.
+
+A is the root; B its async child; C a sync child that may be excluded; D, below C, one that may not.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from seatrial.checker import CheckerError, CheckResult, History, Verdict
+from seatrial.checker.domains import Guarantee, Guarantees, check_domains, guarantees_of
+from seatrial.checker.history import metadata
+
+MS = 1_000_000
+TREE = Guarantees([
+    Guarantee("A", nodes=("n1", "n2", "n3")),
+    Guarantee("B", "A", "async", max_lag_ns=100 * MS, max_lag_entries=50, settle_ns=500 * MS,
+              fence_ns=50 * MS, nodes=("n4",)),
+    Guarantee("C", "A", "sync", max_lag_ns=100 * MS, settle_ns=500 * MS, fence_ns=50 * MS,
+              nodes=("n5", "n6")),
+    Guarantee("D", "C", "sync", exclusion="block", fence_ns=50 * MS, nodes=("n7",)),
+])
+A, B, C, D = range(4)
+
+
+class Tale:
+    """Events, one after the other, a millisecond apart unless time is told to pass."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.now_ms = 1000
+
+    def begin(self, process: int, f: str, value: Any = None, domain: int = A, key: str = "x",
+              token: int | None = None) -> Tale:
+        return self._row(type="invoke", process=process, f=f, value=value, domain=domain,
+                         key=key.encode(), rindex=token)
+
+    def end(self, process: int, value: Any = None, type: str = "ok", rindex: int | None = None,
+            confirmed: str | None = None, error: str | None = None) -> Tale:
+        begun = next(row for row in reversed(self.rows)
+                     if row["process"] == process and row["type"] == "invoke")
+        if begun["f"] == "write":
+            value = begun["value"]
+        return self._row(type=type, process=process, f=begun["f"], value=value, key=begun["key"],
+                         domain=begun["domain"], rindex=rindex, confirmed=confirmed, error=error)
+
+    def write(self, value: int, rindex: int | None = None, confirmed: str | None = None,
+              key: str = "x", process: int = 0) -> Tale:
+        return self.begin(process, "write", value, A, key).end(process, rindex=rindex,
+                                                               confirmed=confirmed)
+
+    def read(self, value: Any, domain: int, f: str = "read", rindex: int | None = None,
+             token: int | None = None, key: str = "x", process: int = 1,
+             confirmed: str | None = None) -> Tale:
+        return self.begin(process, f, None, domain, key, token).end(process, value, rindex=rindex,
+                                                                    confirmed=confirmed)
+
+    def refused(self, domain: int, error: str, f: str = "read", token: int | None = None,
+                process: int = 1) -> Tale:
+        return self.begin(process, f, None, domain, "x", token).end(process, None, "fail",
+                                                                    error=error)
+
+    def nemesis(self, f: str, **value: Any) -> Tale:
+        return self._row(type="info", process=-1, f=f, value=value)
+
+    def fault(self, phase: str, **more: Any) -> Tale:
+        return self.nemesis("domain-cut", id="f1", phase=phase, **more)
+
+    def passes(self, ms: int) -> Tale:
+        self.now_ms += ms
+        return self
+
+    def _row(self, **row: Any) -> Tale:
+        self.now_ms += 1
+        self.rows.append({"time": self.now_ms * MS, **row})
+        return self
+
+    def history(self) -> History:
+        return History.from_rows(self.rows)
+
+    def broken(self) -> dict[str, CheckResult]:
+        """What is broken, by guarantee."""
+        results = check_domains(self.history(), TREE, engine="monitor")
+        assert len({result.name for result in results}) == len(results)
+        return {result.name.removeprefix("domain-"): result for result in results
+                if result.verdict not in (Verdict.PASS, Verdict.NO_COVERAGE)}
+
+
+CUT = {"targets": ["n5", "n6"], "grudge": {
+    "n5": ["n1", "n2", "n3", "n4", "n7"], "n6": ["n1", "n2", "n3", "n4", "n7"]}}
+
+
+def culprits(result: CheckResult) -> list[tuple[int, int | None]]:
+    """The rows of the operations that were found guilty."""
+    return [(one["operation"]["invoked_row"], one["operation"]["completed_row"])
+            for one in result.evidence["counterexamples"]]
+
+
+# --- linearizable reads, in every domain -----------------------------------------------------
+
+def test_a_tree_that_keeps_its_promises_passes() -> None:
+    tale = Tale()
+    for i in range(1, 6):
+        tale.write(i, rindex=i, confirmed="A C D").read(i, C, rindex=i).read(i, D, rindex=i)
+        tale.read(i - 1 or None, B, "read-prefix", rindex=i - 1).read(i, A, rindex=i)
+    assert tale.broken() == {}
+
+
+def test_a_read_in_a_sync_domain_shows_what_was_acknowledged_before_it_began() -> None:
+    tale = Tale().write(1).write(2, confirmed="A C D").read(1, C)
+    broken = tale.broken()
+    assert set(broken) == {"visibility", "linearizable"}
+    found = broken["visibility"]
+    assert culprits(found) == [(4, 5)]
+    assert "p1's read -> 1 in C (rows 4-5) does not show p0's write 2 in A (rows 2-3), which had " \
+           "been acknowledged 1 ms before the read began" in found.summary
+    assert "write 2 replaced 1: it began after 1 had been acknowledged (row 1, at 1.002 s)" \
+        in found.text
+    assert "in C, too old" in found.text
+
+
+def test_a_read_that_overlaps_the_write_may_show_either() -> None:
+    for value in (1, 2):
+        tale = Tale().write(1).begin(0, "write", 2).read(value, C).end(0)
+        assert tale.broken() == {}
+
+
+def test_what_was_shown_in_one_domain_is_not_hidden_in_another() -> None:
+    tale = Tale().write(1).begin(0, "write", 2).read(2, C).read(1, D, process=2).end(0)
+    assert set(tale.broken()) == {"visibility", "linearizable"}
+
+
+def test_coordinates_order_writes_that_overlap() -> None:
+    tale = Tale().begin(0, "write", 1).begin(2, "write", 2).end(0, rindex=5).end(2, rindex=4)
+    tale.read(2, C)
+    broken = tale.broken()
+    assert set(broken) == {"visibility"}
+    assert "stands at rindex 5, behind 4" in broken["visibility"].text
+
+
+def test_a_linearizable_read_reflects_all_that_had_been_shown() -> None:
+    tale = Tale().write(1, rindex=7).read(None, B, "read-prefix", rindex=3, key="y")
+    tale.read(None, C, rindex=6, key="y")
+    found = tale.broken()["visibility"]
+    assert "reflects rindex 6, but 7 had been shown before it began" in found.summary
+
+
+# --- states of the root, committed -----------------------------------------------------------
+
+def test_what_a_domain_shows_was_committed() -> None:
+    tale = Tale().write(1).begin(0, "write", 2).read(2, B, "read-prefix")
+    tale.end(0, type="info").read(1, A)
+    broken = tale.broken()
+    assert set(broken) == {"committed", "visibility"}
+    assert "showed what was not committed" in broken["committed"].summary
+
+
+def test_what_a_domain_shows_was_written() -> None:
+    found = Tale().write(1).read(9, B, "read-prefix").broken()
+    assert set(found) == {"prefix"}
+    assert "shows 9, but nobody wrote it" in found["prefix"].summary
+    tale = Tale().write(1).begin(0, "write", 2).end(0, type="fail").read(2, B, "read-prefix")
+    assert "had failed (rows 2-3)" in tale.broken()["prefix"].summary
+    tale = Tale().read(2, B, "read-prefix").write(2)
+    assert "before p0's write 2" in tale.broken()["prefix"].summary
+
+
+def test_the_state_at_a_rindex_is_the_same_in_every_domain() -> None:
+    tale = Tale().write(1, rindex=1).begin(0, "write", 2).end(0, type="info", rindex=None)
+    tale.read(2, B, "read-prefix", rindex=4).read(1, C, "read-prefix", rindex=4, process=2)
+    found = tale.broken()
+    assert "prefix" in found
+    assert "holds 1 at rindex 4" in found["prefix"].summary
+    assert "holds 2 at 4" in found["prefix"].summary
+
+
+def test_a_state_holds_nothing_that_stands_behind_it() -> None:
+    tale = Tale().write(1, rindex=5).read(1, B, "read-prefix", rindex=4)
+    assert "shows at rindex 4 what was written at 5" in tale.broken()["prefix"].summary
+
+
+def test_a_compare_and_set_saw_the_state_just_before_it() -> None:
+    def tale(rindex: int) -> Tale:
+        first = Tale().write(1, rindex=1).write(2, rindex=4)
+        return first.begin(0, "cas", [2, 3]).end(0, [2, 3], rindex=rindex)
+
+    assert tale(5).broken() == {}
+    assert "prefix" in tale(3).broken()
+    failed = Tale().write(1, rindex=1).begin(0, "cas", [7, 3])
+    assert failed.end(0, [7, 3, 1], "fail", rindex=1, error="mismatch").broken() == {}
+
+
+def test_no_two_writes_have_the_same_coordinates() -> None:
+    tale = Tale().begin(0, "write", 1).begin(2, "write", 2, key="y")
+    found = tale.end(0, rindex=5).end(2, rindex=5).broken()
+    assert set(found) == {"coordinates"}
+    assert "both stand at rindex 5" in found["coordinates"].summary
+
+
+def test_a_write_stands_behind_what_was_there_before_it_began() -> None:
+    found = Tale().write(1, rindex=5).write(2, rindex=4, key="y").broken()
+    assert set(found) == {"coordinates"}
+    assert "stands at rindex 4, although 5 had been shown" in found["coordinates"].summary
+
+
+# --- sessions --------------------------------------------------------------------------------
+
+def test_a_read_shows_every_write_up_to_its_token() -> None:
+    tale = Tale().write(1, rindex=1).write(2, rindex=2)
+    assert tale.read(2, B, "read-prefix", token=2).broken() == {}
+    found = Tale().write(1, rindex=1).write(2, rindex=2).read(1, B, "read-prefix", token=2).broken()
+    assert set(found) == {"session"}
+    assert "token of rindex 2, but does not show p0's write 2" in found["session"].summary
+
+
+def test_an_answer_is_not_older_than_its_token() -> None:
+    tale = Tale().write(1, rindex=8, key="y").read(None, B, "read-prefix", rindex=7, token=8)
+    found = tale.broken()
+    assert set(found) == {"session"}
+    assert "reflects rindex 7, but was sent with a token of 8" in found["session"].summary
+
+
+def test_without_a_token_a_session_may_go_back() -> None:
+    tale = Tale().write(1).write(2).read(2, B, "read-prefix").read(1, B, "read-prefix")
+    assert tale.broken() == {}
+
+
+def test_a_session_does_not_go_back_on_one_key() -> None:
+    tale = Tale().write(1).begin(0, "write", 2).read(2, B, "read-prefix", token=0)
+    found = tale.read(1, B, "read-prefix", token=0).end(0).broken()
+    assert set(found) == {"session"}
+    assert "goes back to 1: its session had seen p1's read -> 2" in found["session"].summary
+
+
+def test_a_session_sees_one_order_of_all_keys() -> None:
+    """It saw y = 2, which began after x = 1 was there; so it can't miss x = 1 afterwards."""
+    tale = Tale().write(1).write(2, key="y").read(2, B, "read-prefix", key="y", token=0)
+    found = tale.read(None, C, "read-prefix", token=0).broken()
+    assert set(found) == {"session"}
+    assert culprits(found["session"]) == [(6, 7)]
+    assert "key x" in found["session"].text
+
+
+# --- lag -------------------------------------------------------------------------------------
+
+def test_lag_is_judged_against_the_bound_and_measured() -> None:
+    fine = Tale().write(1).write(2).passes(80).read(1, B, "read-prefix")
+    assert fine.broken() == {}
+    late = Tale().write(1).write(2).passes(150).read(1, B, "read-prefix")
+    found = late.broken()
+    assert set(found) == {"lag"}
+    assert "is 151 ms old, but B is to be at most 100 ms behind: it does not show p0's write 2" \
+        in found["lag"].summary
+    table = check_domains(late.history(), TREE)[0].evidence["domains"][B]
+    assert table["lag"]["age_ns"]["max"] == 151 * MS
+    assert table["lag"]["entries"]["max"] == 1
+
+
+def test_lag_by_coordinates_counts_other_keys_too() -> None:
+    tale = Tale().write(1, rindex=1).write(2, rindex=2, key="y").passes(150)
+    found = tale.read(1, B, "read-prefix", rindex=1).broken()
+    assert set(found) == {"lag"}
+    assert "reflects rindex 1, and p0's write 2 in A (rows 2-3) reflected 2" in found["lag"].summary
+
+
+def test_lag_in_entries() -> None:
+    tale = Tale().write(1, rindex=1).write(2, rindex=60, key="y")
+    found = tale.read(1, B, "read-prefix", rindex=1).broken()
+    assert set(found) == {"lag"}
+    assert "is 59 entries behind, but B is to be at most 50 entries behind" in found["lag"].summary
+
+
+def test_no_bound_holds_in_a_fault_nor_until_it_has_settled() -> None:
+    def tale(settled_ms: int, **hits: Any) -> Tale:
+        told = Tale().write(1).fault("requested", **hits).fault("effective", **hits).write(2)
+        told.passes(150).read(1, B, "read-prefix")
+        told.fault("ended").fault("recovered").passes(settled_ms)
+        return told.read(1, B, "read-prefix")
+
+    assert tale(400, targets=["n4"]).broken() == {}
+    assert tale(400, domains=["B"]).broken() == {}
+    assert tale(400, targets=["n1"]).broken() == {}, "the root is on its way"
+    assert set(tale(550, targets=["n4"]).broken()) == {"lag"}
+    assert set(tale(400, targets=["n7"]).broken()) == {"lag"}, "a fault of another domain"
+    assert set(tale(400, domains=["C"]).broken()) == {"lag"}
+
+
+def test_an_excluded_domain_has_no_bound() -> None:
+    tale = Tale().write(1).nemesis("domain", domain="C", state="excluded").passes(900).write(2)
+    tale.passes(900).read(1, C, "read-prefix")
+    assert tale.broken() == {}
+    tale.nemesis("domain", domain="C", state="included").passes(600)
+    assert set(tale.read(1, C, "read-prefix").broken()) == {"lag"}
+
+
+def test_a_bounded_read_keeps_its_bound_or_is_refused_whatever_happens() -> None:
+    tale = Tale().write(1).fault("requested", targets=["n4"]).fault("effective", targets=["n4"])
+    tale.write(2).passes(150).refused(B, "too old", "read-bounded")
+    assert tale.broken() == {}
+    found = tale.read(1, B, "read-bounded").broken()
+    assert set(found) == {"bounded"}
+    assert "not older than that, or refused" in found["bounded"].text
+
+
+# --- fences, losses, confirmations -----------------------------------------------------------
+
+def test_a_domain_that_is_cut_off_refuses_linearizable_reads() -> None:
+    tale = Tale().write(1).fault("requested", **CUT).fault("effective", **CUT)
+    tale.read(1, C).passes(60).refused(C, "fenced").refused(D, "fenced").read(1, A)
+    assert tale.broken() == {}, "its lease may still hold at first"
+    for domain in (C, D):
+        told = Tale()
+        told.rows, told.now_ms = list(tale.rows), tale.now_ms
+        told.read(1, domain)
+        told.nemesis("domain-cut", action="stop", id="f1").read(1, domain).fault("ended")
+        found = told.broken()
+        assert set(found) == {"fencing"}
+        assert found["fencing"].evidence["broken"] == 1
+        assert "although" in found["fencing"].summary
+        assert "cut off by domain-cut" in found["fencing"].summary
+
+
+def test_a_cut_that_leaves_one_way_for_the_link_fences_nobody() -> None:
+    hits = {"targets": ["n5"], "grudge": {"n5": ["n1", "n2", "n3"], "n6": ["n1", "n2"]}}
+    tale = Tale().write(1).fault("requested", **hits).fault("effective", **hits)
+    assert tale.passes(60).read(1, C).broken() == {}
+
+
+def test_a_domain_that_is_told_to_be_fenced_answers_no_linearizable_read() -> None:
+    tale = Tale().write(1).nemesis("domain", domain="C", state="fenced").refused(C, "fenced")
+    tale.read(1, C, "read-prefix")
+    assert tale.broken() == {}
+    assert set(tale.read(1, C).broken()) == {"fencing"}
+
+
+def test_an_excluded_domain_asks_the_root() -> None:
+    tale = Tale().write(1, confirmed="A C D").nemesis("domain", domain="C", state="excluded")
+    tale.write(2, confirmed="A D").read(2, C, confirmed="A C").write(3, confirmed="A D")
+    assert "fencing" not in tale.broken()
+    tale = Tale().write(1, confirmed="A C D").nemesis("domain", domain="C", state="excluded")
+    tale.write(2, confirmed="A D").read(2, C, confirmed="C").write(3, confirmed="A D")
+    assert "by itself" in tale.broken()["fencing"].summary
+
+
+def test_lost_is_answered_only_after_a_declared_loss() -> None:
+    tale = Tale().write(1, rindex=5).refused(B, "lost", "read-prefix", token=5)
+    found = tale.broken()
+    assert set(found) == {"lost"}
+    assert "p1's read-prefix in B (rows 2-3), sent with a token of rindex 5" in found["lost"].text
+    tale = Tale().write(1, rindex=5).nemesis("data-loss", rindex=3)
+    assert tale.refused(B, "lost", "read-prefix", token=5).broken() == {}
+    found = tale.refused(B, "lost: no such entry", "read-prefix", token=3).broken()
+    assert "begins behind 3" in found["lost"].text
+
+
+@pytest.mark.parametrize(("confirmed", "why"), [
+    ("A C D", ""), ("A", ""), ("A C", "D must confirm every write"),
+    ("C D", "the root itself is not among them")])
+def test_who_confirmed_is_who_had_to(confirmed: str, why: str) -> None:
+    """C may be excluded, and D with it; but where C counts, D does."""
+    found = Tale().write(1, confirmed=confirmed).broken()
+    assert set(found) == ({"confirmation"} if why else set())
+    assert not why or why in found["confirmation"].summary
+
+
+def test_a_change_of_the_tree_excuses_who_does_not_confirm() -> None:
+    tale = Tale().nemesis("domain", domain="D", state="removed").write(1, confirmed="A C")
+    assert tale.broken() == {}
+
+
+def test_any_k_of_some_asks_for_k() -> None:
+    tree = Guarantees([Guarantee("A", policy="any 2 of [B, C, D]"), Guarantee("B", "A", "sync"),
+                       Guarantee("C", "A", "sync"), Guarantee("D", "A", "sync")])
+    for confirmed, verdict in (("A B D", Verdict.PASS), ("A D", Verdict.VIOLATION)):
+        history = Tale().write(1, confirmed=confirmed).history()
+        results = {result.name: result for result in check_domains(history, tree)}
+        assert results["domain-confirmation"].verdict is verdict
+    assert not tree.gates("B")
+
+
+# --- what is given ---------------------------------------------------------------------------
+
+def test_a_domain_in_which_nobody_read_is_told() -> None:
+    overview = check_domains(Tale().write(1).read(1, C).history(), TREE)[0]
+    assert overview.verdict is Verdict.NO_COVERAGE
+    assert "no read was answered in A, B, D" in overview.summary
+
+
+def test_the_history_may_carry_the_guarantees() -> None:
+    history = History.from_rows(Tale().write(1).rows, meta=metadata(domains=TREE.plain()))
+    assert guarantees_of(history).domains == TREE.domains
+    with pytest.raises(CheckerError, match="does not say which domains there are"):
+        guarantees_of(Tale().history())
+
+
+@pytest.mark.parametrize(("domains", "expected"), [
+    ([Guarantee("A"), Guarantee("A", "A", "sync")], "a name occurs twice"),
+    ([Guarantee("A"), Guarantee("B")], "2 without a parent"),
+    ([Guarantee("A"), Guarantee("B", "X", "sync")], "no domain is called 'X'"),
+    ([Guarantee("A"), Guarantee("B", "A")], "expected sync or async"),
+    ([Guarantee("A", policy="most")], "policy: expected all, none or any K of"),
+    ([Guarantee("A"), Guarantee("B", "C", "sync"), Guarantee("C", "B", "sync")], "a circle"),
+])
+def test_trees_that_are_none_are_refused(domains: list[Guarantee], expected: str) -> None:
+    with pytest.raises(CheckerError, match=expected):
+        Guarantees(domains)
+
+
+def test_histories_of_something_else_are_refused() -> None:
+    with pytest.raises(CheckerError, match="unknown operation 'enqueue'"):
+        check_domains(Tale().begin(0, "enqueue", 1).history(), TREE)
+    with pytest.raises(CheckerError, match="domain 7, but 4 domains are known"):
+        check_domains(Tale().read(1, 7).history(), TREE)
