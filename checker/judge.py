@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .bank import check_bank
+from .domains import Guarantees, check_domains
 from .errors import CheckerError
 from .history import History
 from .linearizable import check_linearizable
@@ -19,7 +20,8 @@ from .transactions import KINDS, F, check_transactions
 from .transactions.transaction import APPEND
 
 FOLDS = ("bank", "long-fork")
-MODEL_NAMES = (*MODELS, *KINDS, *FOLDS)
+DOMAINS = "domains"
+MODEL_NAMES = (*MODELS, *KINDS, *FOLDS, DOMAINS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Question:
     group_size: int = 2                     # of a long fork's keys
     porcupine: Porcupine | None = None      # a worker to use again
     jobs: int | None = None                 # threads; None: as many as there are cores
+    guarantees: Guarantees | None = None    # of domains; None: those that the history carries
 
     def for_format(self, format: str) -> Question:
         """Return the question with what a format means where nothing else was asked."""
@@ -47,7 +50,7 @@ def judge(
     history: History, model: Model | UserModel | str | None, question: Question,
 ) -> CheckResult:
     """Judge a history by a model; None: the one that the file names, or its operations need."""
-    model = model or history.model or _transactions(history)
+    model = model or history.model or _domains(history, question) or _transactions(history)
     if question.level and not (isinstance(model, str) and model in KINDS):
         raise CheckerError(f"a level of isolation is asked of transactions; expected a model like "
                            f"{' or '.join(KINDS)}")
@@ -58,10 +61,26 @@ def judge(
         return check_bank(history)
     if model == "long-fork":
         return check_long_fork(history, question.group_size)
+    if model == DOMAINS:
+        return _judge_domains(history, question)
     return check_linearizable(
         history, model, engine=question.engine, time_limit_s=question.time_limit_s,
         memory_limit_bytes=question.memory_limit_bytes, initial=question.initial,
         cas_fail=question.cas_fail or "drop", porcupine=question.porcupine, jobs=question.jobs)
+
+
+def _domains(history: History, question: Question) -> str | None:
+    return DOMAINS if question.guarantees or history.metadata.get("domains") else None
+
+
+def _judge_domains(history: History, question: Question) -> CheckResult:
+    """All that domains promise: the overview, with the guarantees beside it."""
+    overview, *guarantees = check_domains(
+        history, question.guarantees, engine=question.engine, initial=question.initial,
+        time_limit_s=question.time_limit_s, memory_limit_bytes=question.memory_limit_bytes,
+        porcupine=question.porcupine, jobs=question.jobs)
+    overview.also += guarantees
+    return overview
 
 
 def _transactions(history: History) -> str | None:

@@ -18,7 +18,7 @@ from typing import Any, Protocol, Self
 import msgspec
 import pyarrow as pa
 
-from seatrial.checker.history import SCHEMA, History, pack
+from seatrial.checker.history import DOMAINS_SCHEMA, SCHEMA, History, pack
 
 from .errors import HarnessFailure
 from .op import TYPES, Op
@@ -114,15 +114,18 @@ class Recorder:
     """Takes events as rows, and makes batches of columns of them; ``append`` gives each its index.
 
     where: the history's name in messages. digest: takes all rows as text, a line of JSON each,
-    and at the end what their codes of ``f`` and ``error`` stand for.
+    and at the end what their codes of ``f`` and ``error`` stand for. domains: whether there are
+    several, so that events have the column ``confirmed``.
     """
 
-    def __init__(self, where: str, digest: Hash | None = None) -> None:
+    def __init__(self, where: str, digest: Hash | None = None, *, domains: bool = False) -> None:
         self.where = where
+        self.schema = DOMAINS_SCHEMA if domains else SCHEMA
         self.count = 0
         self._rows: list[tuple[Any, ...]] = []
         self._fs = Words()
         self._errors = Words()
+        self._confirmed = Words() if domains else None
         self._digest = digest
 
     def append(self, op: Op) -> None:
@@ -137,10 +140,14 @@ class Recorder:
                 raise HarnessFailure(
                     f"{self.where}: can't store the value of {op.f!r}, {op.value!r:.100}: {why}; "
                     "expected what msgpack knows: text, bytes, numbers, lists, maps") from why
-        self._rows.append((
+        row: tuple[Any, ...] = (
             index, op.time_ns, op.process, TYPE_CODES[op.type], self._fs.code(op.f), op.key, value,
             ext, op.node, op.domain, op.rindex, op.epoch, op.term,
-            None if error is None else self._error(error)))
+            None if error is None else self._error(error))
+        if self._confirmed is not None:
+            said = op.confirmed
+            row = (*row, None if said is None else self._confirmed.code(said))
+        self._rows.append(row)
 
     def flush(self) -> None:
         """Write what was appended, where something is written."""
@@ -154,20 +161,21 @@ class Recorder:
         rows, self._rows = self._rows, []
         if self._digest is not None:
             self._digest.update(_lines(rows))
-        columns: list[Any] = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
+        columns: list[Any] = list(zip(*rows, strict=True)) or [()] * len(self.schema)
         arrays = [
             words.column(cells) if (words := self._words(field.name)) else pa.array(
                 cells, field.type)
-            for field, cells in zip(SCHEMA, columns, strict=True)
+            for field, cells in zip(self.schema, columns, strict=True)
         ]
-        return pa.record_batch(arrays, schema=SCHEMA)
+        return pa.record_batch(arrays, schema=self.schema)
 
     def _close_digest(self) -> None:
         if self._digest is not None:
-            self._digest.update(_lines([self._fs.texts, self._errors.texts]))
+            words = [self._fs, self._errors, *([self._confirmed] if self._confirmed else [])]
+            self._digest.update(_lines([each.texts for each in words]))
 
     def _words(self, column: str) -> Words | None:
-        return {"f": self._fs, "error": self._errors}.get(column)
+        return {"f": self._fs, "error": self._errors, "confirmed": self._confirmed}.get(column)
 
     def _error(self, error: str) -> int:
         text = error[:MAX_ERROR]
@@ -181,7 +189,7 @@ class HistoryInMemory(Recorder):
 
     def history(self) -> History:
         """End it, and return all of it."""
-        table = pa.Table.from_batches([self._take_batch()], schema=SCHEMA)
+        table = pa.Table.from_batches([self._take_batch()], schema=self.schema)
         self._close_digest()
         return History(table, where=self.where)
 
@@ -189,6 +197,7 @@ class HistoryInMemory(Recorder):
 class HistoryWriter(Recorder):
     """Appends events to a history file. A context manager.
 
+<<<<<<< HEAD
     metadata: the schema's, from checker.history.metadata(seed, test). on_batch: told of each
     batch once it is written.
     """
@@ -198,11 +207,19 @@ class HistoryWriter(Recorder):
                  on_batch: Callable[[pa.RecordBatch], None] | None = None) -> None:
         super().__init__(str(path), digest)
         self._on_batch = on_batch
+=======
+    metadata: the schema's, from checker.history.metadata(seed, test, domains).
+    """
+
+    def __init__(self, path: Path, metadata: Mapping[bytes, bytes], *,
+                 digest: Hash | None = None) -> None:
+        super().__init__(str(path), digest, domains=b"seatrial.domains" in metadata)
+>>>>>>> ff8f79e (checker/domains: a write's answer names at most where it stands (a retry answers with its own coordinates); harness/domain_checks: the checks of domains in a run and in seatrial check; history: the column confirmed)
         self.path = path
         self._closed = False
         self._file = File(path)
         self._stream = pa.ipc.new_stream(
-            pa.PythonFile(self._file, mode="w"), SCHEMA.with_metadata(dict(metadata)),
+            pa.PythonFile(self._file, mode="w"), self.schema.with_metadata(dict(metadata)),
             options=pa.ipc.IpcWriteOptions(compression="zstd", emit_dictionary_deltas=True))
         self._write()                            # Arrow writes its header with the first batch
 

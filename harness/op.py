@@ -26,7 +26,9 @@ class Op(msgspec.Struct, gc=False):
       shows queueing too (no coordinated omission).
     error: why it failed, one word or sentence.
     node: index into the test's nodes: whom the client talked to, or -1.
-    domain, rindex, epoch, term: what the answer carried, or None.
+    domain, rindex, epoch, term: what the answer carried, or None. Of an invocation: the domain
+      that it was sent to, and the session token that it was sent with.
+    confirmed: names of the domains that confirmed it, separated by spaces, or None.
     index: position in the history, given when it is recorded.
     """
 
@@ -43,6 +45,7 @@ class Op(msgspec.Struct, gc=False):
     epoch: int | None = None
     term: int | None = None
     index: int = -1
+    confirmed: str | None = None
 
     def completed(self, type: str, value: Any = None, error: str | None = None) -> Op:
         """Return this invocation's completion of the given type."""

@@ -32,6 +32,7 @@ from seatrial.checker.online import Violation
 
 from . import coverage
 from .control import on_nodes
+from .domain_checks import carried, domain_checks
 from .errors import HarnessFailure, SeatrialError, told
 from .history import HistoryWriter
 from .hosts.local import LocalWorld
@@ -171,6 +172,7 @@ class Run:
         self.progress.set_phase(INSTALLING)
         await test.system.setup(test)
         test = self.test = test.begun()
+<<<<<<< HEAD
         if isinstance(test.workload, Watched) and (test.spec.checks.online
                                                    or test.spec.checks.stop):
             self.watch = Watch(test.workload.online_model, test.spec.checks,
@@ -178,6 +180,10 @@ class Run:
                                on_verdict=self.progress.set_verdict)
         self.history = HistoryWriter(self.folder.history, metadata(test.seed, test.options),
                                      on_batch=self.watch.take if self.watch else None)
+=======
+        self.history = HistoryWriter(self.folder.history, metadata(
+            test.seed, test.options, carried(test.spec)))
+>>>>>>> ff8f79e (checker/domains: a write's answer names at most where it stands (a retry answers with its own coordinates); harness/domain_checks: the checks of domains in a run and in seatrial check; history: the column confirmed)
         if self.faults.perf:
             self.hosts_may_be_hurt = True
         self.phases = Phases(test, self.faults, self.history, self.record,
@@ -240,6 +246,7 @@ class Run:
         """Return what the workload's checks, coverage and an early end say."""
         names = [host.name for host in self.test.nodes]
         found = list(self.test.workload.check(self.test, history))
+        found += domain_checks(self.test.spec, history)
         found.append(coverage.check(history, self.test.spec.coverage.model_dump(), names,
                                     self.test.spec.faults.shortest_ns,
                                     self.test.spec.topology.tree()))

@@ -316,7 +316,7 @@ class Scheduler:
         """
         if op.process < 0:
             op = Op(op.f, op.value, op.key, INFO, NEMESIS, op.time_ns, op.error, op.node,
-                    op.domain, op.rindex, op.epoch, op.term)
+                    op.domain, op.rindex, op.epoch, op.term, confirmed=op.confirmed)
         self._sink(op)
         return op
 

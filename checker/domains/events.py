@@ -13,9 +13,9 @@ is ``excluded``, ``included``, ``fenced``, ``added``, ``removed``, ``moved`` or 
 """
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,11 +48,12 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of the history: its rows and times (from, to), and why."""
+    """A stretch in which a domain was fenced: its rows and times (from, to), and why."""
 
     rows: tuple[int, int]
     times: tuple[int, int]
     why: str
+    alone: bool = False         # the root can be asked, so only what was answered without counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,24 +121,41 @@ def _told(history: History) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
 
 
 def concerns(trouble: Trouble, path: tuple[Guarantee, ...]) -> bool:
-    """Whether a fault may have hit a domain or one between it and the root."""
-    if not trouble.domains and not trouble.nodes and not trouble.grudge:
+    """Whether a fault may have hit a domain, one between it and the root, or their links."""
+    if not (trouble.domains or trouble.nodes or trouble.grudge):
         return True                             # it does not say whom it hit
-    if any(not domain.nodes for domain in path) and (trouble.nodes or trouble.grudge):
-        return True                             # nobody says whose nodes they are
-    hit = trouble.nodes | frozenset(trouble.grudge)
-    return any(domain.name in trouble.domains or hit & frozenset(domain.nodes) for domain in path)
+    if any(domain.name in trouble.domains for domain in path):
+        return True
+    nodes = frozenset(node for domain in path for node in domain.nodes)
+    if any(not domain.nodes for domain in path):
+        return bool(trouble.nodes or trouble.grudge)    # nobody says whose nodes they are
+    if trouble.grudge:
+        return any(node in nodes and nodes & frozenset(dropped)
+                   for node, dropped in trouble.grudge.items())
+    return bool(trouble.nodes & nodes)
 
 
-def cut_off(trouble: Trouble, path: tuple[Guarantee, ...]) -> bool:
-    """Whether a fault leaves no two nodes that hear each other, on some link of a path."""
+def cut_off(trouble: Trouble, guarantees: Guarantees, name: str) -> str:
+    """Say what a fault cuts: ``island``, a domain from the root, by whatever way; ``link``, the way
+    that entries take; or nothing.
+    """
+    if not trouble.grudge or any(not domain.nodes for domain in guarantees.domains):
+        return ""
+
     def hear(one: str, other: str) -> bool:
         return not (other in trouble.grudge.get(one, ()) or one in trouble.grudge.get(other, ()))
 
-    return any(
-        child.nodes and parent.nodes
-        and not any(hear(one, other) for one in child.nodes for other in parent.nodes)
-        for child, parent in itertools.pairwise(path))
+    def linked(one: Guarantee, other: Guarantee) -> bool:
+        return any(hear(a, b) for a in one.nodes for b in other.nodes)
+
+    reached, left = [guarantees.by_name[name]], list(guarantees.domains)
+    for one in reached:
+        near = [other for other in left if other not in reached and linked(one, other)]
+        reached += near
+    if guarantees.root not in reached:
+        return "island"
+    path = guarantees.path(name)
+    return "" if all(linked(child, parent) for child, parent in pairwise(path)) else "link"
 
 
 def restless(events: Events, guarantees: Guarantees, name: str) -> list[tuple[int, int]]:
@@ -174,7 +192,6 @@ def outside(events: Events, name: str) -> list[tuple[tuple[int, int], tuple[int,
 
 def fenced(events: Events, guarantees: Guarantees, name: str) -> list[Span]:
     """Return when a domain could answer no linearizable read at all: told so, or cut off."""
-    path = guarantees.path(name)
     domain = guarantees.by_name[name]
     spans = []
     since: Change | None = None
@@ -187,11 +204,12 @@ def fenced(events: Events, guarantees: Guarantees, name: str) -> list[Span]:
     if since is not None:
         spans.append(Span((since.row, FOREVER), (since.time_ns, FOREVER), "fenced"))
     for trouble in events.troubles:
-        if trouble.sure is not None and cut_off(trouble, path):
+        cut = cut_off(trouble, guarantees, name)
+        if trouble.sure is not None and cut:
             began = trouble.sure[1] + domain.fence_ns
             if began < trouble.until[1]:
                 spans.append(Span((trouble.sure[0], trouble.until[0]), (began, trouble.until[1]),
-                                  f"cut off by {trouble.name}"))
+                                  f"cut off by {trouble.name}", cut == "link"))
     return spans
 
 

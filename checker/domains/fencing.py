@@ -1,8 +1,8 @@
 """What a domain refuses: linearizable reads while it is fenced; and when it answers ``lost``.
 
-Fenced is a domain that was told to be, or that is cut off from the root longer than its
-``fence_ns``: it has no valid lease, and can't ask the root. One that was told to be excluded may
-ask the root, but not answer by itself. Refusing is always allowed.
+Fenced is a domain that was told to be, or that has been cut off from the root longer than its
+``fence_ns``: it has no valid lease, and can't ask the root. One that was told to be excluded, or
+whose link alone is cut, may ask the root, but not answer by itself. Refusing is always allowed.
 
 ``lost`` says that a token's coordinates are not in the log any more. Tokens are of answers, so that
 is true only after an operator declared a loss of data, and only of what was lost by it.
@@ -32,16 +32,19 @@ def fencing(view: View, events: Events) -> Judged:
         mine = np.flatnonzero(ok & (view.domain == number))
         for span in fenced(events, view.guarantees, domain.name):
             spans += 1
-            inside = mine[(view.begin_ns[mine] >= span.times[0]) & (view.row[mine] > span.rows[0])
-                          & (view.done[mine] < span.rows[1])]
-            why |= {int(i): _said(domain.name, span) for i in inside}
+            inside: list[int] = mine[
+                (view.begin_ns[mine] >= span.times[0]) & (view.row[mine] > span.rows[0])
+                & (view.done[mine] < span.rows[1])].tolist()
+            if span.alone:
+                inside = [i for i in inside if view.confirmed_by(i) == [domain.name]]
+            why |= {i: _said(domain.name, span) for i in inside}
             no = _refused(view, number, span)
             refused += no
             told.append({"domain": domain.name, "from_ns": span.times[0], "to_ns": span.times[1],
                          "why": span.why, "refused": no, "answered": len(inside)})
+        excluded = f"{domain.name} was excluded, and it answered by itself, without asking the root"
         for _, rows in outside(events, domain.name):
-            why |= {int(i): f"{domain.name} was excluded, and it answered by itself, "
-                    "without asking the root" for i in _by_itself(view, mine, domain.name, rows)}
+            why |= dict.fromkeys(_by_itself(view, mine, domain.name, rows), excluded)
     return Judged("fencing", spans, f"fenced times passed without a linearizable read, "
                   f"{refused:,} refused", len(why),
                   [Finding(f"{who(view, i)} succeeded, although {why[i]}", i, {i: "not refused"},

@@ -2,8 +2,8 @@
 
 By values: what a read shows was written, by a write that had begun. By coordinates: the state at a
 rindex is one state in every domain, so each version of a key takes a stretch of the root's log of
-its own (versions.pyx), no two writes have the same coordinates, and a write comes behind all that
-had been shown before it began.
+its own (versions.pyx), no two writes are answered with the same coordinates, and those of a write
+come behind all that had been shown before it began.
 """
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from ..history import FAIL, NONE
 from ..models import Role
 from ..operations import show
-from .finding import Finding, Judged, earliest, who
+from .finding import MOST_TOLD, Finding, Judged, earliest, who
 from .view import View
 
 NOBODY = -1
@@ -27,12 +27,13 @@ def prefix(view: View) -> Judged:
     placed = reads & (view.rindex != NONE)
     findings = [_unwritten(view, i, int(writer[i]))
                 for i in earliest(view, np.flatnonzero(unwritten).tolist())]
-    findings += [_meet(view, *pair) for pair in view.conflicts]
+    pairs = sorted({(min(pair), max(pair)): pair for pair in view.conflicts}.values())
+    findings += [_meet(view, *pair) for pair in pairs[:MOST_TOLD]]
     several = int((reads & (writer == -3)).sum())
     return Judged(
         "prefix", int((reads & (view.weak | placed)).sum()),
         "reads showed states of the root's log, at the coordinates that they name",
-        int(unwritten.sum()) + len(view.conflicts), findings,
+        int(unwritten.sum()) + len(pairs), findings,
         f"{several:,} saw a value that several operations wrote" if several else "",
         {"with_coordinates": int(placed.sum())})
 
@@ -67,16 +68,15 @@ def _meet(view: View, one: int, other: int) -> Finding:
     if one == other:
         writer, reader = int(versions.writer[one]), int(versions.lo_op[one])
         return Finding(
-            f"{who(view, reader)} shows at rindex {versions.lo[one]} what was written at "
-            f"{versions.start[one]}, by {who(view, writer)}", reader,
-            {writer: f"rindex {versions.start[one]}", reader: f"rindex {versions.lo[one]}"},
+            f"{who(view, reader)} shows at rindex {versions.lo[one]} what stands at "
+            f"{versions.least[one]} or behind, by {who(view, writer)}", reader,
+            {writer: f"begins after rindex {versions.least[one] - 1} was shown",
+             reader: f"rindex {versions.lo[one]}"},
             "The state at a rindex holds nothing that stands behind it.")
-    later = int(versions.writer[other] if versions.start[other] >= 0 else versions.lo_op[other])
-    place = int(versions.start[other] if versions.start[other] >= 0 else versions.lo[other])
-    if versions.hi[one] >= place:
-        reader, seen = int(versions.hi_op[one]), int(versions.hi[one])
-    else:
-        reader, seen = int(versions.writer[one]), int(versions.start[one])
+    reader, seen = int(versions.hi_op[one]), int(versions.hi[one])
+    later, place = int(versions.lo_op[other]), int(versions.lo[other])
+    if not 0 <= place <= seen:
+        later, place = int(versions.writer[other]), int(versions.most[other])
     old, new = (show(values.value(int(versions.value[v]))) for v in (one, other))
     return Finding(
         f"{who(view, reader)} says that the key holds {old} at rindex {seen}, but "

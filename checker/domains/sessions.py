@@ -50,8 +50,8 @@ def _first(view: View) -> Ints:
 def _covered(view: View) -> Ints:
     """By operation: the newest version of its key that its token covers, by rindex; or NONE."""
     versions = view.versions
-    there = np.flatnonzero(versions.start >= 0)
-    starts, tokens = versions.start[there], view.token
+    there = np.flatnonzero(versions.most >= 0)
+    starts, tokens = versions.most[there], view.token
     width = max(int(starts.max(initial=0)), int(tokens.max(initial=0))) + 2
     if width * len(view.operations.keys) >= 1 << 62:            # rindexes beyond all reason
         places = np.unique(np.concatenate([starts, tokens]))
@@ -71,11 +71,13 @@ def _is_after(view: View, version: Ints) -> Any:
     """By operation: whether a version certainly came after the one that it saw."""
     versions = view.versions
     saw = np.where(view.seen < 0, 0, view.seen)
-    if not len(versions.start):
+    if not len(versions.most):
         return np.zeros(len(view), dtype=bool)
     writer = versions.writer[saw]
-    begin = np.where(versions.start[saw] >= 0, versions.start[saw], versions.lo[saw])
-    by_rindex = (begin >= 0) & (versions.start[version] > begin)
+    ends_by = np.where((versions.lo[saw] >= 0) & (
+        (versions.most[saw] < 0) | (versions.lo[saw] < versions.most[saw])),
+        versions.lo[saw], versions.most[saw])
+    by_rindex = (ends_by >= 0) & (versions.least[version] > ends_by)
     inv = np.append(view.operations.inv, 0)
     by_time = versions.first[saw] < inv[versions.writer[version]]
     known = (writer >= 0) | (writer == INITIAL)
@@ -153,7 +155,7 @@ def _hides(view: View, i: int, version: int) -> Finding:
     writer = int(view.versions.writer[version])
     return Finding(
         f"{who(view, i)} was sent with a token of rindex {view.token[i]}, but does not show "
-        f"{who(view, writer)}, which stands at {view.versions.start[version]}", i,
-        {writer: f"rindex {view.versions.start[version]}", i: f"token {view.token[i]}"}
+        f"{who(view, writer)}, which stands at {view.versions.most[version]}", i,
+        {writer: f"rindex {view.versions.most[version]}", i: f"token {view.token[i]}"}
         | _given(view, i),
         "A read shows every write up to its token.")

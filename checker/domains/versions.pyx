@@ -11,10 +11,11 @@ shows a version after its successor was there shows an old state, and since when
 - the age of any other read is the time since then;
 - what a session saw, or was told by its token, puts a bound on what it may still be shown.
 
-In root coordinates a version takes a stretch of the log: from its writer's rindex, or the lowest at
-which it was seen, to the highest at which it was seen. A state is a function of its coordinates, so
-the stretches of one key have nothing in common; a compare-and-set at rindex r saw the state at
-r - 1.
+In root coordinates a version takes a stretch of the log, and a state is a function of its
+coordinates: so where a version was seen, from the lowest rindex to the highest, no other one of its
+key was. A write stands at most at the rindex that its answer names (a retry that was
+executed before answers with its own), and behind all that anybody had been shown before it began. A
+version that was seen behind where a later one must stand is not a state of the root.
 
 One pass over the operations and one sort of each key's versions. A value that several
 operations wrote is left out: nobody can tell which of them was seen.
@@ -48,7 +49,8 @@ cdef int64_t IMPOSSIBLE = -INF      # operations.py: what no operation writes
 cdef struct Version:
     int64_t value
     int64_t first           # position at which it was certainly there; INF: never
-    int64_t start           # rindex of its writer; -1 unknown
+    int64_t most            # it stands at most at this rindex, and at least at that; -1 unknown
+    int64_t least
     int64_t lo              # lowest and highest rindex at which it was seen; -1 never
     int64_t hi
     int32_t key
@@ -66,6 +68,7 @@ cdef struct Columns:
     const int64_t* inv
     const int64_t* ret
     const int64_t* rindex
+    const int64_t* floor    # the highest rindex shown before it began
     int32_t* seen           # by operation: the version that it saw
     int64_t* behind         # by operation: versions of its key that were there and not shown
 
@@ -87,7 +90,7 @@ cdef int32_t version_of(vector[Version]& versions, vector[int32_t]& table, int32
         i = (i + 1) & (table.size() - 1)
     v.value, v.key = value, key
     v.first = INF
-    v.start = v.lo = v.hi = -1
+    v.most = v.least = v.lo = v.hi = -1
     v.writer = v.first_op = v.lo_op = v.hi_op = v.successor = NOBODY
     v.by_rindex = 0
     table[i] = <int32_t>versions.size()
@@ -135,8 +138,6 @@ cdef int gather(Columns* c, const int32_t* ops, int64_t n, int32_t key, int64_t 
             v = version_of(versions, table, key, c.a[op])
             c.seen[op] = v
             there(&versions[<size_t>v], c.ret[op], op)
-            if c.rindex[op] > 0 and c.a[op] != c.b[op]:
-                seen_at(&versions[<size_t>v], c.rindex[op] - 1, op)
         if c.kind[op] == CAS or c.kind[op] == WRITE:
             v = version_of(versions, table, key, c.b[op] if c.kind[op] == CAS else c.a[op])
             if versions[<size_t>v].writer != NOBODY:
@@ -144,14 +145,19 @@ cdef int gather(Columns* c, const int32_t* ops, int64_t n, int32_t key, int64_t 
                 continue
             versions[<size_t>v].writer = op
             there(&versions[<size_t>v], c.ret[op], op)
+            versions[<size_t>v].least = max(<int64_t>0, c.floor[op]) + 1
             if c.ret[op] != INF:
-                versions[<size_t>v].start = c.rindex[op]
+                versions[<size_t>v].most = c.rindex[op]
     return 0
 
 
-cdef inline int64_t begin_of(const Version* v) noexcept nogil:
-    """Where its stretch of the log begins, as far as is known; -1 unknown."""
-    return v.start if v.start >= 0 else v.lo
+cdef inline int64_t ends_by(const Version* v) noexcept nogil:
+    """A rindex by which it certainly stands; INF unknown."""
+    if v.writer == INITIAL:
+        return -1
+    if v.most >= 0 and (v.lo < 0 or v.most < v.lo):
+        return v.most
+    return v.lo if v.lo >= 0 else INF
 
 
 cdef class Found:
@@ -160,7 +166,8 @@ cdef class Found:
     cdef vector[Version] versions
     cdef vector[pair[int32_t, int32_t]] conflicts
     cdef vector[int32_t] table
-    cdef vector[At] times, places, least_time, least_place
+    cdef vector[At] times, places, sights, stretches
+    cdef vector[At] first_time, first_place, first_sight, most_time, most_place, most_sight
     cdef vector[int64_t] firsts, begins
 
     cdef int judge_key(self, Columns* c, const int32_t* ops, int64_t n, int32_t key,
@@ -174,11 +181,13 @@ cdef class Found:
         return 0
 
     cdef int order(self, Columns* c, size_t base) except -1 nogil:
-        """Sort what was certainly there, by the writer's invocation and by its coordinates."""
+        """Sort what was certainly there: by the writer's invocation, by the least rindex at which
+        it may stand, and by the lowest at which it was seen."""
         cdef size_t i
         cdef Version* v
         self.times.clear()
         self.places.clear()
+        self.sights.clear()
         self.firsts.clear()
         self.begins.clear()
         for i in range(base, self.versions.size()):
@@ -187,50 +196,83 @@ cdef class Found:
                 continue
             self.times.push_back(At(c.inv[v.writer], <int32_t>i))
             self.firsts.push_back(v.first)
-            if v.start >= 0:
-                self.places.push_back(At(v.start, <int32_t>i))
+            self.places.push_back(At(v.least, <int32_t>i))
+            if v.lo >= 0:
+                self.sights.push_back(At(v.lo, <int32_t>i))
         sort(self.times.begin(), self.times.end())
         sort(self.places.begin(), self.places.end())
+        sort(self.sights.begin(), self.sights.end())
         sort(self.firsts.begin(), self.firsts.end())
         for i in range(self.times.size()):
             self.begins.push_back(self.times[i].first)
-        self.earliest(self.times, self.least_time)
-        self.earliest(self.places, self.least_place)
+        self.earliest(self.times, self.first_time, self.most_time)
+        self.earliest(self.places, self.first_place, self.most_place)
+        self.earliest(self.sights, self.first_sight, self.most_sight)
         return 0
 
-    cdef int earliest(self, vector[At]& sorted_, vector[At]& least) except -1 nogil:
-        """At each place: of the versions from there on, which was there first, and when."""
+    cdef int earliest(self, vector[At]& sorted_, vector[At]& firsts,
+                      vector[At]& mosts) except -1 nogil:
+        """At each place, of the versions from there on: which was there first, and when; and which
+        stands lowest for certain, and by where."""
         cdef size_t i = sorted_.size()
-        cdef At best
-        best.first, best.second = INF, NOBODY
-        least.resize(i)
+        cdef At first, most
+        cdef Version* v
+        first.first = most.first = INF
+        first.second = most.second = NOBODY
+        firsts.resize(i)
+        mosts.resize(i)
         while i > 0:
             i -= 1
-            if self.versions[<size_t>sorted_[i].second].first < best.first:
-                best.first = self.versions[<size_t>sorted_[i].second].first
-                best.second = sorted_[i].second
-            least[i] = best
+            v = &self.versions[<size_t>sorted_[i].second]
+            if v.first < first.first:
+                first.first, first.second = v.first, sorted_[i].second
+            if ends_by(v) < most.first:
+                most.first, most.second = ends_by(v), sorted_[i].second
+            firsts[i] = first
+            mosts[i] = most
         return 0
 
     cdef int follow(self, Columns* c, size_t base) except -1 nogil:
-        """Give each version its successor."""
-        cdef size_t i, at
+        """Give each version its successor, and see that it was not seen behind a later one."""
+        cdef size_t i
         cdef Version* v
-        cdef int64_t here
+        cdef At first, most
+        cdef int64_t began
         for i in range(base, self.versions.size()):
             v = &self.versions[i]
             if v.writer == NOBODY or v.writer == SEVERAL or v.first == INF:
                 continue
-            here = INF
-            at = beyond(self.times, v.first)
-            if at < self.times.size():
-                here, v.successor = self.least_time[at].first, self.least_time[at].second
-            if begin_of(v) < 0 and v.writer != INITIAL:
-                continue
-            at = beyond(self.places, begin_of(v) if v.writer != INITIAL else -1)
-            if at < self.places.size() and self.least_place[at].first < here:
-                v.successor, v.by_rindex = self.least_place[at].second, 1
+            first.first = most.first = INF
+            first.second = most.second = NOBODY
+            began = c.inv[v.writer] if v.writer >= 0 else -1
+            # (seen before it was written, it would come after itself)
+            if self.better(self.times, self.first_time, self.most_time, max(v.first, began),
+                           &first, &most):
+                v.by_rindex = 0
+            if ends_by(v) != INF and self.better(self.places, self.first_place, self.most_place,
+                                                 max(ends_by(v), v.least), &first, &most):
+                v.by_rindex = 1
+            if (v.lo >= 0 or v.writer == INITIAL) and self.better(
+                    self.sights, self.first_sight, self.most_sight, v.lo, &first, &most):
+                v.by_rindex = 1
+            v.successor = first.second
+            if most.second != NOBODY and v.hi >= most.first:
+                self.conflicts.push_back(pair[int32_t, int32_t](<int32_t>i, most.second))
         return 0
+
+    cdef bint better(self, vector[At]& sorted_, vector[At]& firsts, vector[At]& mosts,
+                     int64_t beyond_, At* first, At* most) noexcept nogil:
+        """Take what comes later by one of the three orders, where it is more than is known."""
+        cdef size_t at = beyond(sorted_, beyond_)
+        cdef bint is_first
+        if at >= sorted_.size():
+            return False
+        is_first = firsts[at].first < first.first
+        if is_first:
+            first[0] = firsts[at]
+        if mosts[at].first < most.first:
+            most[0] = mosts[at]
+        return is_first
 
     cdef int count(self, Columns* c, const int32_t* ops, int64_t n) except -1 nogil:
         """Count, for each that saw something, at least how many newer versions were there."""
@@ -250,31 +292,28 @@ cdef class Found:
         return 0
 
     cdef int overlap(self, size_t base) except -1 nogil:
-        """Find versions whose stretches of the log meet; a version alone: seen before written."""
+        """Find versions that were seen at the same stretch of the log; and, as a pair with itself,
+        one that was seen before where it can stand."""
         cdef size_t i
         cdef Version* v
-        cdef int64_t until = -2
+        cdef int64_t until = -1
         cdef int32_t last = NOBODY
-        self.places.clear()
+        self.stretches.clear()
         for i in range(base, self.versions.size()):
             v = &self.versions[i]
-            if v.writer == NOBODY or v.writer == SEVERAL:
+            if v.writer == NOBODY or v.writer == SEVERAL or v.lo < 0:
                 continue
-            if v.start >= 0 and 0 <= v.lo < v.start:
+            if v.writer >= 0 and v.lo < v.least:
                 self.conflicts.push_back(pair[int32_t, int32_t](<int32_t>i, <int32_t>i))
-            elif v.writer == INITIAL:
-                self.places.push_back(At(-1, <int32_t>i))
-            elif begin_of(v) >= 0:
-                self.places.push_back(At(begin_of(v), <int32_t>i))
-        sort(self.places.begin(), self.places.end())
-        for i in range(self.places.size()):
-            v = &self.versions[<size_t>self.places[i].second]
-            if self.places[i].first <= until:
+            self.stretches.push_back(At(v.lo, <int32_t>i))
+        sort(self.stretches.begin(), self.stretches.end())
+        for i in range(self.stretches.size()):
+            v = &self.versions[<size_t>self.stretches[i].second]
+            if last != NOBODY and v.lo <= until:
                 self.conflicts.push_back(
-                    pair[int32_t, int32_t](last, self.places[i].second))
-            if max(v.hi, self.places[i].first) > until:
-                until = max(v.hi, self.places[i].first)
-                last = self.places[i].second
+                    pair[int32_t, int32_t](last, self.stretches[i].second))
+            if v.hi > until:
+                until, last = v.hi, self.stretches[i].second
         return 0
 
     def table_of(self):
@@ -282,18 +321,20 @@ cdef class Found:
         cdef size_t n = self.versions.size(), i
         cdef Version* v
         columns = {name: np.empty(n, dtype=np.int64) for name in (
-            "value", "key", "writer", "first", "first_op", "start", "lo", "hi", "lo_op", "hi_op",
-            "successor", "by_rindex")}
+            "value", "key", "writer", "first", "first_op", "most", "least", "lo", "hi", "lo_op",
+            "hi_op", "successor", "by_rindex")}
         cdef int64_t[::1] value = columns["value"], key = columns["key"]
         cdef int64_t[::1] writer = columns["writer"], first = columns["first"]
-        cdef int64_t[::1] first_op = columns["first_op"], start = columns["start"]
+        cdef int64_t[::1] first_op = columns["first_op"], most = columns["most"]
+        cdef int64_t[::1] least = columns["least"]
         cdef int64_t[::1] lo = columns["lo"], hi = columns["hi"]
         cdef int64_t[::1] lo_op = columns["lo_op"], hi_op = columns["hi_op"]
         cdef int64_t[::1] successor = columns["successor"], by_rindex = columns["by_rindex"]
         for i in range(n):
             v = &self.versions[i]
             value[i], key[i], writer[i], first[i] = v.value, v.key, v.writer, v.first
-            first_op[i], start[i], lo[i], hi[i] = v.first_op, v.start, v.lo, v.hi
+            first_op[i], most[i], least[i] = v.first_op, v.most, v.least
+            lo[i], hi[i] = v.lo, v.hi
             lo_op[i], hi_op[i], successor[i] = v.lo_op, v.hi_op, v.successor
             by_rindex[i] = v.by_rindex
         pairs = [(self.conflicts[i].first, self.conflicts[i].second)
@@ -325,9 +366,10 @@ cdef int64_t below(vector[int64_t]& sorted_, int64_t at) noexcept nogil:
     return <int64_t>low
 
 
-def find(operations, rindex, int64_t initial):
+def find(operations, rindex, floor, int64_t initial):
     """Find all versions of operations, in the order of their invocations, with their rindexes.
 
+    floor: for each operation the highest rindex that anybody had been shown before it began.
     Returns the versions as columns; the pairs whose stretches of the log meet; for each operation
     the version that it saw (-1: none); and how many newer ones were there when it began.
     """
@@ -336,6 +378,7 @@ def find(operations, rindex, int64_t initial):
     cdef const int64_t[::1] a = operations.a, b = operations.b
     cdef const int64_t[::1] inv = operations.inv, ret = operations.ret
     cdef const int64_t[::1] at = np.ascontiguousarray(rindex, dtype=np.int64)
+    cdef const int64_t[::1] shown = np.ascontiguousarray(floor, dtype=np.int64)
     cdef int64_t n = kind.shape[0], n_keys = len(operations.keys), i
     cdef Columns c
     cdef Found found = Found()
@@ -349,7 +392,7 @@ def find(operations, rindex, int64_t initial):
     if n == 0:
         columns, pairs = found.table_of()
         return columns, pairs, seen, behind
-    if at.shape[0] != n:
+    if at.shape[0] != n or shown.shape[0] != n:
         raise ValueError(f"{at.shape[0]} rindexes for {n} operations")
     order = <int32_t*>malloc(<size_t>n * sizeof(int32_t))
     starts = <int64_t*>calloc(<size_t>n_keys + 2, sizeof(int64_t))
@@ -359,8 +402,8 @@ def find(operations, rindex, int64_t initial):
         grouped = group_by_key(&key[0], n, n_keys, starts, order)
         if not grouped:
             raise ValueError("operations: a key out of range")
-        c.kind, c.a, c.b, c.inv, c.ret, c.rindex = (
-            &kind[0], &a[0], &b[0], &inv[0], &ret[0], &at[0])
+        c.kind, c.a, c.b, c.inv, c.ret, c.rindex, c.floor = (
+            &kind[0], &a[0], &b[0], &inv[0], &ret[0], &at[0], &shown[0])
         c.seen, c.behind = &to_seen[0], &to_behind[0]
         with nogil:
             for i in range(n_keys):

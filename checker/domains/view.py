@@ -37,7 +37,8 @@ class Versions:
     writer: Ints                # operation; negative: nobody, the start, or several
     first: Ints                 # position at which it was certainly there
     first_op: Ints              # who returned then
-    start: Ints                 # rindex
+    most: Ints                  # rindex at which it stands at most, and at least
+    least: Ints
     lo: Ints
     hi: Ints
     lo_op: Ints
@@ -125,7 +126,7 @@ class View:
     @cached_property
     def _versions(self) -> tuple[Versions, list[tuple[int, int]], Ints, Ints]:
         columns, conflicts, seen, behind = versions.find(
-            self.operations, self.rindex, self.initial)
+            self.operations, self.rindex, self.committed_before(self.operations.inv), self.initial)
         return Versions(**columns), conflicts, seen, behind
 
     @property

@@ -68,16 +68,21 @@ def written(view: View, writer: int) -> str:
 
 def older(view: View, old: int, new: int) -> dict[int, str]:
     """Return the operations that show that one version came before another, with notes."""
-    if view.versions.writer[old] == INITIAL:
+    versions = view.versions
+    writer, first = int(versions.writer[old]), int(versions.first_op[old])
+    if writer == INITIAL:
         return {}
-    first, writer = int(view.versions.first_op[old]), int(view.versions.writer[old])
-    if view.versions.by_rindex[old]:
-        place = int(view.versions.start[old])
-        start = int(view.versions.start[new])
-        lo = int(view.versions.lo_op[old])
-        return ({writer: f"rindex {place}"} if place >= 0 else {lo: "shows it earlier"}) | {
-            int(view.versions.writer[new]): f"acknowledged, rindex {start}"}
+    if versions.by_rindex[old]:
+        shows = int(versions.lo_op[old]) if versions.lo[old] >= 0 else writer
+        later = int(versions.lo_op[new]) if _seen_behind(view, old, new) else int(
+            versions.writer[new])
+        return {i: f"rindex {view.rindex[i]}" if view.rindex[i] >= 0 else ""
+                for i in (shows, later)}
     return {first: "", writer: ""} if writer >= 0 else {first: ""}
+
+
+def _seen_behind(view: View, old: int, new: int) -> bool:
+    return bool(0 <= view.versions.lo[old] < view.versions.lo[new])
 
 
 def because(view: View, old: int, new: int) -> str:
@@ -88,9 +93,12 @@ def because(view: View, old: int, new: int) -> str:
     if versions.writer[old] == INITIAL:
         return f"{value} is what was there at the start, and {wrote} replaced it."
     if versions.by_rindex[old]:
-        place = max(int(versions.start[old]), int(versions.lo[old]))
-        return (f"{wrote} replaced {value}: in the root's log it stands at rindex "
-                f"{versions.start[new]}, behind {place}.")
+        if _seen_behind(view, old, new):
+            return (f"{wrote} replaced {value}: the root's log holds {value} at rindex "
+                    f"{versions.lo[old]}, and what replaced it at {versions.lo[new]}.")
+        places = [int(place[old]) for place in (versions.most, versions.lo) if place[old] >= 0]
+        return (f"{wrote} replaced {value}: it began after rindex {versions.least[new] - 1} had "
+                f"been shown, and {value} stands at {min(places)}.")
     first = int(versions.first_op[old])
     had = "acknowledged" if ops.kind[first] != Role.READ else "shown"
     return (f"{wrote} replaced {value}: it began after {value} had been {had} "

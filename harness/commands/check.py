@@ -16,6 +16,7 @@ import msgspec
 
 from seatrial.checker import CheckResult, UserModel, porcupine_engine, user_models
 from seatrial.checker.corpus import Judged, Report, judge_index
+from seatrial.checker.domains import Guarantees
 from seatrial.checker.errors import CheckerError
 from seatrial.checker.judge import MODEL_NAMES, Question, judge
 from seatrial.checker.linearizable import ENGINES
@@ -25,8 +26,11 @@ from seatrial.checker.readers.source import STDIN
 from seatrial.checker.result import worst
 from seatrial.checker.stats import check_stats, check_unhandled_exceptions
 
+from ..domain_checks import guarantees
 from ..errors import BadInput
 from ..online import Watching, from_file, from_stdin
+from ..yamlfile import Document
+from .domains import tree_in
 
 UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -77,6 +81,9 @@ class ModelName(click.ParamType[str | UserModel]):
 @click.option("--format", "format", type=click.Choice(list(READERS)),
               help="Default: told from the content.")
 @click.option("--initial", default=None, help="Every key's value at the start, as JSON.")
+@click.option("--topology", "topology_file", type=click.Path(path_type=Path),
+              help="The tree of domains, in a file of its own or a test file. Default: what the "
+              "history carries.")
 @click.option("--cas-fail", type=click.Choice(["drop", "observe"]),
               help="What a failed CAS that does not say what it saw means.")
 @click.option("--jobs", type=click.IntRange(1, 1024), metavar="N",
@@ -91,8 +98,8 @@ class ModelName(click.ParamType[str | UserModel]):
 def command(
     file: Path | None, index: Path | None, model: str | UserModel | None, level: str,
     group_size: int, engine: str, time_limit_s: float, memory: int, format: str | None,
-    initial: str | None, cas_fail: str | None, jobs: int | None, online: bool, follow: bool,
-    fail_fast: bool, as_json: bool,
+    initial: str | None, topology_file: Path | None, cas_fail: str | None, jobs: int | None,
+    online: bool, follow: bool, fail_fast: bool, as_json: bool,
 ) -> int:
     """Judge FILE, a history in any known format or a run's folder, or a corpus (--index).
 
@@ -105,7 +112,7 @@ def command(
         raise click.UsageError("--online, --follow and --fail-fast are for one history, not for "
                                "a corpus")
     question = Question(engine, time_limit_s, memory, _initial(initial), cas_fail, level,
-                        group_size, jobs=jobs)
+                        group_size, jobs=jobs, guarantees=_guarantees(topology_file))
     try:
         if file is None:
             assert index is not None
@@ -129,6 +136,10 @@ def _initial(text: str | None) -> object:
     except ValueError as error:
         raise BadInput(f"--initial {text!r} is not JSON; expected for example 0 or '\"\"'"
                        ) from error
+
+
+def _guarantees(file: Path | None) -> Guarantees | None:
+    return None if file is None else guarantees(tree_in(Document.load(file)))
 
 
 def _check_file(

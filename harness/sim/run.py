@@ -18,6 +18,7 @@ from rich.console import Console
 from seatrial.checker import Verdict
 from seatrial.checker.history import metadata
 
+from ..domain_checks import carried
 from ..errors import HarnessFailure
 from ..history import HistoryWriter
 from ..launch import Done, Plan, Request
@@ -76,7 +77,8 @@ def recorded(chosen: Plan, folder: RunFolder, progress: Progress) -> Simulation:
     simulation = Simulation(chosen, listeners=(progress.on_event,), on_event=hear,
                             on_phase=progress.set_phase)
     simulation.history = WholeBatches(
-        folder.history, metadata(chosen.seed, simulation.test.options),
+        folder.history, metadata(chosen.seed, simulation.test.options,
+                                 carried(chosen.spec)),
         digest=simulation.digest)
     return simulation
 

@@ -25,6 +25,7 @@ from seatrial.core import marks, mutants
 from seatrial.core.errors import InvariantViolation
 
 from .. import coverage
+from ..domain_checks import carried, domain_checks
 from ..errors import SeatrialError, told
 from ..history import HistoryInMemory, Recorder
 from ..launch import Plan
@@ -107,7 +108,8 @@ class Simulation:
         self.test = Test(self.spec, chosen.seed, around, chosen.system, chosen.workload,
                          clock=lambda: world.now_ns)
         self.digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-        self.history: Recorder = HistoryInMemory("history", self.digest)
+        self.history: Recorder = HistoryInMemory(
+            "history", self.digest, domains=carried(chosen.spec) is not None)
         self.phases: Phases | None = None
         self.checks: list[CheckResult] = []
         self.error: str | None = None
@@ -226,6 +228,7 @@ class Simulation:
         self.on_phase("checking")
         test = replace(self.test, spec=in_this_process(self.spec))
         self.checks += test.workload.check(test, history)
+        self.checks += domain_checks(test.spec, history)
         self.checks.append(coverage.check(history, self.spec.coverage.model_dump(),
                                           [host.name for host in test.nodes],
                                           self.spec.faults.shortest_ns,

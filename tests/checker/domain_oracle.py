@@ -4,7 +4,8 @@ Operations take effect one after the other, each between its invocation and its 
 appends to the root's log; a linearizable read shows the whole log; any other read shows a part from
 the beginning, and one with a token at least what the token stands for: a rindex, or without
 coordinates all that its process has seen. Every choice is tried. With coordinates, entries of no
-key may stand between the others, and every answer stands where it says.
+key may stand between the others, a read shows the state where it says, and a write stands there or
+before.
 """
 from __future__ import annotations
 
@@ -51,21 +52,29 @@ Log = tuple[tuple[int, str, Any], ...]          # rindex, key, value
 
 
 def possible(calls: list[Answered]) -> bool:
-    """Whether there is a life that answers so."""
+    """Whether there is a life that answers so. An operation is ``done`` after one step, or, a write
+    that was executed before its last attempt, after two: the attempt is an entry too."""
+    n = len(calls)
     returned = sum(1 << i for i, call in enumerate(calls) if call.ret is not None)
-    stack: list[tuple[int, Log, int, tuple[tuple[int, int], ...]]] = [(0, (), 0, ())]
+    stack: list[tuple[int, int, Log, int, tuple[tuple[int, int], ...]]] = [(0, 0, (), 0, ())]
     known = set()
     while stack:
-        placed, log, end, cuts = stack.pop()
-        if placed & returned == returned:
+        begun, done, log, end, cuts = stack.pop()
+        if done & returned == returned:
             return True
-        left = [i for i in range(len(calls)) if not placed >> i & 1]
+        left = [i for i in range(n) if not done >> i & 1]
         deadline = min((ret for i in left if (ret := calls[i].ret) is not None), default=None)
         for i in left:
-            if deadline is not None and calls[i].inv > deadline:
+            call, bit = calls[i], 1 << i
+            if deadline is not None and call.inv > deadline:
                 continue
-            for grown, now, seen in after(calls[i], log, end, dict(cuts)):
-                found = placed | 1 << i, grown, now, tuple(sorted(seen.items()))
+            if begun & bit:
+                assert call.rindex is not None
+                steps = [(True, log, call.rindex, dict(cuts))] if call.rindex > end else []
+            else:
+                steps = after(call, log, end, dict(cuts))
+            for whole, grown, now, seen in steps:
+                found = (begun | bit, done | bit * whole, grown, now, tuple(sorted(seen.items())))
                 if found not in known:
                     known.add(found)
                     stack.append(found)
@@ -73,24 +82,24 @@ def possible(calls: list[Answered]) -> bool:
 
 
 def after(call: Answered, log: Log, end: int, cuts: dict[int, int]) -> list[
-        tuple[Log, int, dict[int, int]]]:
-    """The log, its end and what sessions have seen, in each way that it may have answered so."""
+        tuple[bool, Log, int, dict[int, int]]]:
+    """Whether it is done, the log, its end and what sessions have seen, in each way that it may
+    have answered so."""
     floor = cuts.get(call.process, 0) if call.token is not None else 0
     if call.f == WRITE:
-        at = call.rindex if call.rindex is not None else end + 1
-        if at <= end:
-            return []
-        return [((*log, (at, call.key, call.value)), at, cuts | {call.process: at})]
+        places = [end + 1] if call.rindex is None else range(end + 1, call.rindex + 1)
+        return [(call.rindex in (None, at), (*log, (at, call.key, call.value)), at,
+                 cuts | {call.process: at}) for at in places]
     if call.rindex is not None:
         least = call.token or 0
         now = max(end, call.rindex)
         if call.rindex < least or (call.f == LINEARIZABLE and call.rindex < end):
             return []
         fits = state(log, call.key, call.rindex) == call.value
-        return [(log, now, cuts)] if fits else []
-    places = [end] if call.f == LINEARIZABLE else range(floor, end + 1)
-    return [(log, end, cuts | {call.process: max(cuts.get(call.process, 0), cut)})
-            for cut in places if state(log, call.key, cut) == call.value]
+        return [(True, log, now, cuts)] if fits else []
+    seen = [end] if call.f == LINEARIZABLE else range(floor, end + 1)
+    return [(True, log, end, cuts | {call.process: max(cuts.get(call.process, 0), cut)})
+            for cut in seen if state(log, call.key, cut) == call.value]
 
 
 def state(log: Log, key: str, until: int) -> Any:

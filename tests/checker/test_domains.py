@@ -131,12 +131,19 @@ def test_what_was_shown_in_one_domain_is_not_hidden_in_another() -> None:
     assert set(tale.broken()) == {"visibility", "linearizable"}
 
 
-def test_coordinates_order_writes_that_overlap() -> None:
-    tale = Tale().begin(0, "write", 1).begin(2, "write", 2).end(0, rindex=5).end(2, rindex=4)
-    tale.read(2, C)
-    broken = tale.broken()
-    assert set(broken) == {"visibility"}
-    assert "stands at rindex 5, behind 4" in broken["visibility"].text
+def test_a_retried_write_names_the_coordinates_of_its_retry() -> None:
+    """It was executed before, so answers of writes that overlap don't tell their order."""
+    for value in (1, 2):
+        tale = Tale().begin(0, "write", 1).begin(2, "write", 2).end(0, rindex=5).end(2, rindex=4)
+        assert tale.read(value, C, rindex=6).broken() == {}
+
+
+def test_coordinates_of_reads_order_writes_that_overlap() -> None:
+    tale = Tale().begin(0, "write", 1).begin(2, "write", 2)
+    tale.read(1, B, "read-prefix", rindex=4).read(2, B, "read-prefix", rindex=7)
+    found = tale.read(1, C).end(0).end(2).broken()
+    assert "visibility" in found
+    assert "holds 1 at rindex 4, and what replaced it at 7" in found["visibility"].text
 
 
 def test_a_linearizable_read_reflects_all_that_had_been_shown() -> None:
@@ -176,19 +183,27 @@ def test_the_state_at_a_rindex_is_the_same_in_every_domain() -> None:
 
 
 def test_a_state_holds_nothing_that_stands_behind_it() -> None:
-    tale = Tale().write(1, rindex=5).read(1, B, "read-prefix", rindex=4)
-    assert "shows at rindex 4 what was written at 5" in tale.broken()["prefix"].summary
+    tale = Tale().write(7, rindex=5, key="y").begin(0, "write", 1)
+    tale.read(1, B, "read-prefix", rindex=4)
+    assert "shows at rindex 4 what stands at 6 or behind" in tale.broken()["prefix"].summary
 
 
-def test_a_compare_and_set_saw_the_state_just_before_it() -> None:
-    def tale(rindex: int) -> Tale:
-        first = Tale().write(1, rindex=1).write(2, rindex=4)
-        return first.begin(0, "cas", [2, 3]).end(0, [2, 3], rindex=rindex)
+def test_a_state_holds_all_that_stands_before_it() -> None:
+    tale = Tale().write(1, rindex=1).write(2, rindex=4).read(1, B, "read-prefix", rindex=5)
+    found = tale.broken()
+    assert set(found) == {"prefix"}
+    assert "holds 1 at rindex 5, but p0's write 2" in found["prefix"].summary
+    assert Tale().write(1, rindex=1).write(2, rindex=4).read(
+        1, B, "read-prefix", rindex=3).broken() == {}
 
-    assert tale(5).broken() == {}
-    assert "prefix" in tale(3).broken()
-    failed = Tale().write(1, rindex=1).begin(0, "cas", [7, 3])
-    assert failed.end(0, [7, 3, 1], "fail", rindex=1, error="mismatch").broken() == {}
+
+def test_what_a_failed_compare_and_set_saw_is_a_read() -> None:
+    def tale(seen: int) -> Tale:
+        first = Tale().write(1, rindex=1).write(2, rindex=2).begin(0, "cas", [7, 3])
+        return first.end(0, [7, 3, seen], "fail", rindex=2, error="mismatch")
+
+    assert tale(2).broken() == {}
+    assert {"prefix", "visibility"} <= set(tale(1).broken())
 
 
 def test_no_two_writes_have_the_same_coordinates() -> None:
@@ -284,6 +299,9 @@ def test_no_bound_holds_in_a_fault_nor_until_it_has_settled() -> None:
     assert set(tale(550, targets=["n4"]).broken()) == {"lag"}
     assert set(tale(400, targets=["n7"]).broken()) == {"lag"}, "a fault of another domain"
     assert set(tale(400, domains=["C"]).broken()) == {"lag"}
+    assert tale(400, targets=["n4"], grudge={"n1": ["n4"]}).broken() == {}
+    assert set(tale(400, targets=["n5"], grudge={"n1": ["n5"], "n5": ["n1"]}).broken()) == {
+        "lag"}, "a cut between others"
 
 
 def test_an_excluded_domain_has_no_bound() -> None:
@@ -309,16 +327,26 @@ def test_a_domain_that_is_cut_off_refuses_linearizable_reads() -> None:
     tale = Tale().write(1).fault("requested", **CUT).fault("effective", **CUT)
     tale.read(1, C).passes(60).refused(C, "fenced").refused(D, "fenced").read(1, A)
     assert tale.broken() == {}, "its lease may still hold at first"
-    for domain in (C, D):
+    for domain, confirmed in ((C, None), (D, "D")):         # (D can still ask A)
         told = Tale()
         told.rows, told.now_ms = list(tale.rows), tale.now_ms
-        told.read(1, domain)
+        told.read(1, domain, confirmed=confirmed)
         told.nemesis("domain-cut", action="stop", id="f1").read(1, domain).fault("ended")
         found = told.broken()
         assert set(found) == {"fencing"}
         assert found["fencing"].evidence["broken"] == 1
         assert "although" in found["fencing"].summary
         assert "cut off by domain-cut" in found["fencing"].summary
+
+
+def test_a_domain_whose_link_alone_is_cut_may_ask_the_root() -> None:
+    """D is cut from C, but not from A; so is C from A, which B could help out."""
+    for domain, name, hits in (
+            (D, "D", {"grudge": {"n7": ["n5", "n6"]}}),
+            (C, "C", {"grudge": {"n5": ["n1", "n2", "n3"], "n6": ["n1", "n2", "n3"]}})):
+        tale = Tale().write(1).fault("requested", **hits).fault("effective", **hits).passes(60)
+        assert tale.read(1, domain).read(1, domain, confirmed=f"A {name}").broken() == {}
+        assert set(tale.read(1, domain, confirmed=name).broken()) == {"fencing"}
 
 
 def test_a_cut_that_leaves_one_way_for_the_link_fences_nobody() -> None:

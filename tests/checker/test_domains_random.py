@@ -147,17 +147,19 @@ JUDGED = {"linearizable", "committed", "visibility", "prefix", "coordinates", "s
 
 
 @pytest.mark.randomised
-def test_with_coordinates_exactly_what_no_life_explains_is_found() -> None:
-    impossible = 0
+def test_with_coordinates_nothing_is_found_that_some_life_explains() -> None:
+    impossible = found_ = 0
     for seed in range(FIRST_SEED, FIRST_SEED + HISTORIES):
         calls = drawn(seed, True)
         if calls:
             explained = possible(calls)
             found = broken(history_of(calls), PLAIN)
             assert found <= JUDGED
-            assert (found == set()) == explained, (seed, found, calls)
+            assert not (found and explained), (seed, found, calls)
             impossible += not explained
+            found_ += bool(found)
     assert impossible > HISTORIES // 10
+    assert found_ > 0.97 * impossible, (found_, impossible)
 
 
 @pytest.mark.randomised
@@ -196,46 +198,43 @@ def twin(view: View) -> dict[int, dict[str, Any]]:
     """What versions.pyx says of each read, by comparing all with all."""
     ops = view.operations
     never = (1 << 63) - 1
+    floor = view.committed_before(ops.inv)
     found: dict[tuple[int, int], dict[str, Any]] = {}
+
+    def version(i: int, value: int) -> dict[str, Any]:
+        return found.setdefault((int(ops.key[i]), value), {
+            "first": never, "least": None, "most": None, "lo": None, "inv": None, "writers": 0})
+
     for key in range(len(ops.keys)):
-        found[key, view.initial] = {"first": -1, "begin": -1, "inv": None, "writers": 1}
+        found[key, view.initial] = {"first": -1, "least": None, "most": -1, "lo": None,
+                                    "inv": None, "writers": 1}
     for i in range(len(ops)):
-        sees = view.is_read[i] or (ops.b[i] != view.initial and view.ended[i]
-                                   and ops.kind[i] == 3)
-        for value, writes in ([(int(ops.a[i]), False)] if sees else []) + (
-                [] if view.is_read[i] else [
-                    (int(ops.b[i]) if ops.kind[i] == 3 else int(ops.a[i]), True)]):
-            one = found.setdefault((int(ops.key[i]), value), {
-                "first": never, "begin": None, "inv": None, "writers": 0})
+        cas = ops.kind[i] == 3
+        if view.is_read[i] or (cas and view.ended[i]):
+            one = version(i, int(ops.a[i]))
             one["first"] = min(one["first"], int(ops.ret[i]))
-            if writes:
-                one["writers"] += 1
-                one["inv"] = int(ops.inv[i])
-                if view.rindex[i] >= 0:
-                    one["begin"] = int(view.rindex[i])
-    for (key, value), one in found.items():
-        places = [int(view.rindex[i]) for i in range(len(ops))
-                  if view.is_read[i] and ops.key[i] == key and ops.a[i] == value
-                  and view.rindex[i] >= 0]
-        places += [int(view.rindex[i]) - 1 for i in range(len(ops)) if ops.kind[i] == 3
-                   and view.ended[i] and ops.key[i] == key and ops.a[i] == value
-                   and view.rindex[i] >= 0]
-        one["start"] = one["begin"]
-        if one["begin"] is None and places:
-            one["begin"] = min(places)
-    result = {}
-    for i in range(len(ops)):
+            if view.is_read[i] and view.rindex[i] >= 0:
+                one["lo"] = min(never if one["lo"] is None else one["lo"], int(view.rindex[i]))
         if not view.is_read[i]:
-            continue
+            one = version(i, int(ops.b[i] if cas else ops.a[i]))
+            one["first"] = min(one["first"], int(ops.ret[i]))
+            one["writers"] += 1
+            one["inv"], one["least"] = int(ops.inv[i]), max(0, int(floor[i])) + 1
+            one["most"] = int(view.rindex[i]) if view.rindex[i] >= 0 else None
+    result = {}
+    for i in np.flatnonzero(view.is_read).tolist():
         mine = found[int(ops.key[i]), int(ops.a[i])]
+        ends_by = min([place for place in (mine["most"], mine["lo"]) if place is not None],
+                      default=never)
         late, behind = never, 0
         for (key, value), other in found.items():
             if key != ops.key[i] or value == ops.a[i] or other["inv"] is None:
                 continue
-            after = mine["first"] < other["inv"] or (
-                mine["begin"] is not None and other["start"] is not None
-                and mine["begin"] < other["start"])
-            if after and mine["writers"] == 1:
+            ends_by = max(ends_by, mine["least"] or -1)
+            by_time = max(mine["first"], mine["inv"] or -1) < other["inv"]
+            seen = mine["lo"] if mine["lo"] is not None or mine["inv"] else -1
+            behind_it = seen is not None and other["lo"] is not None and seen < other["lo"]
+            if mine["writers"] == 1 and (by_time or other["least"] > ends_by or behind_it):
                 late = min(late, other["first"])
                 behind += other["first"] < ops.inv[i]
         result[i] = {"first": mine["first"], "late": late, "behind": behind}
