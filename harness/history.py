@@ -197,24 +197,15 @@ class HistoryInMemory(Recorder):
 class HistoryWriter(Recorder):
     """Appends events to a history file. A context manager.
 
-<<<<<<< HEAD
-    metadata: the schema's, from checker.history.metadata(seed, test). on_batch: told of each
-    batch once it is written.
+    metadata: the schema's, from checker.history.metadata(seed, test, domains). on_batch: told of
+    each batch once it is written.
     """
 
     def __init__(self, path: Path, metadata: Mapping[bytes, bytes], *,
                  digest: Hash | None = None,
                  on_batch: Callable[[pa.RecordBatch], None] | None = None) -> None:
-        super().__init__(str(path), digest)
-        self._on_batch = on_batch
-=======
-    metadata: the schema's, from checker.history.metadata(seed, test, domains).
-    """
-
-    def __init__(self, path: Path, metadata: Mapping[bytes, bytes], *,
-                 digest: Hash | None = None) -> None:
         super().__init__(str(path), digest, domains=b"seatrial.domains" in metadata)
->>>>>>> ff8f79e (checker/domains: a write's answer names at most where it stands (a retry answers with its own coordinates); harness/domain_checks: the checks of domains in a run and in seatrial check; history: the column confirmed)
+        self._on_batch = on_batch
         self.path = path
         self._closed = False
         self._file = File(path)

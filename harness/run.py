@@ -172,18 +172,14 @@ class Run:
         self.progress.set_phase(INSTALLING)
         await test.system.setup(test)
         test = self.test = test.begun()
-<<<<<<< HEAD
         if isinstance(test.workload, Watched) and (test.spec.checks.online
                                                    or test.spec.checks.stop):
             self.watch = Watch(test.workload.online_model, test.spec.checks,
                                on_violation=partial(self._violated, asyncio.get_running_loop()),
                                on_verdict=self.progress.set_verdict)
-        self.history = HistoryWriter(self.folder.history, metadata(test.seed, test.options),
+        self.history = HistoryWriter(self.folder.history,
+                                     metadata(test.seed, test.options, carried(test.spec)),
                                      on_batch=self.watch.take if self.watch else None)
-=======
-        self.history = HistoryWriter(self.folder.history, metadata(
-            test.seed, test.options, carried(test.spec)))
->>>>>>> ff8f79e (checker/domains: a write's answer names at most where it stands (a retry answers with its own coordinates); harness/domain_checks: the checks of domains in a run and in seatrial check; history: the column confirmed)
         if self.faults.perf:
             self.hosts_may_be_hurt = True
         self.phases = Phases(test, self.faults, self.history, self.record,

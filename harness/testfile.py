@@ -202,24 +202,17 @@ class Requirements(Section):
 class Checks(Section):
     """Which engines judge, and what each may use before its verdict is inconclusive.
 
-<<<<<<< HEAD
     ``auto``: all engines where the run is of moderate size and porcupine was built. ``online``:
     judge while the run goes on, too; ``stop``: do so, and end it at the first violation.
-=======
-    ``auto``: all engines where the run is of moderate size and porcupine was built. ``domains``:
-    whether their guarantees are judged; null: where there are several.
->>>>>>> ff8f79e (checker/domains: a write's answer names at most where it stands (a retry answers with its own coordinates); harness/domain_checks: the checks of domains in a run and in seatrial check; history: the column confirmed)
+    ``domains``: whether their guarantees are judged; null: where there are several.
     """
 
     engine: Literal["auto", "monitor", "search", "porcupine", "both"] = "auto"
     time_limit: Seconds = 120.0
     memory_mb: Annotated[int, Field(ge=64, le=1 << 20)] = 2048
-<<<<<<< HEAD
     online: bool = False
     stop: bool = False
-=======
     domains: bool | None = None
->>>>>>> ff8f79e (checker/domains: a write's answer names at most where it stands (a retry answers with its own coordinates); harness/domain_checks: the checks of domains in a run and in seatrial check; history: the column confirmed)
 
 
 class Spec(Section):

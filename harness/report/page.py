@@ -27,6 +27,7 @@ from .bands import Band, bands, legend
 from .charts import charts
 from .counterexample import stories
 from .domains import drawing
+from .lag import lag_plot, measured
 from .logs import log_tails
 from .palette import fault_colour
 from .proof import proved, unproved
@@ -139,6 +140,8 @@ def _body(results: Results, history: History | None, folder: RunFolder) -> dict[
         "logs": log_tails(folder.nodes),
         "test": _text(test) if test else "",
         "domains": drawing(test),
+        "measured": measured(results),
+        "lag_plot": lag_plot(results, seconds),
         "files": [path.name for path in (folder.results, folder.history, folder.test)
                   if path.exists()],
         "seconds": _seconds,
