@@ -66,6 +66,32 @@ cdef packed struct Message:     # 72 bytes: every frame between members; APPEND 
     uint32_t count
     uint32_t reserved
 
+cdef packed struct LinkMessage:     # 176 bytes: every frame between domains, and MARK
+    FrameHeader header
+    uint32_t sender             # node
+    uint16_t domain             # the child's
+    uint16_t root               # MARK: unused; LINK_REPORT: whom it is about
+    uint64_t term               # the sender's, in its own domain
+    uint64_t adopted_epoch      # T: of the prefix that is served, or acknowledged
+    uint64_t adopted_term
+    uint64_t rindex             # before the records; the mirror's end (ATTACH); acknowledged
+    uint64_t epoch              # (LINK_ACK); or, if that one was refused, where to try
+    uint64_t rterm
+    uint64_t mark_rindex        # what the root has committed; LINK_ACK: committed in the child
+    uint64_t mark_epoch
+    uint64_t mark_term
+    uint64_t end_rindex         # of the sender's mirror; LINK_ACK: verified on this link
+    uint64_t end_epoch
+    uint64_t end_term
+    uint64_t sent_ns            # by the sender's clock
+    uint64_t echo_ns            # `sent_ns` of the newest frame that was received
+    uint64_t lease_ns           # granted, from `echo_ns` on; LINK_ACK: promised (later)
+    uint64_t include_rindex     # what the lease rests on
+    uint64_t age_ns             # of what `mark` tells: since the root's leader was sure to lead
+    uint64_t round              # LINK_READ: number of the question; LINK_ACK: bytes of a snapshot
+    uint32_t count
+    uint32_t reserved
+
 cdef packed struct Request:     # 40 bytes, then a Command with its key, value, expected
     FrameHeader header
     uint64_t request
@@ -91,6 +117,7 @@ cdef enum:
     REQUEST_SIZE = 40
     RESPONSE_SIZE = 56
     PREFIX_SIZE = 24            # length, crc, index, term: what a frame's own check covers
+    LINK_SIZE = 176
     MAX_FRAME_BYTES = 1 << 25   # more than a full batch and the largest value
 
 cdef enum:                      # Record.kind
@@ -100,6 +127,10 @@ cdef enum:                      # Record.kind
     KIND_CONFIG = 3             # the complete configuration (membership.pyx)
     KIND_CLOCK = 4              # log time (log_clock.pyx)
     KIND_SNAPSHOT = 5           # a piece of a snapshot: on disks and on the way, never in a log
+    KIND_TREE = 6               # the complete tree of domains (tree.pyx), a root entry
+    KIND_ADOPT = 7              # these three: local entries of a child's log (mirror.pyx)
+    KIND_PIECE = 8
+    KIND_BASE = 9
 
 cdef enum:                      # frame types
     VOTE = 1
@@ -116,8 +147,19 @@ cdef enum:                      # frame types
     NOTICE = 31                 # from shell to shell (notice.py), since protocol 2
     SNAPSHOT = 12               # with one SNAPSHOT record
     SNAPSHOT_REPLY = 13
+    MARK = 14                   # a domain's leader to its members: what the root has committed
     REQUEST = 32
     RESPONSE = 33
+    ATTACH = 40                 # from here on between domains: a child's leader to the parent
+    LINK_APPEND = 41            # parent to child
+    LINK_ACK = 42               # child to parent
+    LINK_SNAPSHOT = 43          # parent to child: a SNAPSHOT record; with the last one the tree
+    LINK_REDIRECT = 44          # parent to child: somebody else leads here
+    LINK_REFUSED = 45           # parent to child: no child of this domain; with the tree
+    LINK_READ = 46              # child to parent: READ_INDEX of the root
+    LINK_READ_REPLY = 47
+    LINK_REPORT = 48            # child to parent: about a child of its own
+    LINK_BASE = 49              # parent to child: the snapshot is whole; with the tree
 
 cdef enum:                      # Command.op
     OP_READ = 1
@@ -135,10 +177,11 @@ cdef enum:                      # Command.op
     OP_HOLDER = 13              # the last that reads
     OP_OPEN_SESSION = 16
     OP_PING = 32
-    OP_STATUS = 33              # this and the three that follow: for the shell
+    OP_STATUS = 33              # this and the four that follow: for the shell
     OP_CHANGE = 34
     OP_TRANSFER = 35
     OP_SNAPSHOT = 36
+    OP_TREE = 37
     OP_IS_VALUE = 64            # compares, in a transaction only
     OP_IS_ABSENT = 65
     OP_IS_PRESENT = 66
@@ -158,15 +201,22 @@ cdef enum:                      # Response.status
     STATUS_LOCK_HELD = 11
     STATUS_LOCK_LOST = 12
     STATUS_NOT_TRANSACTED = 13
+    STATUS_NOT_ROOT = 14        # writes go to another domain; value: its id and nodes
+    STATUS_FENCED = 15          # this domain can't answer linearizable reads now
+    STATUS_TOO_OLD = 16         # what this node holds is older than asked for
+    STATUS_LOST = 17            # the session's token names what this mirror does not hold
 
 cdef enum:
     HAS_VALUE = 1               # Response.flags
     HAS_EXPECTED = 1            # Command.flags
     REJECTED = 1                # Message.flags of an APPEND_REPLY
     DAMAGED = 2                 # and of a rejecting one: it lost what it had acknowledged
+    LINK_ASKS = 4               # LinkMessage.flags of a child: the parent shall answer
     GRANTED = 1                 # Message.flags of a VOTE_REPLY or PRE_VOTE_REPLY
     FORCED = 1                  # Message.flags of a VOTE: its leader asked for it (transfer)
     ANY_NODE = 1                # Request.flags of a read: a follower may answer it, too
+    PREFIX = 2                  # any node may, from what it has applied; `expected`: a token
+    BOUNDED = 4                 # the same, if that is not too old; `expected`: a token, max_lag_ns
 
 cdef inline bint op_writes(uint8_t op) noexcept nogil:
     """Whether an entry of the log executes it, under a session and once."""

@@ -7,7 +7,8 @@ KINDS: tuple[str, ...]
 
 def encode_request(
     request: int, client: int, sequence: int, op: int, key: bytes = b"", value: bytes = b"",
-    expected: bytes | None = None, *, any_node: bool = False,
+    expected: bytes | None = None, *, any_node: bool = False, prefix: bool = False,
+    bounded: bool = False,
 ) -> bytes: ...
 def decode_request(
     frame: bytes,
@@ -15,9 +16,10 @@ def decode_request(
 def encode_notice(body: bytes) -> bytes: ...
 def encode_response(
     request: int, status: int, value: bytes | None = None, node: int = 0, rindex: int = 0,
-    epoch: int = 0, term: int = 0,
+    epoch: int = 0, term: int = 0, *, domain: int = 0, confirmed: tuple[int, ...] = (),
 ) -> bytes: ...
 def decode_response(frame: bytes) -> tuple[int, int, bytes | None, int, int, int, int]: ...
+def response_domains(frame: bytes) -> tuple[int, tuple[int, ...]]: ...
 def encode_message(
     type: int, sender: int, receiver: int, term: int, *, index: int = 0, log_term: int = 0,
     commit: int = 0, round: int = 0, flags: int = 0, records: bytes = b"",

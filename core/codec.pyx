@@ -31,12 +31,13 @@ OPS = {
     "release": OP_RELEASE, "scan": OP_SCAN, "holder": OP_HOLDER,
     "open-session": OP_OPEN_SESSION, "ping": OP_PING, "status": OP_STATUS,
     "change": OP_CHANGE, "transfer": OP_TRANSFER, "snapshot": OP_SNAPSHOT,
+    "tree": OP_TREE,
     "is-value": OP_IS_VALUE, "is-absent": OP_IS_ABSENT, "is-present": OP_IS_PRESENT,
 }
 STATUSES = (
     "ok", "cas-mismatch", "not-leader", "session-lost", "bad-request", "too-large", "busy",
     "unknown", "not-a-counter", "overflow", "stale-token", "lock-held", "lock-lost",
-    "not-transacted",
+    "not-transacted", "not-root", "fenced", "too-old", "lost",
 )
 MESSAGE_TYPES = {
     VOTE: "vote", VOTE_REPLY: "vote-reply", APPEND: "append", APPEND_REPLY: "append-reply",
@@ -122,9 +123,10 @@ cdef Py_ssize_t next_frame(const char* data, size_t size) except -1 nogil:
 
 def encode_request(request: int, client: int, sequence: int, op: int, bytes key=b"",
                    bytes value=b"", expected: bytes | None = None, *,
-                   bint any_node=False) -> bytes:
+                   bint any_node=False, bint prefix=False, bint bounded=False) -> bytes:
     """Return a REQUEST frame. ``expected`` None with op cas means: expect the key absent;
-    ``any_node``: a follower may answer this read."""
+    ``any_node``: a follower may answer this read; ``prefix``, ``bounded``: any node may, from
+    what it has applied, ``expected`` says how old that may be."""
     cdef bytes wanted = b"" if expected is None else expected
     cdef size_t size = REQUEST_SIZE + COMMAND_SIZE + len(key) + len(value) + len(wanted)
     if len(key) > 0xFFFF or size > MAX_FRAME_BYTES:
@@ -136,7 +138,8 @@ def encode_request(request: int, client: int, sequence: int, op: int, bytes key=
     memset(p, 0, REQUEST_SIZE + COMMAND_SIZE)
     set_length(&r.header, size)
     r.header.type = REQUEST
-    r.header.flags = ANY_NODE if any_node else 0
+    r.header.flags = ((ANY_NODE if any_node else 0) | (PREFIX if prefix else 0)
+                      | (BOUNDED if bounded else 0))
     r.request = request
     r.client = client
     r.sequence = sequence
@@ -181,21 +184,25 @@ def encode_notice(bytes body) -> bytes:
 
 
 def encode_response(request: int, status: int, value: bytes | None = None, node: int = 0,
-                    rindex: int = 0, epoch: int = 0, term: int = 0) -> bytes:
+                    rindex: int = 0, epoch: int = 0, term: int = 0, *, domain: int = 0,
+                    confirmed: tuple = ()) -> bytes:
     """Return a RESPONSE frame (tests and scripted servers; the node writes them in C)."""
     cdef bytes body = b"" if value is None else value
-    cdef size_t size = RESPONSE_SIZE + len(body)
+    cdef bytes ids = b"".join([id.to_bytes(2, "little") for id in confirmed])
+    cdef size_t size = RESPONSE_SIZE + len(body) + len(ids)
     cdef bytes frame = PyBytes_FromStringAndSize(NULL, size)
     cdef char* p = PyBytes_AS_STRING(frame)
     cdef Response* r = <Response*>p
     memset(p, 0, RESPONSE_SIZE)
     set_length(&r.header, size)
     r.header.type = RESPONSE
+    r.header.reserved32 = domain
     r.request, r.rindex, r.epoch, r.term = request, rindex, epoch, term
     r.status, r.node = status, node
     r.flags = HAS_VALUE if value is not None else 0
     r.value_length = <uint32_t>len(body)
     memcpy(p + RESPONSE_SIZE, PyBytes_AS_STRING(body), len(body))
+    memcpy(p + RESPONSE_SIZE + len(body), PyBytes_AS_STRING(ids), len(ids))
     r.header.crc = plain_crc(p)
     return frame
 
@@ -203,12 +210,22 @@ def encode_response(request: int, status: int, value: bytes | None = None, node:
 def decode_response(bytes frame) -> tuple:
     """Return (request, status, value or None, node, rindex, epoch, term) of a RESPONSE frame."""
     cdef const Response* r = <const Response*>checked(frame, RESPONSE, RESPONSE_SIZE)
-    if <size_t>RESPONSE_SIZE + r.value_length != r.header.length:
+    cdef size_t end = <size_t>RESPONSE_SIZE + r.value_length
+    if end > r.header.length or (r.header.length - end) % sizeof(uint16_t):
         raise ProtocolError("response's parts do not add up to its length")
     value = None
     if r.flags & HAS_VALUE:
-        value = (<const char*>r)[RESPONSE_SIZE:r.header.length]
+        value = (<const char*>r)[RESPONSE_SIZE:end]
     return r.request, r.status, value, r.node, r.rindex, r.epoch, r.term
+
+
+def response_domains(bytes frame) -> tuple:
+    """Return of a sound RESPONSE frame the domain that answers (0: of no tree), and the domains
+    that confirmed the write."""
+    cdef const Response* r = <const Response*>PyBytes_AS_STRING(frame)
+    ids = frame[RESPONSE_SIZE + r.value_length:]
+    return r.header.reserved32, tuple([
+        int.from_bytes(ids[at:at + 2], "little") for at in range(0, len(ids), 2)])
 
 
 cdef const char* checked(bytes frame, uint8_t type, size_t least) except NULL:

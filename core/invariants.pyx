@@ -49,7 +49,7 @@ from libc.string cimport memset
 from cython.operator cimport dereference, postincrement
 
 from seatrial.core.buffer cimport buffer_size
-from seatrial.core.codec cimport KIND_CONFIG, RECORD_SIZE, Record
+from seatrial.core.codec cimport RECORD_SIZE, Record
 from seatrial.core.invariant cimport must
 from seatrial.core.log cimport Log
 from seatrial.core.quorum cimport is_quorum
@@ -59,6 +59,11 @@ from seatrial.core.replica cimport Replica
 
 from seatrial.core.errors import InvariantViolation
 from seatrial.core.membership import Configuration
+
+
+cdef inline uint64_t applied_of(Replica r) noexcept:
+    """The newest entry applied, in the log's own coordinates."""
+    return r.applied if r.raft.domain else r.kv.applied
 
 
 cdef class Durability:
@@ -115,7 +120,7 @@ cdef class ClusterInvariants:
         self.checks += 1
         if s.replica != <void*>r:
             self._arrived(s, r)
-        elif (raft.commit == s.commit and r.kv.applied == s.applied and log.observed == s.last
+        elif (raft.commit == s.commit and applied_of(r) == s.applied and log.observed == s.last
                 and log.last() == s.last and raft.term == s.term and raft.role == s.role
                 and raft.vote == s.vote
                 and (raft.durable_version == raft.state_version) == s.durable):
@@ -246,9 +251,9 @@ cdef class ClusterInvariants:
             self._cut(s, raft)
             self._goes_by(raft)
         self._appended(raft)
-        if raft.commit != s.commit or r.kv.applied != s.applied:
+        if raft.commit != s.commit or applied_of(r) != s.applied:
             self._advanced(s, r)
-        if r.kv.applied != s.applied:
+        if applied_of(r) != s.applied:
             self._applied(r)
         if elected:
             self._complete(raft)
@@ -260,7 +265,7 @@ cdef class ClusterInvariants:
         s.vote = raft.vote
         s.last = raft.log.last()
         s.commit = raft.commit
-        s.applied = r.kv.applied
+        s.applied = applied_of(r)
         return 0
 
     cdef int _term_and_vote(self, Seen* s, Raft raft) except -1:
@@ -335,7 +340,7 @@ cdef class ClusterInvariants:
             entry.term = log.slot(i).term
             entry.crc = log.record(i).crc
             self._matches(raft, &entry, i)
-            if log.record(i).kind == KIND_CONFIG and entry.term == raft.term:
+            if raft.is_configuration(log.record(i)) and entry.term == raft.term:
                 self._asked_for(raft, i)
         log.observed = last
         return 0
@@ -376,13 +381,13 @@ cdef class ClusterInvariants:
         cdef Raft raft = r.raft
         cdef Log log = raft.log
         cdef uint64_t i, known = self.committed.size()
-        if raft.commit < s.commit or r.kv.applied < s.applied:
+        if raft.commit < s.commit or applied_of(r) < s.applied:
             raise InvariantViolation(
                 f"commit only grows: node {raft.node} went from commit {s.commit}, applied "
-                f"{s.applied} back to commit {raft.commit}, applied {r.kv.applied}")
-        if raft.commit > log.last() or r.kv.applied > raft.commit:
+                f"{s.applied} back to commit {raft.commit}, applied {applied_of(r)}")
+        if raft.commit > log.last() or applied_of(r) > raft.commit:
             raise InvariantViolation(f"applied <= commit <= last: node {raft.node} has applied "
-                                     f"{r.kv.applied}, commit {raft.commit}, last {log.last()}")
+                                     f"{applied_of(r)}, commit {raft.commit}, last {log.last()}")
         i = raft.commit if raft.commit < known else known
         if i > s.commit and i + 1 >= log.first and log.term_at(i) != self.committed[i - 1].term:
             i = self._first_difference(log)
@@ -407,15 +412,15 @@ cdef class ClusterInvariants:
         """Equal States: whoever applied the entries up to one is in the same state (2)."""
         cdef uint64_t hash = r.kv.state_hash()
         cdef State* known
-        if r.kv.applied > self.states.size():
-            self.states.resize(r.kv.applied)
-        known = &self.states[r.kv.applied - 1]
+        if applied_of(r) > self.states.size():
+            self.states.resize(applied_of(r))
+        known = &self.states[applied_of(r) - 1]
         if known.node == 0:
             known.node = r.raft.node
             known.hash = hash
         elif known.hash != hash:
             raise InvariantViolation(
-                f"equal states: after entry {r.kv.applied} node {r.raft.node}'s state hashes to "
+                f"equal states: after entry {applied_of(r)} node {r.raft.node}'s state hashes to "
                 f"{hash:016x}, node {known.node}'s to {known.hash:016x}")
         return 0
 
@@ -436,7 +441,7 @@ cdef class ClusterInvariants:
         entry.term = raft.log.term_at(index)
         entry.in_term = raft.term
         self.committed.push_back(entry)
-        if raft.log.record(index).kind == KIND_CONFIG:
+        if raft.is_configuration(raft.log.record(index)):
             self._reconfigured(raft, index)
         self._decided_by(raft)
         return self._durable(index)
@@ -604,9 +609,9 @@ cdef class Whole:
         if raft.commit < before:
             raise InvariantViolation(f"commit only grows: node {raft.node} went from {before} "
                                      f"back to {raft.commit}")
-        if raft.commit > raft.log.last() or replica.kv.applied > raft.commit:
+        if raft.commit > raft.log.last() or applied_of(replica) > raft.commit:
             raise InvariantViolation(f"applied <= commit <= last: node {raft.node} has applied "
-                                     f"{replica.kv.applied}, commit {raft.commit}, last "
+                                     f"{applied_of(replica)}, commit {raft.commit}, last "
                                      f"{raft.log.last()}")
         for i in range(max(before + 1, raft.log.first), raft.commit + 1):
             entry.term = raft.log.term_at(i)

@@ -14,7 +14,7 @@ cdef enum:
     CLOCKS = 8                  # whose hashes a member remembers
 
 cdef struct Hashed:
-    uint64_t index              # of a CLOCK; 0: none
+    uint64_t index              # rindex of a CLOCK; 0: none
     uint64_t hash               # of the state after it
 
 cdef class KeyValue:
@@ -23,7 +23,7 @@ cdef class KeyValue:
     cdef Sessions sessions
     cdef SnapshotWriter writer
     cdef SnapshotReader reader
-    cdef readonly uint64_t applied              # index of the newest entry applied
+    cdef readonly uint64_t applied              # rindex of the newest entry applied
     cdef readonly uint64_t log_time_ns
     cdef readonly uint64_t duplicates           # retries answered from the table
     cdef Hashed[CLOCKS] hashed

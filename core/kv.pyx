@@ -1,5 +1,6 @@
 # distutils: language = c++
-"""The replicated state machine: keys to values, locks, client sessions, and log time.
+"""The replicated state machine: keys to values, locks, client sessions, and log time. Its entries
+are those of the root, which are the same in all domains; local ones are nothing to it.
 
 Deterministic: the same entries give the same state and the same answers on every member. Nothing
 but the log decides: no setting of a member's own, and no clock (what the leader's settings and its
@@ -77,9 +78,9 @@ cdef class KeyValue:
 
     cdef int apply(self, const Record* record, Outcome* out) except -1 nogil:
         """Apply a committed entry, which must be the next; ``out`` is what to answer."""
-        must(record.index == self.applied + 1, b"applies out of order", record.index,
+        must(record.rindex == self.applied + 1, b"applies out of order", record.rindex,
              self.applied)
-        self.applied = record.index
+        self.applied = record.rindex
         answer(out, STATUS_OK)
         if record.kind == KIND_COMMAND:
             return self._command(record, out)
@@ -96,7 +97,7 @@ cdef class KeyValue:
             answer(out, STATUS_BAD_REQUEST)
             return
         memcpy(&terms, <const char*>record + RECORD_SIZE, sizeof(terms))
-        self.opened = self.sessions.open(record.client, record.rindex, record.index,
+        self.opened = self.sessions.open(record.client, record.rindex, record.rindex,
                                          self.log_time_ns, terms.max_sessions, terms.ttl_ns)
         answer_with(out, STATUS_OK, <const char*>&self.opened, sizeof(self.opened))
 
@@ -105,7 +106,7 @@ cdef class KeyValue:
         if record.sequence == 0:
             answer(out, STATUS_BAD_REQUEST)
             return 0
-        s = self.sessions.use(record.client, record.index, self.log_time_ns)
+        s = self.sessions.use(record.client, record.rindex, self.log_time_ns)
         if s is NULL:
             answer(out, STATUS_SESSION_LOST)
             return 0
@@ -168,7 +169,7 @@ cdef class KeyValue:
                  b"this state differs from the leader's: index, own hash, the leader's", h.index,
                  h.hash, clock.state_hash)
         h = &self.hashed[self.clocks % CLOCKS]
-        h.index, h.hash = record.index, self.state_hash()
+        h.index, h.hash = record.rindex, self.state_hash()
         self.clocks += 1
         return 0
 

@@ -21,7 +21,8 @@ cdef class LogClock:
         cdef ClockTime clock
         cdef Hashed hashed
         kv.own_ns = now_ns
-        if raft.role != LEADER or kv.applied < raft.term_start or not kv.can_expire():
+        if (raft.role != LEADER or not raft.assigning or kv.applied < raft.term_start
+                or not kv.can_expire()):
             self.term = 0
             return 0
         if self.term != raft.term:
@@ -37,5 +38,5 @@ cdef class LogClock:
         hashed = kv.newest_hash()
         clock.hashed_index, clock.state_hash = hashed.index, hashed.hash
         raft.propose(KIND_CLOCK, 0, 0, <const char*>&clock, sizeof(clock), 0, 0)
-        self.proposed = raft.log.last()
+        self.proposed = raft.mirror.end
         return 0

@@ -19,6 +19,7 @@ leader that hears from no majority for two election timeouts steps down (thesis,
 its clients look elsewhere; so does one whose disk holds a write up for one (``tick``).
 """
 from cpython.bytes cimport PyBytes_AS_STRING
+from libc.stdint cimport uint16_t
 from libc.string cimport memset
 
 from seatrial.core.buffer cimport buffer_append, buffer_consume, buffer_init, buffer_size
@@ -52,6 +53,7 @@ from seatrial.core.codec cimport (
 )
 from seatrial.core.invariant cimport must
 from seatrial.core.log cimport Log
+from seatrial.core.mirror cimport Mirror
 from seatrial.core.marks cimport (
     ALTERED_MESSAGE,
     ALTERED_RECORDS,
@@ -95,7 +97,7 @@ cdef class Raft(RaftElections):
     def __cinit__(self, uint32_t node, configuration, uint64_t seed, uint64_t now_ns,
                   uint64_t heartbeat_ns, uint64_t election_ns, size_t max_batch_bytes,
                   size_t max_inflight_bytes, bint leases=False,
-                  uint64_t lease_drift_ppm=150_000):
+                  uint64_t lease_drift_ppm=150_000, uint16_t domain=0, bint child=False):
         cdef bytes payload
         memset(self.peers, 0, sizeof(self.peers))
         buffer_init(&self.orphans)
@@ -115,12 +117,16 @@ cdef class Raft(RaftElections):
         self.max_inflight_bytes = max_inflight_bytes
         self.random_state = seed
         self.now_ns = now_ns
+        self.quorum_lease_ns = (election_ns * (1_000_000 - lease_drift_ppm)
+                                // (1_000_000 + lease_drift_ppm))
         if leases:                      # our clock may run slow, a follower's fast
-            self.lease_ns = (election_ns * (1_000_000 - lease_drift_ppm)
-                             // (1_000_000 + lease_drift_ppm))
+            self.lease_ns = self.quorum_lease_ns
             if MUTANT(LEASE_WITHOUT_DRIFT):
                 self.lease_ns = election_ns
         self.log = Log()
+        self.mirror = Mirror(self.log)
+        self.domain = domain
+        self.child = child
         self.snapshot = Chunks()
         self.incoming = Chunks()
         self.role = FOLLOWER
@@ -145,6 +151,8 @@ cdef class Raft(RaftElections):
         must(at == size, b"restore: recovery let a damaged record through", at, size)
         if first > 1:
             self.log.restart(first - 1, base_term)
+            if self.mirror.base_index == 0:     # (one domain: both coordinates are the same)
+                self.mirror.begin_after(first - 1, first - 1)
         while p < <const char*>records + size:
             self._configured(self.log.append(<const Record*>p))
             p += (<const Record*>p).length

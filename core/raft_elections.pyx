@@ -144,8 +144,9 @@ cdef class RaftElections(RaftLeading):
         self._turn(LEADER)
         self.leader = self.node
         self.round_sent = self.round_wanted = self.round_confirmed = 0
-        self.lease_end_ns = 0
+        self.lease_end_ns = self.confirmed_ns = 0
         self.lease_void = False
+        self.assigning = self.assigns()
         self.transfer_to = 0
         self.hand_over_ns = max(self.hand_over_ns, now_ns + self.election_ns)
         for i in range(self.places):

@@ -84,7 +84,9 @@ FIELDS = {
         "now_ns": FRESH, "term": KEPT, "vote": KEPT, "log": KEPT, "snapshot": KEPT,
         "incoming": KEPT, "incoming_durable": KEPT, "incoming_ack_owed": KEPT,
         "incoming_in_term": COUNTER, "incoming_again": COUNTER,
-        "base_rindex": KEPT, "damaged_until": KEPT, "damaged_term": KEPT, "role": KEPT,
+        "mirror": KEPT, "domain": GIVEN, "child": GIVEN, "assigning": TABLE,
+        "quorum_lease_ns": GIVEN, "confirmed_ns": DEAD,
+        "damaged_until": KEPT, "damaged_term": KEPT, "role": KEPT,
         "leader": KEPT, "commit": KEPT, "verified": KEPT, "acked": KEPT, "ack_owed": KEPT,
         "election_deadline_ns": FRESH, "heard_ns": KEPT, "spoken_ns": FRESH, "pre_round": KEPT,
         "heartbeat_deadline_ns": FRESH, "term_start": KEPT, "round_sent": KEPT,
@@ -310,7 +312,7 @@ cdef class RaftEncoding:
         put(out, r.next_persist)
         put(out, r.damaged_until)
         put(out, r.damaged_term)
-        put(out, r.base_rindex)
+        put(out, r.mirror.base.rindex)
         put(out, r.log.first)
         put(out, r.log.base_term)
         put(out, r.log.count)
@@ -430,8 +432,11 @@ cdef class RaftEncoding:
         r.next_persist = get(&p)
         r.damaged_until = get(&p)
         r.damaged_term = get(&p)
-        r.base_rindex = get(&p)
+        r.mirror.base_index = 0
+        r.mirror.base.rindex = get(&p)
         self._get_log(r, &p)
+        r.mirror.rescan()
+        r.assigning = r.role == LEADER and r.assigns()
         r.term_start = r.round_sent = r.transfer_to = r.transfer_told = 0
         if r.role == LEADER:
             r.term_start = get(&p)
@@ -439,6 +444,7 @@ cdef class RaftEncoding:
             r.transfer_to = <uint32_t>get(&p)
             r.transfer_told = get(&p)
         r.round_wanted = r.round_confirmed = r.lease_end_ns = r.leader_durable = 0
+        r.confirmed_ns = 0
         r.lease_void = False
         memset(r.round_ns, 0, sizeof(r.round_ns))
         r.ticket = r.ticket_asked = r.ticket_answered = r.ticket_index = r.ticket_ns = 0

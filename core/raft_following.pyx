@@ -118,6 +118,7 @@ cdef class RaftFollowing(RaftMembers):
         if not MUTANT(TRUNCATE_WITHOUT_CONFLICT):
             must(index > self.commit, b"cuts a committed entry", index, self.commit, self.term)
         self.log.truncate(index)
+        self.mirror.truncated(index)
         self._unconfigured(index)
         if self.durable_index >= index:
             self.durable_index = index - 1

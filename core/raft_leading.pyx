@@ -11,7 +11,10 @@ from seatrial.core.codec cimport (
     APPEND,
     append_crc,
     DAMAGED,
+    KIND_ADOPT,
+    KIND_BASE,
     KIND_CONFIG,
+    KIND_NOOP,
     MESSAGE_SIZE,
     Record,
     record_crc,
@@ -21,6 +24,7 @@ from seatrial.core.codec cimport (
 )
 from seatrial.core.invariant cimport must
 from seatrial.core.log cimport Slot
+from seatrial.core.mirror cimport RootTerm
 from seatrial.core.marks cimport (
     CHANGE_JOINT_ENTERED,
     CHANGE_JOINT_LEFT,
@@ -54,6 +58,7 @@ from seatrial.core.mutant cimport (
 from seatrial.core.progress cimport PROBE, SNAPSHOTTED, STREAM
 from seatrial.core.quorum cimport joint_committed
 from seatrial.core.raft_state cimport LEADER
+from seatrial.core.tree cimport TreeView
 
 from seatrial.core.membership import BadConfiguration
 
@@ -65,20 +70,62 @@ def _arm(int mutant) -> None:
 cdef class RaftLeading(RaftRounds):
     cdef int propose(self, uint8_t kind, uint64_t client, uint64_t sequence, const char* payload,
                      size_t size, uint32_t connection, uint64_t request) except -1 nogil:
-        """Append an entry of our own term; only a leader may. Sent and written by ``pump``."""
-        cdef uint64_t rindex
+        """Append an entry of our own term; only a leader may. Sent and written by ``pump``. In the
+        root it gets the next root coordinates; elsewhere, and if it tells what the mirror is, it is
+        a local one."""
+        return self._propose(kind, client, sequence, payload, size, NULL, 0, connection, request)
+
+    cdef int propose_two(self, uint8_t kind, const char* head, size_t head_size,
+                         const char* rest, size_t rest_size) except -1 nogil:
+        """``propose`` a payload in two parts."""
+        return self._propose(kind, 0, 0, head, head_size, rest, rest_size, 0, 0)
+
+    cdef int copy(self, const Record* theirs) except -1 nogil:
+        """Append a root entry that another domain's log holds, with its coordinates."""
+        cdef Record* r
+        cdef uint64_t index
+        must(self.role == LEADER and theirs.rindex != 0, b"copies without leading", self.role,
+             theirs.rindex)
+        r = self.log.reserve(theirs.length)
+        index = r.index
+        memcpy(r, theirs, theirs.length)    # (its check is not of its local coordinates)
+        r.index = index
+        r.term = self.term
+        self.log.slot(index).term = self.term
+        return self._configured(r)
+
+    cdef bint assigns(self) noexcept nogil:
+        """Whether this domain is the root: by the newest tree, and by its log, which holds no
+        other domain's entries after its own."""
+        cdef const TreeView* tree = self.mirror.tree()
+        cdef RootTerm adopted = self.mirror.adopted_at(self.log.last())
+        if adopted.epoch and (adopted.epoch & 0xffff) != self.domain:
+            return False
+        if tree is NULL:
+            return not self.child
+        return tree.domains[tree.root].id == self.domain
+
+    cdef uint64_t epoch(self) noexcept nogil:
+        """The epoch in which this domain assigns coordinates: its number, and who we are."""
+        cdef const TreeView* tree = self.mirror.tree()
+        return (tree.epoch if tree is not NULL else 1) << 16 | self.domain
+
+    cdef int _propose(self, uint8_t kind, uint64_t client, uint64_t sequence, const char* payload,
+                      size_t size, const char* rest, size_t rest_size, uint32_t connection,
+                      uint64_t request) except -1 nogil:
+        cdef bint local = not self.assigning or KIND_ADOPT <= kind <= KIND_BASE
         cdef Record* r
         cdef Slot* s
+        must(not local or kind == KIND_NOOP or kind == KIND_CONFIG or kind >= KIND_ADOPT,
+             b"assigns root coordinates in a domain that is not the root", kind, self.domain)
         must(self.role == LEADER, b"proposes without leading", self.role, self.term)
         must(self.term >= self.log.last_term(), b"log of a later term than ours", self.term,
              self.log.last_term())
-        rindex = (self.log.record(self.log.last()).rindex if self.log.count
-                  else self.base_rindex) + 1
-        r = self.log.reserve(RECORD_SIZE + size)
+        r = self.log.reserve(RECORD_SIZE + size + rest_size)
         r.term = self.term
-        r.rindex = rindex               # one domain: it is the root, it assigns coordinates
-        r.epoch = 1 << 16
-        r.rterm = self.term
+        r.rindex = 0 if local else self.mirror.end + 1
+        r.epoch = 0 if local else self.epoch()
+        r.rterm = 0 if local else self.term
         r.client = client
         r.sequence = sequence
         r.kind = kind
@@ -87,6 +134,8 @@ cdef class RaftLeading(RaftRounds):
         r.reserved32 = 0
         if size:
             memcpy(<char*>r + RECORD_SIZE, payload, size)
+        if rest_size:
+            memcpy(<char*>r + RECORD_SIZE + size, rest, rest_size)
         r.crc = record_crc(r)
         s = self.log.slot(r.index)
         s.term = self.term

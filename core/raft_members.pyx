@@ -91,9 +91,14 @@ cdef class RaftMembers(RaftState):
         r = self.log.record(index)
         return self._adopt(<const char*>r + RECORD_SIZE, r.length - RECORD_SIZE, index)
 
+    cdef bint is_configuration(self, const Record* r) noexcept nogil:
+        """Whether an entry says who takes part here, and not in the domain that is the root."""
+        return r.kind == KIND_CONFIG and (r.rindex == 0 or (r.epoch & 0xffff) == self.domain)
+
     cdef int _configured(self, const Record* r) except -1 nogil:
         """An entry was appended: is it a configuration?"""
-        if r.kind != KIND_CONFIG or MUTANT(CONFIGURATION_WHEN_APPLIED):
+        self.mirror.appended(r)
+        if not self.is_configuration(r) or MUTANT(CONFIGURATION_WHEN_APPLIED):
             return 0
         buffer_append(&self.configs, &r.index, sizeof(uint64_t))
         return self._adopt(<const char*>r + RECORD_SIZE, r.length - RECORD_SIZE, r.index)

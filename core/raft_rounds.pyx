@@ -71,7 +71,8 @@ cdef class RaftRounds(RaftSnapshots):
             rounds[i] = self.round_sent if i == self.me else self.peers[i].round
         self.round_confirmed = joint_committed(rounds, self.voters, self.outgoing)
         if self.round_confirmed and self.round_sent - self.round_confirmed < ROUNDS:
-            self.lease_end_ns = self.round_ns[self.round_confirmed % ROUNDS] + self.lease_ns
+            self.confirmed_ns = self.round_ns[self.round_confirmed % ROUNDS]
+            self.lease_end_ns = self.confirmed_ns + self.lease_ns
             if MUTANT(LEASE_FROM_ANSWER):
                 self.lease_end_ns = self._heard_majority_ns(self.now_ns) + self.lease_ns
         return 0

@@ -49,10 +49,13 @@ from seatrial.core.mutant cimport (
     SNAPSHOT_NEWER_KEEPS_PLACE,
     SNAPSHOT_WITHOUT_CONFIGURATION,
 )
+from seatrial.core.mirror cimport Coordinates
 from seatrial.core.progress cimport SNAPSHOTTED
 from seatrial.core.raft_state cimport LEADER
 
 from seatrial.core.errors import ProtocolError
+
+cdef uint64_t BLOCK = <uint64_t>0xD04E49414D4F4401     # no configuration ends like that
 
 
 def _arm(int mutant) -> None:
@@ -211,7 +214,7 @@ cdef class RaftSnapshots(RaftFollowing):
             mark(COMPACT_NOTHING)
             return 0
         mark(COMPACT_ENTRIES)
-        self.base_rindex = self.log.record(index).rindex
+        self.mirror.compacted(index)
         while (buffer_size(&self.configs)
                and (<uint64_t*>(self.configs.data + self.configs.start))[0] <= index):
             newest = (<uint64_t*>(self.configs.data + self.configs.start))[0]
@@ -224,21 +227,18 @@ cdef class RaftSnapshots(RaftFollowing):
             self.base_config_index = newest
         return self.log.compact(index)
 
-    cdef int restore_snapshot(self, const char* configuration, size_t size) except -1:
+    cdef int restore_snapshot(self, const char* block, size_t size) except -1:
         """The disk held a snapshot, which is in ``incoming`` and is the state now."""
         cdef Chunks taken = self.incoming
         must(self.term == 0 and self.log.count == 0, b"restore: the machine is not new")
         mark(SNAPSHOT_RESTORED)
         self.incoming = self.snapshot
         self.snapshot = taken
-        buffer_consume(&self.base_config, buffer_size(&self.base_config))
-        buffer_append(&self.base_config, configuration, size)
-        self.base_config_index = taken.index
-        self.base_rindex = taken.chunk(0).rindex
+        self._begin_after(taken, block, size, True)
         self.commit = taken.index
         return self._adopt_newest()
 
-    cdef int install(self, const char* configuration, size_t size) except -1:
+    cdef int install(self, const char* block, size_t size) except -1:
         """Go on after the snapshot that came, which is the state now and is on our disk."""
         cdef Chunks taken = self.incoming
         cdef uint64_t index = taken.index
@@ -249,10 +249,6 @@ cdef class RaftSnapshots(RaftFollowing):
         self.snapshot = taken
         self.incoming.clear(0, 0)
         self.incoming_durable = 0
-        if not MUTANT(SNAPSHOT_WITHOUT_CONFIGURATION):
-            buffer_consume(&self.base_config, buffer_size(&self.base_config))
-            buffer_append(&self.base_config, configuration, size)
-        self.base_config_index = index
         if (self.log.holds(index) and not MUTANT(SNAPSHOT_CUTS_SUFFIX)
                 and (self.log.term_at(index) == taken.term or MUTANT(SNAPSHOT_KEEPS_CONFLICT))):
             mark(SNAPSHOT_INSTALLED_AT_END if self.log.last() == index
@@ -276,10 +272,54 @@ cdef class RaftSnapshots(RaftFollowing):
             self.durable_index = index
         if self.next_persist <= index:
             self.next_persist = index + 1
-        self.base_rindex = taken.chunk(0).rindex
+        self._begin_after(taken, block, size, not MUTANT(SNAPSHOT_WITHOUT_CONFIGURATION))
         self._verified(index)
         self.ack_owed = True
         self._adopt_newest()
         if voters != self.voters or outgoing != self.outgoing or learners != self.learners:
             mark(CHANGE_FROM_SNAPSHOT)
         return 0
+
+    cdef int _begin_after(self, Chunks taken, const char* block, size_t size,
+                          bint configured) except -1:
+        """Go by what a snapshot's block says: members, and where the mirror is."""
+        cdef const Record* r = taken.chunk(0)
+        cdef BlockEnd end
+        cdef Coordinates base
+        memset(&end, 0, sizeof(end))
+        base.rindex, base.rterm.epoch, base.rterm.term = r.rindex, r.epoch, r.rterm
+        end.rterm = base.rterm
+        end.members_size = <uint32_t>size
+        if size >= sizeof(end) and (<const BlockEnd*>(block + size - sizeof(end))).magic == BLOCK:
+            memcpy(&end, block + size - sizeof(end), sizeof(end))
+            must(<size_t>end.members_size + end.tree_size + sizeof(end) == size,
+                 b"a snapshot's block of another size", size, end.members_size, end.tree_size)
+        if configured:
+            buffer_consume(&self.base_config, buffer_size(&self.base_config))
+            buffer_append(&self.base_config, block, end.members_size)
+        self.base_config_index = taken.index
+        return self.mirror.rebase(taken.index, base, end.rterm, block + end.members_size,
+                                  end.tree_size, end.tree_rindex)
+
+    cdef bint block_at(self, uint64_t index, Buffer* out) except -1 nogil:
+        """What goes ahead of the state in a snapshot that ends with this entry: the members; in a
+        tree of domains also that, and T. False where the log does not tell the members."""
+        cdef BlockEnd end
+        cdef uint64_t at
+        cdef size_t size
+        cdef const char* p = self.config_at(index, &size)
+        if p is NULL:
+            return False
+        memset(&end, 0, sizeof(end))
+        buffer_append(out, p, size)
+        if self.domain == 0:
+            return True
+        end.members_size = <uint32_t>size
+        end.rterm = self.mirror.adopted_at(index)
+        p = self.mirror.tree_bytes(self.mirror.end_at(index), &size, &at)
+        end.tree_rindex = at
+        end.tree_size = <uint32_t>size
+        end.magic = BLOCK
+        buffer_append(out, p, size)
+        buffer_append(out, &end, sizeof(end))
+        return True

@@ -1,9 +1,10 @@
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from seatrial.core.buffer cimport Buffer
 from seatrial.core.chunks cimport Chunks
 from seatrial.core.codec cimport Message, Record
 from seatrial.core.log cimport Log
+from seatrial.core.mirror cimport Mirror
 from seatrial.core.progress cimport Progress
 
 cdef enum:
@@ -41,6 +42,9 @@ cdef class RaftState:
     cdef Buffer configs         # indexes of the CONFIG entries in the log (uint64_t)
     cdef Buffer base_config     # what holds before the first of them
     cdef uint64_t base_config_index
+    cdef readonly uint16_t domain   # in the tree of domains; 0: the cluster is one
+    cdef bint child             # another domain is the root, for all that we know at first
+    cdef bint assigning         # leader: what it proposes gets root coordinates
     cdef uint64_t heartbeat_ns
     cdef uint64_t election_ns
     cdef size_t max_batch_bytes
@@ -52,13 +56,13 @@ cdef class RaftState:
     cdef readonly uint64_t term
     cdef readonly uint32_t vote
     cdef readonly Log log
+    cdef readonly Mirror mirror     # the log's root entries
     cdef Chunks snapshot        # what those are sent who lack what the log no longer holds
     cdef Chunks incoming        # follower: what it is being sent
     cdef uint64_t incoming_durable          # how many chunks of it are on our disk
     cdef bint incoming_ack_owed
     cdef uint64_t incoming_in_term          # in which its newest chunk came; 0: before a restart
     cdef bint incoming_again                # its first chunk came once more since
-    cdef uint64_t base_rindex   # root coordinate of the entry before the log's first
     cdef readonly uint64_t damaged_until    # our disk lost entries up to here that we promised
     cdef uint64_t damaged_term              # to hold, of terms up to this; 0: it did not
     # volatile state
@@ -79,6 +83,8 @@ cdef class RaftState:
     cdef uint64_t round_confirmed
     cdef uint64_t[64] round_ns  # when round r was sent, at r % ROUNDS
     cdef uint64_t lease_end_ns
+    cdef uint64_t quorum_lease_ns   # how long after a round nobody else is elected, drift included
+    cdef uint64_t confirmed_ns  # when the newest round that a majority answered began
     cdef bint lease_void        # somebody was asked to stand for election in our term
     cdef readonly uint32_t transfer_to      # who is to lead instead; 0: nobody
     cdef uint64_t transfer_deadline_ns
@@ -113,6 +119,7 @@ cdef class RaftState:
     cdef int _peer(self, uint32_t node) noexcept nogil
     cdef int _place(self, uint32_t node) except -1 nogil
     cdef uint64_t _random(self) noexcept nogil
+    cdef uint64_t draw(self) noexcept nogil
     cdef void _reset_election_timer(self, uint64_t now_ns) noexcept nogil
     cdef int _emit(self, Progress* p, Message* m) except -1 nogil
     cdef uint64_t deadline_ns(self) noexcept nogil

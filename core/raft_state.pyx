@@ -94,6 +94,10 @@ cdef class RaftState:
         z = (z ^ (z >> 27)) * <uint64_t>0x94D049BB133111EB
         return z ^ (z >> 31)
 
+    cdef uint64_t draw(self) noexcept nogil:
+        """A random number for what belongs to this node's machine."""
+        return self._random()
+
     cdef void _reset_election_timer(self, uint64_t now_ns) noexcept nogil:
         """Wait for one to two election timeouts from now (paper, 5.2); where another voter should
         rather lead, give it a start of half a one."""

@@ -11,10 +11,20 @@ Outcomes that clients can build on: an answer "not-leader", "busy", "too-large" 
 "session-lost" means that the operation did not happen; "unknown" that it may yet happen.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint16_t
 
 from seatrial.core.buffer cimport Buffer, buffer_append, buffer_consume, buffer_free, buffer_size
 from seatrial.core.chunks cimport CHUNK_BYTES, Chunks
-from seatrial.core.codec cimport FrameHeader, HEADER_SIZE, next_frame, NOTICE, plain_crc, Request
+from seatrial.core.codec cimport (
+    FrameHeader,
+    HEADER_SIZE,
+    MARK,
+    next_frame,
+    NOTICE,
+    plain_crc,
+    Request,
+)
+from seatrial.core.domain cimport Domain
 from seatrial.core.invariant cimport must
 from seatrial.core.kv cimport KeyValue
 from seatrial.core.log_clock cimport LogClock
@@ -43,11 +53,14 @@ cdef class Replica(ReplicaWrites):
                   uint64_t max_uncommitted_bytes=64 << 20,
                   size_t max_write_bytes=1 << 20, bint leases=False,
                   uint64_t lease_drift_ppm=150_000, uint64_t snapshot_bytes=64 << 20,
-                  uint64_t keep_bytes=16 << 20, size_t chunk_bytes=CHUNK_BYTES):
+                  uint64_t keep_bytes=16 << 20, size_t chunk_bytes=CHUNK_BYTES,
+                  uint16_t domain=0, tree=None, parent=()):
         if not isinstance(members, Configuration):
             members = Configuration(members)
         self.raft = Raft(node, members, seed, now_ns, heartbeat_ns, election_ns,
-                         max_batch_bytes, max_inflight_bytes, leases, lease_drift_ppm)
+                         max_batch_bytes, max_inflight_bytes, leases, lease_drift_ppm,
+                         domain, len(parent) > 0)
+        self.domain = Domain(self.raft, domain, tree, parent, max_batch_bytes, max_inflight_bytes)
         self.kv = KeyValue()
         self.clock = LogClock()
         self.making = Chunks()
@@ -101,6 +114,8 @@ cdef class Replica(ReplicaWrites):
                 break
             if (<const FrameHeader*>(p + at)).type == NOTICE:
                 self._notice(peer, p + at, n)
+            elif (<const FrameHeader*>(p + at)).type == MARK:
+                self.domain.on_mark(peer, p + at)
             else:
                 self.raft.step(peer, p + at, now_ns)
             at += n
@@ -136,6 +151,55 @@ cdef class Replica(ReplicaWrites):
             at += n
         return leave_rest(&c.input, p, at, size)
 
+    # ---- links to other domains --------------------------------------------------------------
+
+    def uplink_wanted(self) -> bool:
+        """Whether this node shall have a connection to its domain's parent."""
+        return self.domain.wanted()
+
+    def parent_nodes(self) -> list:
+        """Return the nodes of the parent: (node, address)."""
+        return self.domain.parent_nodes()
+
+    def uplink_up(self, uint32_t node, uint64_t now_ns) -> None:
+        """Our connection to a node of the parent came up."""
+        self.domain.uplink_up(node, now_ns)
+
+    def uplink_down(self, uint64_t now_ns) -> None:
+        """That connection went away."""
+        self.domain.uplink_down()
+
+    def receive_uplink(self, bytes data, uint64_t now_ns) -> None:
+        """Take bytes of it. Raises ProtocolError: close it."""
+        self.domain.receive_uplink(PyBytes_AS_STRING(data), len(data), now_ns)
+
+    def take_uplink_move(self) -> tuple | None:
+        """Return and forget which node of the parent shall be dialled instead: (node, address);
+        (0, ""): any other."""
+        return self.domain.take_move()
+
+    def link_up(self, uint32_t connection, uint16_t domain, uint64_t now_ns) -> None:
+        """The leader of a child domain connected; the number is never used again."""
+        self.domain.link_up(connection, domain)
+
+    def link_down(self, uint32_t connection) -> None:
+        """Its connection went away."""
+        self.domain.link_down(connection)
+
+    def receive_link(self, uint32_t connection, bytes data, uint64_t now_ns) -> None:
+        """Take bytes of it. Raises ProtocolError: close it."""
+        self.domain.receive_link(connection, PyBytes_AS_STRING(data), len(data), now_ns)
+
+    def change_tree(self, change, uint32_t connection=0, uint64_t request=0) -> bool:
+        """Propose another tree, ``change(tree)``, whose root commit answers this request; False
+        when this node doesn't lead the root. Raises BadTree: it can't be, or not now."""
+        if self.raft.role != LEADER or not self.raft.assigning:
+            return False
+        self.domain.change_tree(change, connection, request)
+        return True
+
+    # ---- time ------------------------------------------------------------------------------------
+
     def tick(self, uint64_t now_ns) -> None:
         """Let time pass; to be called no later than ``deadline_ns()``."""
         self.raft.tick(now_ns)
@@ -162,11 +226,13 @@ cdef class Replica(ReplicaWrites):
         """``poll`` for C callers."""
         self._give_back()
         self._confirm_reads(now_ns)
+        self.domain.begin(now_ns)
         if self.raft.transfer_to == 0:
             self.clock.settle(self.raft, self.kv, now_ns)
         self.raft.pump(now_ns)
         self._tell_orphans()
         self._apply()
+        self.domain.finish(self.kv.applied, now_ns)
         if (self.raft.incoming.index and self.raft.incoming.index <= self.raft.commit
                 and self.chunk_written != INCOMING_CHUNK):
             self._drop_incoming()
@@ -179,7 +245,8 @@ cdef class Replica(ReplicaWrites):
     # ---- outputs -----------------------------------------------------------------------
 
     def take_output(self) -> list:
-        """Return and forget what is to be sent: (0, member, bytes) and (1, connection, bytes)."""
+        """Return and forget what is to be sent: (0, member, bytes), (1, connection,
+        bytes), on the uplink (2, 0, bytes), on a child's link (3, connection, bytes)."""
         cdef list out = []
         cdef int i
         cdef uint32_t id
@@ -187,6 +254,7 @@ cdef class Replica(ReplicaWrites):
         for i in range(self.raft.places):
             if buffer_size(&self.raft.peers[i].out):
                 out.append((PEER, self.raft.peers[i].node, taken(&self.raft.peers[i].out)))
+        self.domain.take_output(out)
         for id in self.dirty:
             c = self._connection(id)
             if c is not NULL and c.dirty:
@@ -209,7 +277,7 @@ cdef class Replica(ReplicaWrites):
 
     def deadline_ns(self) -> int:
         """When ``tick`` must be called at the latest."""
-        return self.raft.deadline_ns()
+        return min(self.raft.deadline_ns(), self.domain.deadline_ns())
 
     def status(self) -> dict:
         """Return what this node knows of itself and of its members, for people and metrics."""
@@ -226,7 +294,7 @@ cdef class Replica(ReplicaWrites):
                 }
         return {
             "node": raft.node, "role": ROLES[raft.role], "term": raft.term, "vote": raft.vote,
-            "leader": raft.leader, "commit": raft.commit, "applied": self.kv.applied,
+            "leader": raft.leader, "commit": raft.commit, "applied": self.applied,
             "first_index": raft.log.first, "snapshot_index": raft.snapshot.index,
             "snapshot_bytes": raft.snapshot.size, "snapshot_ns": self.snapshot_ns,
             "snapshots_made": self.snapshots_made,
@@ -243,6 +311,7 @@ cdef class Replica(ReplicaWrites):
             "configuration": str(raft.configuration()), "config_index": raft.config_index,
             "transfer_to": raft.transfer_to, "lease": bool(raft.holds_lease(raft.now_ns)),
             "connections": self.connections.size(), "peers": peers,
+            "domain": self.domain.status(raft.now_ns) if raft.domain else None,
         }
 
 

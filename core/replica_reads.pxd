@@ -9,5 +9,8 @@ cdef class ReplicaReads(ReplicaSnapshots):
     cdef int _read(self, Connection* c, const Request* r, const Command* q) except -1 nogil
     cdef int _confirm_reads(self, uint64_t now_ns) except -1 nogil
     cdef bint _read_lost(self, const Read* r) noexcept nogil
-    cdef bint _read_ready(self, const Read* r, uint64_t now_ns) noexcept nogil
+    cdef bint _read_ready(self, Read* r, uint64_t now_ns) noexcept nogil
     cdef int _serve_reads(self, uint64_t now_ns) except -1 nogil
+    cdef int _read_prefix(self, Connection* c, const Request* r, const Command* q) except -1 nogil
+    cdef int _answer_read(self, Connection* c, Read* r) except -1 nogil
+    cdef int _serve_waiting(self, uint64_t now_ns) except -1 nogil

@@ -2,7 +2,17 @@
 """A replica's chapter on linearizable reads: queued until it is known who leads, answered in order
 (thesis, 6.4)."""
 from seatrial.core.buffer cimport buffer_size
-from seatrial.core.codec cimport COMMAND_SIZE, STATUS_BUSY
+from libc.string cimport memcpy
+
+from seatrial.core.codec cimport (
+    BOUNDED,
+    COMMAND_SIZE,
+    PREFIX,
+    STATUS_BUSY,
+    STATUS_FENCED,
+    STATUS_LOST,
+    STATUS_TOO_OLD,
+)
 from seatrial.core.marks cimport (
     BUSY_WITH_OUTPUT,
     BUSY_WITH_READS,
@@ -20,10 +30,13 @@ from seatrial.core.mutant cimport (
     READ_UNCONFIRMED,
     seatrial_arm,
 )
+from seatrial.core.mirror cimport Coordinates, same
 from seatrial.core.outcome cimport Outcome
 from seatrial.core.raft_state cimport LEADER
+from seatrial.core.replica_state cimport BY_DOMAIN_LEASE, BY_LEADERSHIP, BY_ROOT
 
 cdef enum:
+    PATIENCE = 4                    # election timeouts that a read waits for other domains
     MAX_OUTPUT_BYTES = 4 << 20      # to one client at a time: small questions, large answers
     MAX_WAITING_READS = 1 << 16
 
@@ -39,6 +52,8 @@ cdef class ReplicaReads(ReplicaSnapshots):
         cdef const char* key = <const char*>q + COMMAND_SIZE
         cdef Read read
         cdef Outcome out
+        if r.header.flags & PREFIX:
+            return self._read_prefix(c, r, q)
         if MUTANT(READ_UNCONFIRMED) or MUTANT(READ_FROM_FOLLOWER) and self.raft.role != LEADER:
             self.kv.query(q.op, key, q.key_length, key + q.key_length, q.value_length, &out)
             return self._respond(c, r.request, out.status, out.has_value, out.value,
@@ -52,9 +67,21 @@ cdef class ReplicaReads(ReplicaSnapshots):
         read.connection = c.id
         read.request = r.request
         read.term = self.raft.term
-        read.round = read.index = read.ticket = 0
+        read.round = read.index = read.ticket = read.deadline_ns = 0
+        read.way = BY_LEADERSHIP
         if self.raft.role != LEADER:
+            if not self.domain.is_root():
+                return self._not_leader(c, r.request)   # (who asks the root, asks for all)
             read.ticket = self.raft.ask_read_index()
+        elif not self.raft.assigning:
+            if self.domain.holds_domain_lease():
+                read.way = BY_DOMAIN_LEASE
+                read.index = self.raft.mirror.end
+                read.round = self.raft.want_round()
+            else:
+                read.way = BY_ROOT
+                read.ticket = self.domain.ask_root()
+                read.deadline_ns = self.raft.now_ns + PATIENCE * self.raft.election_ns
         else:
             read.index = self.raft.read_floor()
             if self.raft.lease_ns == 0:
@@ -78,11 +105,20 @@ cdef class ReplicaReads(ReplicaSnapshots):
 
     cdef bint _read_lost(self, const Read* r) noexcept nogil:
         """Who was to vouch for it no longer does."""
+        if r.way != BY_LEADERSHIP:
+            return self.raft.term != r.term or self.raft.role != LEADER
         if self.raft.term != r.term or (r.ticket == 0) != (self.raft.role == LEADER):
             return True
         return self.raft.leader == 0
 
-    cdef bint _read_ready(self, const Read* r, uint64_t now_ns) noexcept nogil:
+    cdef bint _read_ready(self, Read* r, uint64_t now_ns) noexcept nogil:
+        if r.way == BY_ROOT:
+            return (self.domain.ticket_answered >= r.ticket
+                    and self.kv.applied >= self.domain.ticket_rindex)
+        if r.way == BY_DOMAIN_LEASE:    # (a cut mirror never gets further than it is)
+            if r.index > self.raft.mirror.end:
+                r.index = self.raft.mirror.end
+            return self.kv.applied >= r.index and self.raft.round_confirmed >= r.round
         if r.ticket:
             return (self.raft.ticket_answered >= r.ticket
                     and (self.kv.applied >= self.raft.ticket_index
@@ -98,15 +134,20 @@ cdef class ReplicaReads(ReplicaSnapshots):
         cdef Read* r
         cdef Connection* c
         cdef Outcome out
-        cdef bint lost
+        cdef bint lost, late
+        self._serve_waiting(now_ns)
         while not self.reads.empty():
             r = &self.reads.front()
             lost = self._read_lost(r)
-            if not lost and not self._read_ready(r, now_ns):
+            late = r.deadline_ns and now_ns > r.deadline_ns
+            if not lost and not late and not self._read_ready(r, now_ns):
                 break
             c = self._connection(r.connection)
             if c is not NULL:
-                if lost:
+                if late and not lost and not self._read_ready(r, now_ns):
+                    self.refused += 1
+                    self._respond(c, r.request, STATUS_FENCED, False, NULL, 0, 0)
+                elif lost:
                     mark(READ_LOST)
                     self._not_leader(c, r.request)
                 elif buffer_size(&c.output) > MAX_OUTPUT_BYTES:
@@ -122,4 +163,71 @@ cdef class ReplicaReads(ReplicaSnapshots):
                     mark(READ_AT_FOLLOWER if r.ticket else READ_BY_ROUND if r.round
                          else READ_BY_LEASE)
             self.reads.pop_front()
+        return 0
+
+    # ---- reads of a prefix -----------------------------------------------------------------------
+
+    cdef int _read_prefix(self, Connection* c, const Request* r, const Command* q) except -1 nogil:
+        """Answer from what is applied here: as far as the session has seen already (its token),
+        and, if it is to be bounded, not older than asked for."""
+        cdef const char* key = <const char*>q + COMMAND_SIZE
+        cdef const char* more = key + q.key_length + q.value_length
+        cdef Coordinates token, mine
+        cdef uint64_t bound_ns = 0
+        cdef Read read
+        token.rindex = 0
+        if q.expected_length >= sizeof(token):
+            memcpy(&token, more, sizeof(token))
+        if q.expected_length >= sizeof(token) + sizeof(bound_ns):
+            memcpy(&bound_ns, more + sizeof(token), sizeof(bound_ns))
+        if r.header.flags & BOUNDED:
+            if bound_ns == 0:
+                bound_ns = self.domain.bound_ns()
+            if bound_ns == 0 or self.domain.age_at(self.raft.now_ns) > bound_ns:
+                self.refused += 1
+                return self._respond(c, r.request, STATUS_TOO_OLD, False, NULL, 0, 0)
+        if token.rindex and token.rindex <= self.raft.mirror.end and (
+                self.raft.mirror.coordinates(token.rindex, &mine) and not same(mine, token)):
+            self.refused += 1
+            return self._respond(c, r.request, STATUS_LOST, False, NULL, 0, 0)
+        read.connection, read.request = c.id, r.request
+        read.op = q.op
+        read.index = token.rindex
+        read.deadline_ns = self.raft.now_ns + PATIENCE * self.raft.election_ns
+        read.key.assign(key, q.key_length)
+        read.argument.assign(key + q.key_length, q.value_length)
+        if self.kv.applied >= read.index:
+            return self._answer_read(c, &read)
+        if self.waiting.size() >= MAX_WAITING_READS:
+            mark(BUSY_WITH_READS)
+            self.refused += 1
+            return self._respond(c, r.request, STATUS_BUSY, False, NULL, 0, 0)
+        self.waiting.push_back(read)
+        return 0
+
+    cdef int _answer_read(self, Connection* c, Read* r) except -1 nogil:
+        cdef Outcome out
+        self.kv.query(r.op, r.key.data(), r.key.size(), r.argument.data(), r.argument.size(), &out)
+        self.served_reads += 1
+        return self._respond(c, r.request, out.status, out.has_value, out.value, out.value_length,
+                             self.kv.applied)
+
+    cdef int _serve_waiting(self, uint64_t now_ns) except -1 nogil:
+        """Answer the reads whose token is reached; give those up that have waited long enough."""
+        cdef size_t n = self.waiting.size()
+        cdef Connection* c
+        cdef Read read
+        for _ in range(n):
+            read = self.waiting.front()
+            self.waiting.pop_front()
+            c = self._connection(read.connection)
+            if c is NULL:
+                continue
+            if self.kv.applied >= read.index:
+                self._answer_read(c, &read)
+            elif now_ns > read.deadline_ns:
+                self.refused += 1
+                self._respond(c, read.request, STATUS_TOO_OLD, False, NULL, 0, 0)
+            else:
+                self.waiting.push_back(read)
         return 0

@@ -13,5 +13,7 @@ cdef class ReplicaSnapshots(ReplicaState):
     cdef int _chunk_durable(self) except -1
     cdef int _drop_incoming(self) except -1 nogil
     cdef int _load(self, const Record* r) except -1
+    cdef int _take_piece(self, const Record* r) except -1
+    cdef int _take_base(self, const Record* r) except -1
     cdef int _compact(self) except -1
     cdef int _give_back(self) except -1 nogil

@@ -6,10 +6,19 @@ chunk. One that the leader sends goes to our disk first, then chunk by chunk to 
 """
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint32_t
+from libc.string cimport memcpy
 from libcpp.vector cimport vector
 
+from seatrial.core.buffer cimport (
+    Buffer,
+    buffer_append,
+    buffer_consume,
+    buffer_free,
+    buffer_init,
+    buffer_size,
+)
 from seatrial.core.chunks cimport Chunks, LAST_CHUNK
-from seatrial.core.codec cimport record_crc, RECORD_SIZE, STATUS_OK
+from seatrial.core.codec cimport KIND_PIECE, record_crc, RECORD_SIZE, STATUS_OK
 from seatrial.core.invariant cimport must
 from seatrial.core.marks cimport (
     mark,
@@ -25,6 +34,7 @@ from seatrial.core.mutant cimport (
     SNAPSHOT_AHEAD_OF_LOG,
     SNAPSHOT_LOSES_OUTGOING,
 )
+from seatrial.core.mirror cimport Base, PieceHead
 from seatrial.core.raft cimport Raft
 from seatrial.core.replica_state cimport INCOMING_CHUNK, NO_CHUNK, OWN_CHUNK, SnapshotWaiter
 
@@ -50,10 +60,10 @@ cdef class ReplicaSnapshots(ReplicaState):
         """
         cdef uint64_t since = self.raft.snapshot.index + 1
         cdef uint64_t logged, enough = max(self.snapshot_bytes, self.raft.snapshot.size)
-        if (self.making.index or self.raft.incoming.count() or self.kv.applied < since
-                or since < self.raft.log.first):
+        if (self.making.index or self.raft.incoming.count() or self.applied < since
+                or since < self.raft.log.first or self.pieces_end > self.kv.applied):
             return 0
-        logged = self.raft.log.offset_of(self.kv.applied + 1) - self.raft.log.offset_of(since)
+        logged = self.raft.log.offset_of(self.applied + 1) - self.raft.log.offset_of(since)
         if logged < enough and not self._snapshot_wanted():
             return 0
         if logged < 2 * enough and self.raft.sending(now_ns):
@@ -75,7 +85,7 @@ cdef class ReplicaSnapshots(ReplicaState):
         if self.snapshot_waiters.size() >= MAX_SNAPSHOT_WAITERS:
             return False
         mark(SNAPSHOT_ASKED_FOR)
-        waiter.connection, waiter.request, waiter.index = connection, request, self.kv.applied
+        waiter.connection, waiter.request, waiter.index = connection, request, self.applied
         self.snapshot_waiters.push_back(waiter)
         return True
 
@@ -100,18 +110,26 @@ cdef class ReplicaSnapshots(ReplicaState):
                 "hash": f"{newest.state_hash() if newest.complete else 0:016x}"}
 
     cdef int _begin_snapshot(self) except -1 nogil:
-        cdef size_t size
-        cdef const char* configuration = self.raft.config_at(self.kv.applied, &size)
-        if configuration is NULL:
-            return 0
-        if MUTANT(SNAPSHOT_LOSES_OUTGOING):
-            with gil:
-                self.kv.block = without_outgoing(configuration[:size])
-            configuration, size = self.kv.block.data(), self.kv.block.size()
-        self.making.clear(self.kv.applied, self.raft.log.term_at(self.kv.applied))
-        self.made_durable = 0
-        mark(SNAPSHOT_BEGUN)
-        return self.kv.snapshot_begin(configuration, size)
+        cdef Buffer block
+        buffer_init(&block)
+        try:
+            if not self.raft.block_at(self.applied, &block):
+                return 0
+            if MUTANT(SNAPSHOT_LOSES_OUTGOING):
+                with gil:
+                    lost = without_outgoing(block.data[block.start:block.end])
+                    buffer_consume(&block, buffer_size(&block))
+                    buffer_append(&block, PyBytes_AS_STRING(lost), len(lost))
+            must(self.raft.mirror.coordinates(self.raft.mirror.end_at(self.applied),
+                                              &self.making_end)
+                 and self.making_end.rindex == self.kv.applied,
+                 b"a snapshot of what the log does not hold", self.applied, self.kv.applied)
+            self.making.clear(self.applied, self.raft.log.term_at(self.applied))
+            self.made_durable = 0
+            mark(SNAPSHOT_BEGUN)
+            return self.kv.snapshot_begin(block.data + block.start, buffer_size(&block))
+        finally:
+            buffer_free(&block)
 
     cdef const Record* _next_chunk(self) except? NULL nogil:
         """The chunk that goes with the next group write, if there is one."""
@@ -132,9 +150,8 @@ cdef class ReplicaSnapshots(ReplicaState):
                                       and not MUTANT(SNAPSHOT_AHEAD_OF_LOG)):
             return NULL                 # a snapshot never goes ahead of our own log
         r = self.making.open_chunk()
-        r.rindex = self.raft.log.record(self.making.index).rindex
-        r.epoch = self.raft.log.record(self.making.index).epoch
-        r.rterm = self.raft.log.record(self.making.index).rterm
+        r.rindex = self.making_end.rindex
+        r.epoch, r.rterm = self.making_end.rterm.epoch, self.making_end.rterm.term
         last = self.kv.snapshot_chunk(&self.making.records, self.chunk_bytes)
         self.making.close_chunk(last)
         self.chunk_written = OWN_CHUNK
@@ -156,7 +173,8 @@ cdef class ReplicaSnapshots(ReplicaState):
             raft.incoming_durable += 1
             raft.incoming_ack_owed = True
             self._load(raft.incoming.chunk(raft.incoming_durable - 1))
-            if self.kv.applied == raft.incoming.index:
+            if raft.incoming.complete and raft.incoming_durable == raft.incoming.count():
+                self.applied = self.answered = raft.incoming.index
                 raft.install(self.kv.block.data(), self.kv.block.size())
                 self.snapshots_installed += 1
                 self.snapshot_ns = raft.now_ns
@@ -168,6 +186,7 @@ cdef class ReplicaSnapshots(ReplicaState):
         mark(SNAPSHOT_OVERTAKEN)
         self.raft.incoming.clear(0, 0)
         self.raft.incoming_durable = 0
+        self.pieces_loaded = 0
         with gil:
             self.kv.load_end()
         return 0
@@ -176,6 +195,7 @@ cdef class ReplicaSnapshots(ReplicaState):
         """Have the state machine read a chunk; with the last one it is in that state."""
         if r.sequence == 0:
             self.kv.load_begin()
+            self.pieces_loaded = 0
         self.kv.load_chunk(<const char*>r + RECORD_SIZE, r.length - RECORD_SIZE, <uint32_t>r.client,
                            r.flags & LAST_CHUNK)
         return 0
@@ -206,6 +226,62 @@ cdef class ReplicaSnapshots(ReplicaState):
         self.making.give_back()
         self.raft.incoming.give_back()
         return self.raft.log.give_back()
+
+    # ---- a parent's snapshot, from our own log -----------------------------------------------
+
+    cdef int _take_piece(self, const Record* r) except -1:
+        """Have the state machine read a piece, but the last: that is KIND_BASE's."""
+        cdef PieceHead head
+        cdef size_t size = r.length - RECORD_SIZE - sizeof(head)
+        memcpy(&head, <const char*>r + RECORD_SIZE, sizeof(head))
+        self.pieces_end = head.end.rindex
+        if head.last or self.raft.incoming.count():
+            return 0                    # (our own leader's snapshot is being read)
+        if head.offset == 0:
+            self.kv.load_begin()
+        elif head.offset != self.pieces_loaded:
+            return 0
+        self.kv.load_chunk(<const char*>r + RECORD_SIZE + sizeof(head), size, head.crc,
+                           False)
+        self.pieces_loaded = head.offset + size
+        return 0
+
+    cdef int _take_base(self, const Record* r) except -1:
+        """The pieces before this entry are the state: become it."""
+        cdef vector[uint64_t] pieces
+        cdef PieceHead head
+        cdef Base base
+        cdef const Record* piece
+        cdef uint64_t i = r.index
+        cdef size_t n
+        memcpy(&base, <const char*>r + RECORD_SIZE, sizeof(base))
+        if self.raft.incoming.count():
+            self._drop_incoming()
+        while True:
+            i -= 1
+            must(self.raft.log.holds(i), b"a base whose pieces are gone", r.index, i)
+            piece = self.raft.log.record(i)
+            if piece.kind != KIND_PIECE:
+                continue
+            memcpy(&head, <const char*>piece + RECORD_SIZE, sizeof(head))
+            pieces.push_back(i)
+            if head.offset <= self.pieces_loaded and (head.offset == self.pieces_loaded
+                                                      or head.offset == 0):
+                break
+        if head.offset == 0:
+            self.kv.load_begin()
+        for n in range(pieces.size()):
+            piece = self.raft.log.record(pieces[pieces.size() - 1 - n])
+            memcpy(&head, <const char*>piece + RECORD_SIZE, sizeof(head))
+            self.kv.load_chunk(
+                <const char*>piece + RECORD_SIZE + sizeof(head),
+                piece.length - RECORD_SIZE - sizeof(head), head.crc,
+                head.last)
+        must(self.kv.applied == base.end.rindex, b"a base of another state", self.kv.applied,
+             base.end.rindex)
+        self.pieces_loaded = self.pieces_end = 0
+        self.making.clear(0, 0)         # (what was being written was of the state before)
+        return 0
 
     def _restore_chunks(self, found) -> None:
         cdef Raft raft = self.raft

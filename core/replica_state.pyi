@@ -1,4 +1,5 @@
 from .chunks import Chunks
+from .domain import Domain
 from .kv import KeyValue
 from .raft import Raft
 
@@ -6,6 +7,8 @@ class ReplicaState:
     raft: Raft
     kv: KeyValue
     making: Chunks
+    domain: Domain
+    applied: int
     served_reads: int
     served_writes: int
     refused: int

@@ -23,9 +23,11 @@ from seatrial.core.codec cimport (
     RESPONSE_SIZE,
     set_length,
     STATUS_NOT_LEADER,
+    STATUS_NOT_ROOT,
 )
 from seatrial.core.invariant cimport must
 from seatrial.core.marks cimport ANSWER_OK, mark
+from seatrial.core.mirror cimport Coordinates
 from seatrial.core.raft_state cimport LEADER
 
 
@@ -82,9 +84,8 @@ cdef class ReplicaState:
         set_length(&r.header, RESPONSE_SIZE + size)
         r.header.type = RESPONSE
         r.request = request
-        r.rindex = rindex
-        r.epoch = 1 << 16
-        r.term = self.raft.term
+        self._coordinates(r, rindex)
+        r.header.reserved32 = self.raft.domain
         r.status = status
         r.flags = HAS_VALUE if has_value else 0
         r.node = self.raft.node
@@ -93,7 +94,24 @@ cdef class ReplicaState:
             memcpy(<char*>r + RESPONSE_SIZE, value, size)
         r.header.crc = plain_crc(<const char*>r)
         c.output.end += r.header.length
+        self.answer_size = r.header.length
         return 0
+
+    cdef int _not_root(self, Connection* c, uint64_t request) except -1 nogil:
+        """Writes go elsewhere: say where, as far as our tree tells."""
+        self.refused += 1
+        with gil:
+            where = self.domain.root_nodes()
+            return self._respond(c, request, STATUS_NOT_ROOT, True, where, len(where), 0)
+
+    cdef void _coordinates(self, Response* r, uint64_t rindex) noexcept nogil:
+        """Which root entry an answer reflects."""
+        cdef Coordinates at
+        r.rindex = rindex
+        r.epoch = self.raft.epoch()
+        r.term = self.raft.term
+        if self.raft.domain and self.raft.mirror.coordinates(rindex, &at):
+            r.epoch, r.term = at.rterm.epoch, at.rterm.term
 
     def reply(self, uint32_t connection, uint64_t request, uint8_t status, bytes value) -> None:
         """Answer an administrative request; nothing happens if the connection is gone."""

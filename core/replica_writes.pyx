@@ -20,8 +20,9 @@ cdef class ReplicaWrites(ReplicaRequests):
         cdef Raft raft = self.raft
         if snapshot is not None:
             self._restore_chunks(snapshot)
-            must(self.kv.applied == raft.incoming.index and raft.incoming.complete,
+            must(raft.incoming.complete and self.kv.applied == raft.incoming.chunk(0).rindex,
                  b"restore: the snapshot is not whole", self.kv.applied, raft.incoming.index)
+            self.applied = self.answered = raft.incoming.index
             raft.restore_snapshot(self.kv.block.data(), self.kv.block.size())
         raft.restore(term, vote, records, first=first, base_term=base_term,
                      damaged_until=damaged_until, damaged_term=damaged_term)

@@ -672,14 +672,14 @@ cdef class Machines(Timeline):
                 return f"n{m.host + 1} lacks entries up to {r.raft.damaged_until} that it had"
             if r.raft.term != first.raft.term:
                 return f"{pair}n{m.host + 1} are in terms {first.raft.term} and {r.raft.term}"
-            if r.kv.applied != r.raft.log.last():
-                return (f"n{m.host + 1} applied {r.kv.applied} of {r.raft.log.last()} entries, "
+            if r.applied != r.raft.log.last():
+                return (f"n{m.host + 1} applied {r.applied} of {r.raft.log.last()} entries, "
                         f"knows {r.raft.commit} to be committed")
             if r.raft.log.last() != first.raft.log.last():
                 return (f"{pair}n{m.host + 1} have {first.raft.log.last()} and "
                         f"{r.raft.log.last()} entries")
             if r.kv.items() != first.kv.items() or r.kv.hash() != first.kv.hash():
-                return f"{pair}n{m.host + 1} hold different states at index {r.kv.applied}"
+                return f"{pair}n{m.host + 1} hold different states at index {r.applied}"
         return None
 
     def _in_force(self, running):

@@ -99,6 +99,7 @@ def test_a_log_restarted_after_a_snapshot_holds_nothing_and_goes_on_there() -> N
     node.restore(1, 0, entries(1, 1, 1))
     log = node.raft.log
     log.restart(10, 4)
+    node.raft.mirror.begin_after(10, 10)
     assert (log.first_index, log.last_index, len(log)) == (11, 10, 0)
     assert [log.term(index) for index in (3, 9, 10, 11)] == [0, 0, 4, 0]
     append(node, 10, 5, 4, count=2)
@@ -181,6 +182,7 @@ def test_a_log_holds_what_a_list_would() -> None:
         elif rng.below(10) == 0:
             first, terms = last + rng.below(50) + 1, [term]
             log.restart(first - 1, term)
+            node.raft.mirror.begin_after(first - 1, first - 1)
         assert held(log) == list(enumerate(terms[1:], first))
         assert log.term(first - 1) == terms[0]
 

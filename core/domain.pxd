@@ -1,0 +1,39 @@
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+
+from seatrial.core.codec cimport LinkMessage
+from seatrial.core.mirror cimport Coordinates
+from seatrial.core.tree cimport TreeView
+from seatrial.core.uplink cimport Uplink
+
+cdef class Domain(Uplink):
+    cdef bytes initial_tree         # what the root's first leader logs; None: one domain
+    cdef tuple initial_parent       # (node, address): before our log holds a tree
+    cdef uint64_t watched_ns
+    cdef uint64_t marked_ns
+    cdef uint64_t stalled_until_ns  # a child lags too far: writers wait
+    cdef uint64_t throttled_until_ns
+    cdef uint64_t throttled
+    cdef readonly uint64_t exclusions
+    cdef readonly uint64_t inclusions
+
+    cdef int receive_link(self, uint32_t connection, const char* p, size_t size,
+                          uint64_t now_ns) except -1
+    cdef int receive_uplink(self, const char* p, size_t size, uint64_t now_ns) except -1
+    cdef int on_mark(self, uint32_t sender, const char* frame) except -1 nogil
+    cdef int begin(self, uint64_t now_ns) except -1 nogil
+    cdef int finish(self, uint64_t applied, uint64_t now_ns) except -1 nogil
+    cdef int _plant_first(self) except -1
+    cdef int _watch(self) except -1 nogil
+    cdef int _watch_child(self, const TreeView* tree, int place) except -1 nogil
+    cdef int _conclude(self, int kind, uint16_t domain) except -1 nogil
+    cdef int _change(self, int kind, uint16_t domain) except -1
+    cdef int _tell_members(self) except -1 nogil
+    cdef int _answer_tickets(self) except -1 nogil
+    cdef bint voided_for_now(self, uint64_t rindex, uint64_t index) noexcept nogil
+    cdef bint holds_writers_up(self) noexcept nogil
+    cdef uint64_t age_at(self, uint64_t now_ns) noexcept nogil
+    cdef uint64_t bound_ns(self) noexcept nogil
+    cdef int confirmers(self, uint64_t rindex, uint16_t* domains) noexcept nogil
+    cdef uint64_t read_floor(self) noexcept nogil
+    cdef int take_output(self, list out) except -1
+    cdef uint64_t deadline_ns(self) noexcept nogil

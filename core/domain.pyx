@@ -1,0 +1,491 @@
+"""One node's part in the tree of domains: the doors to links, exclusion, and what members are told.
+
+A cluster of domains is a tree of Raft groups. The root assigns an order to writes, each leader
+passes it on to the leaders of its children, and what must be held by whom before a write is
+acknowledged follows from the tree (root_commit.pyx). The chapters, each building on the one before:
+
+    root_commit     what the root has committed; what we may acknowledge; marks
+    downlinks       the parent's end of links, leases given
+    uplink          the child's end, leases held
+    domain          this: frames in and out, the watch over children, the root's decisions
+
+Pure, as Raft is: bytes and times go in; proposals to our own Raft and frames come out. ``begin``
+comes once an iteration before Raft's ``pump``, ``finish`` after what is committed was applied.
+
+A child that counts and does not confirm for ``exclude_after`` is excluded by the root's leader, or
+reported to it, link by link; one that has caught up is included again. The tree itself is log
+content, so both are entries like any other, and so is every change that people ask for.
+"""
+from libc.stdint cimport int64_t, uint8_t
+from libc.string cimport memset
+
+from seatrial.core.buffer cimport (
+    Buffer,
+    buffer_append,
+    buffer_consume,
+    buffer_free,
+    buffer_init,
+    buffer_reserve,
+    buffer_size,
+)
+from seatrial.core.codec cimport (
+    KIND_TREE,
+    LINK_READ_REPLY,
+    LINK_REPORT,
+    LINK_SIZE,
+    MARK,
+    next_frame,
+    plain_crc,
+    set_length,
+)
+from seatrial.core.downlinks cimport (
+    Downlink,
+    MAX_DOWNLINKS,
+    PROBING,
+    SENDING_SNAPSHOT,
+    WAITING,
+)
+from seatrial.core.invariant cimport must
+from seatrial.core.raft cimport Raft
+from seatrial.core.raft_state cimport LEADER
+from seatrial.core.root_commit cimport Child, Mark, MAX_CHILDREN
+from seatrial.core.tree cimport DomainView, LAG_EXCLUDES, LAG_STALLS, LAG_THROTTLES
+from seatrial.core.uplink cimport LAGGING, READY, SILENT
+
+from operator import methodcaller
+
+from seatrial.core.errors import ProtocolError
+from seatrial.core.tree import BadTree, Tree
+
+cdef enum:
+    SMALL_GAP = 256             # entries: who lacks no more has caught up
+
+UPLINK_STATES = ("detached", "attaching", "catching-up", "streaming", "snapshot")
+
+
+cdef class Domain(Uplink):
+    def __cinit__(self, Raft raft, uint16_t domain, tree, parent, size_t max_batch_bytes,
+                  size_t max_inflight_bytes):
+        self.raft = raft
+        self.mirror = raft.mirror
+        self.domain = domain
+        self.initial_tree = tree.encode() if tree is not None else None
+        self.initial_parent = tuple(parent)
+        self.max_batch_bytes = max_batch_bytes
+        self.max_inflight_bytes = max_inflight_bytes
+        self.move_address = ""
+        memset(self.downlinks, 0, sizeof(self.downlinks))
+        memset(self.children, 0, sizeof(self.children))
+        buffer_init(&self.up_input)
+        buffer_init(&self.up_out)
+        # answers to what an earlier life of this node asked must not fit a question of this one
+        if domain:
+            self.ticket = self.ticket_asked = self.ticket_answered = raft.draw() >> 1
+
+    def __dealloc__(self):
+        cdef int i
+        for i in range(MAX_DOWNLINKS):
+            buffer_free(&self.downlinks[i].input)
+            buffer_free(&self.downlinks[i].out)
+        buffer_free(&self.up_input)
+        buffer_free(&self.up_out)
+
+    # ---- bytes in --------------------------------------------------------------------------
+
+    cdef int receive_link(self, uint32_t connection, const char* p, size_t size,
+                          uint64_t now_ns) except -1:
+        """Take bytes of a child's link. Raises ProtocolError: close it."""
+        cdef Downlink* link = self.downlink(connection)
+        cdef const LinkMessage* m
+        cdef Py_ssize_t n
+        if link is NULL or connection == 0:
+            raise ProtocolError("a link that is not known")
+        self.now_ns = now_ns
+        buffer_append(&link.input, p, size)
+        while True:
+            p = link.input.data + link.input.start
+            n = next_frame(p, buffer_size(&link.input))
+            if n == 0:
+                break
+            m = <const LinkMessage*>p
+            if n != LINK_SIZE or plain_crc(p) != m.header.crc:
+                raise ProtocolError("child's frame: check failed: bytes were altered on the way")
+            if m.header.type == LINK_REPORT and self.is_child(link.domain):
+                self._conclude(m.header.flags, m.root)
+            self.from_child(link, m)
+            buffer_consume(&link.input, n)
+        return 0
+
+    cdef int receive_uplink(self, const char* p, size_t size, uint64_t now_ns) except -1:
+        """Take bytes of the link to our parent. Raises ProtocolError: close it."""
+        cdef Py_ssize_t n
+        self.now_ns = now_ns
+        buffer_append(&self.up_input, p, size)
+        while self.up:
+            p = self.up_input.data + self.up_input.start
+            n = next_frame(p, buffer_size(&self.up_input))
+            if n == 0:
+                break
+            self.from_parent(p)
+            buffer_consume(&self.up_input, min(<size_t>n, buffer_size(&self.up_input)))
+        return 0
+
+    cdef int on_mark(self, uint32_t sender, const char* frame) except -1 nogil:
+        """Our leader tells what the root has committed."""
+        cdef const LinkMessage* m = <const LinkMessage*>frame
+        cdef Mark mark
+        if m.header.length != LINK_SIZE or plain_crc(frame) != m.header.crc \
+                or m.sender != sender:
+            with gil:
+                raise ProtocolError("MARK: check failed: bytes were altered on the way")
+        mark.at.rindex = m.mark_rindex
+        mark.at.rterm.epoch, mark.at.rterm.term = m.mark_epoch, m.mark_term
+        mark.rterm.epoch, mark.rterm.term = m.adopted_epoch, m.adopted_term
+        return self.note_mark(mark)
+
+    # ---- once an iteration -------------------------------------------------------------------
+
+    cdef int begin(self, uint64_t now_ns) except -1 nogil:
+        """Before Raft's pump: see what is committed, and propose what is due."""
+        cdef bint led = self.led_term != 0
+        self.advance(now_ns)
+        if led and self.led_term == 0:
+            with gil:
+                self.dismiss()
+        if self.raft.role != LEADER or self.raft.transfer_to:
+            return 0
+        if self.initial_tree is not None and self.raft.assigning and self.mirror.tree() is NULL:
+            with gil:
+                self._plant_first()
+        if now_ns >= self.watched_ns + self.raft.heartbeat_ns:
+            self.watched_ns = now_ns
+            self._watch()
+        return 0
+
+    cdef int finish(self, uint64_t applied, uint64_t now_ns) except -1 nogil:
+        """After applying: tell parent, children and members."""
+        self.applied = applied
+        self.freshen()
+        self.acknowledge()
+        if self.plain():
+            return 0
+        self._answer_tickets()
+        self.serve()
+        return self._tell_members()
+
+    cdef int _plant_first(self) except -1:
+        """The root's first leader says in the log what until now only its members' files did."""
+        self.raft.propose(KIND_TREE, 0, 0, self.initial_tree, len(self.initial_tree), 0, 0)
+        return 0
+
+    cdef int _tell_members(self) except -1 nogil:
+        """Send the members of our own domain what is applied here, when it is news and, in case it
+        was lost, with every heartbeat."""
+        cdef Mark mark
+        cdef LinkMessage* m
+        cdef Buffer* out
+        cdef int i
+        if self.raft.role != LEADER or self.applied == 0:
+            return 0
+        if self.applied == self.told.rindex and (
+                self.now_ns < self.marked_ns + self.raft.heartbeat_ns):
+            return 0
+        if not self.mirror.coordinates(self.applied, &mark.at):
+            return 0
+        self.told = mark.at
+        self.marked_ns = self.now_ns
+        mark.rterm = self.mirror.adopted_at(self.raft.commit)
+        for i in range(self.raft.places):
+            if i == self.raft.me or not self.raft.replicas >> i & 1 \
+                    or not self.raft.peers[i].connected:
+                continue
+            out = &self.raft.peers[i].out
+            m = <LinkMessage*>buffer_reserve(out, LINK_SIZE)
+            memset(m, 0, LINK_SIZE)
+            set_length(&m.header, LINK_SIZE)
+            m.header.type = MARK
+            m.sender = self.raft.node
+            m.domain = self.domain
+            m.term = self.raft.term
+            m.mark_rindex = mark.at.rindex
+            m.mark_epoch, m.mark_term = mark.at.rterm.epoch, mark.at.rterm.term
+            m.adopted_epoch, m.adopted_term = mark.rterm.epoch, mark.rterm.term
+            m.header.crc = plain_crc(<const char*>m)
+            out.end += LINK_SIZE
+        return 0
+
+    cdef uint64_t read_floor(self) noexcept nogil:
+        """The root's leader: what a linearizable read must see applied."""
+        return max(self.committed, self.elected_rindex)
+
+    cdef int _answer_tickets(self) except -1 nogil:
+        """Answer children who ask what a read of theirs must see."""
+        cdef Downlink* link
+        cdef LinkMessage m
+        cdef int i
+        if self.raft.role != LEADER:
+            return 0
+        for i in range(MAX_DOWNLINKS):
+            link = &self.downlinks[i]
+            if link.connection == 0 or link.ticket == 0:
+                continue
+            if self.raft.assigning:
+                if link.ticket_round == 0:
+                    link.ticket_round = self.raft.want_round()
+                    link.ticket_rindex = self.read_floor()
+                if self.raft.round_confirmed < link.ticket_round:
+                    continue
+            else:
+                if link.ticket_up == 0:
+                    link.ticket_up = self.ask_root()
+                if self.ticket_answered < link.ticket_up:
+                    continue
+                link.ticket_rindex = self.ticket_rindex
+            self._fill(link, &m, LINK_READ_REPLY)
+            m.round = link.ticket
+            m.rindex = link.ticket_rindex
+            link.ticket = 0
+            self._send(link, &m, NULL, 0)
+        return 0
+
+    # ---- the watch over children ---------------------------------------------------------------
+
+    cdef int _watch(self) except -1 nogil:
+        """Once a heartbeat: which child has fallen silent, which has caught up?"""
+        cdef const TreeView* tree = self.mirror.tree()
+        cdef uint64_t version = self.mirror.version
+        cdef int i, me
+        if tree is NULL:
+            return 0
+        me = self.my_place(tree)
+        for i in range(tree.count):
+            if me >= 0 and tree.domains[i].parent == me:
+                self._watch_child(tree, i)
+                if self.mirror.version != version:
+                    return 0            # (the tree is another one now)
+        return 0
+
+    cdef int _watch_child(self, const TreeView* tree, int place) except -1 nogil:
+        cdef const DomainView* view = &tree.domains[place]
+        cdef Child* c = self.child(view.id)
+        cdef uint64_t acked = self.acked_by(c), end, lag_ns
+        self.offered(&end)
+        if acked >= c.sample_rindex:
+            c.current_ns = c.sample_ns
+            c.sample_rindex, c.sample_ns = end, self.now_ns
+        lag_ns = self.now_ns - c.current_ns
+        if acked >= end and self.now_ns < c.heard_ns + 2 * self.raft.election_ns:
+            lag_ns = 0
+        if self.counts(tree, place):
+            if lag_ns > view.exclude_after_ns and not view.block:
+                return self._conclude(SILENT, view.id)
+        elif view.sync and acked and acked + SMALL_GAP >= end \
+                and self.now_ns < c.heard_ns + self.raft.election_ns:
+            return self._conclude(READY, view.id)
+        if (view.max_lag_entries and end > acked + view.max_lag_entries
+                or view.max_lag_ns and lag_ns > view.max_lag_ns):
+            return self._conclude(LAGGING, view.id)
+        return 0
+
+    cdef int _conclude(self, int kind, uint16_t domain) except -1 nogil:
+        """Decide, in the root; elsewhere let the parent know."""
+        cdef LinkMessage m
+        if self.raft.role != LEADER or self.raft.transfer_to:
+            return 0
+        if not self.raft.assigning:
+            self._say(LINK_REPORT, &m)
+            m.header.flags = <uint8_t>kind
+            m.root = domain
+            return self.up_send(&m)
+        with gil:
+            return self._change(kind, domain)
+
+    cdef int _change(self, int kind, uint16_t domain) except -1:
+        """The root's leader: exclude, include, or have writers wait."""
+        cdef const TreeView* tree = self.mirror.tree()
+        cdef int i
+        if tree is NULL or self.raft.commit < self.raft.term_start:
+            return 0
+        for i in range(tree.count):
+            if tree.domains[i].id == domain:
+                break
+        else:
+            return 0
+        if kind == SILENT and self.counts(tree, i) and not tree.domains[i].block:
+            self.exclusions += 1
+            self._propose(methodcaller("exclude", domain), 0, 0)
+        elif kind == READY and tree.domains[i].sync and not tree.domains[i].included:
+            self.inclusions += 1
+            self._propose(methodcaller("readmit", domain, self.mirror.end + 1), 0, 0)
+        elif kind == LAGGING:
+            if tree.domains[i].on_lag == LAG_STALLS:
+                self.stalled_until_ns = self.now_ns + 3 * self.raft.heartbeat_ns
+            elif tree.domains[i].on_lag == LAG_THROTTLES:
+                self.throttled_until_ns = self.now_ns + 3 * self.raft.heartbeat_ns
+            elif tree.domains[i].on_lag == LAG_EXCLUDES:
+                return self._change(SILENT, domain)
+        return 0
+
+    def _propose(self, change, uint32_t connection, uint64_t request):
+        payload = change(self.newest_tree()).encode()
+        self.raft.propose(KIND_TREE, 0, 0, payload, len(payload), connection, request)
+
+    def newest_tree(self) -> Tree:
+        """Return the newest tree in the log. Raises BadTree where there is none."""
+        payload = self.mirror.tree_payload()
+        if payload is None:
+            raise BadTree("this cluster has one domain, and no tree: see the configuration file")
+        return Tree.decode(payload)
+
+    def change_tree(self, change, uint32_t connection, uint64_t request) -> None:
+        """Propose another tree; its root commit answers the request. Raises BadTree: it can't be,
+        or not now."""
+        must(self.raft.role == LEADER and self.raft.assigning, b"changes the tree without leading")
+        if self.raft.commit < self.raft.term_start:
+            raise BadTree("this leader has not committed an entry of its term yet")
+        if self.raft.transfer_to:
+            raise BadTree("leadership is being handed over")
+        self._propose(change, connection, request)
+
+    cdef bint voided_for_now(self, uint64_t rindex, uint64_t index) noexcept nogil:
+        """Of an entry that no longer holds: whether what says so may still be cut."""
+        cdef bint wait
+        self.is_void(rindex, index, &wait)
+        return wait
+
+    cdef bint holds_writers_up(self) noexcept nogil:
+        """Whether a write is to come again later, because a child lags too far."""
+        if self.now_ns < self.stalled_until_ns:
+            return True
+        if self.now_ns < self.throttled_until_ns:
+            self.throttled += 1
+            return self.throttled % 4 != 0
+        return False
+
+    cdef uint64_t age_at(self, uint64_t now_ns) noexcept nogil:
+        """How old what we have applied may be by now."""
+        self.now_ns = max(self.now_ns, now_ns)
+        return self.age_ns()
+
+    cdef uint64_t bound_ns(self) noexcept nogil:
+        """How old it may be at most, by the newest tree; 0: nothing is said."""
+        cdef const TreeView* tree = self.mirror.tree()
+        cdef int me
+        if tree is NULL:
+            return 0
+        me = self.my_place(tree)
+        return tree.domains[me].max_lag_ns if me >= 0 else 0
+
+    cdef int confirmers(self, uint64_t rindex, uint16_t* domains) noexcept nogil:
+        """Which children are known to hold an entry; how many."""
+        cdef int i, many = 0
+        for i in range(MAX_CHILDREN):
+            if self.children[i].domain and self.acked_by(&self.children[i]) >= rindex:
+                domains[many] = self.children[i].domain
+                many += 1
+        return many
+
+    def root_nodes(self) -> bytes:
+        """Return the root's id (u16) and its nodes' addresses, by newlines, as our tree knows
+        them."""
+        try:
+            tree = self.newest_tree()
+        except BadTree:
+            return b"\0\0"
+        nodes = tree.domains[tree.root].nodes
+        return tree.root.to_bytes(2, "little") + "\n".join(where for _, where in nodes).encode()
+
+    # ---- for shells ----------------------------------------------------------------------------
+
+    def uplink_wanted(self) -> bool:
+        """Whether this node shall dial its domain's parent."""
+        return self.wanted()
+
+    def parent_nodes(self) -> list:
+        """Return the parent's nodes: (node, address), as the newest tree says that we hold or were
+        told of when we were refused; before there is any, as our file does."""
+        for payload in (self.told_tree, self.mirror.tree_payload()):
+            if payload:
+                try:
+                    tree = Tree.decode(payload)
+                except BadTree:
+                    continue
+                mine = tree.domains.get(self.domain)
+                if mine is not None and mine.parent in tree.domains:
+                    return list(tree.domains[mine.parent].nodes)
+        return list(self.initial_parent)
+
+    def take_move(self) -> tuple | None:
+        """Return and forget which node shall be dialled instead."""
+        if not self.moving:
+            return None
+        self.moving = False
+        return self.move_node, self.move_address
+
+    cdef int take_output(self, list out) except -1:
+        """Move out what is to be sent to other domains."""
+        cdef int i
+        if buffer_size(&self.up_out):
+            out.append((2, 0, self.up_out.data[self.up_out.start:self.up_out.end]))
+            buffer_consume(&self.up_out, buffer_size(&self.up_out))
+        if not self.linked:
+            return 0
+        for i in range(MAX_DOWNLINKS):
+            if self.downlinks[i].connection and buffer_size(&self.downlinks[i].out):
+                out.append((3, self.downlinks[i].connection, self.downlinks[i].out.data[
+                    self.downlinks[i].out.start:self.downlinks[i].out.end]))
+                buffer_consume(&self.downlinks[i].out, buffer_size(&self.downlinks[i].out))
+        return 0
+
+    cdef uint64_t deadline_ns(self) noexcept nogil:
+        """When something is due that no input brings about."""
+        if self.up:
+            return self.asked_ns + self.raft.heartbeat_ns
+        return <uint64_t>-1
+
+    def status(self, uint64_t now_ns) -> dict:
+        """Return what this node knows of its domain, for people and metrics."""
+        cdef Child* c
+        cdef Downlink* link
+        cdef uint64_t end, acked
+        cdef int i, j
+        cdef const TreeView* tree = self.mirror.tree()
+        self.now_ns = max(self.now_ns, now_ns)
+        age = self.age_ns()
+        children = {}
+        self.offered(&end)
+        if tree is not NULL and self.raft.role == LEADER:
+            for i in range(tree.count):
+                j = tree.domains[i].parent
+                if j < 0 or tree.domains[j].id != self.domain:
+                    continue
+                c = self.known_child(tree.domains[i].id)
+                acked = self.acked_by(c)
+                state = "detached"
+                for j in range(MAX_DOWNLINKS):
+                    link = &self.downlinks[j]
+                    if link.connection and link.domain == tree.domains[i].id:
+                        state = ("attaching" if link.state == WAITING or link.state == PROBING
+                                 else "snapshot" if link.state == SENDING_SNAPSHOT
+                                 else "catching-up" if acked + SMALL_GAP < end else "streaming")
+                excluded = tree.domains[i].sync and not tree.domains[i].included
+                children[tree.domains[i].id] = {
+                    "state": "excluded" if excluded and state in ("detached", "streaming")
+                    else state,
+                    "link": state, "sync": bool(tree.domains[i].sync), "included": not excluded,
+                    "acked": acked, "lag_entries": end - acked,
+                    "lag_ns": 0 if acked >= end or c is NULL else self.now_ns - c.current_ns,
+                    "lease_left_ns": 0 if c is NULL or c.granted_until_ns < self.now_ns
+                    else c.granted_until_ns - self.now_ns}
+        return {
+            "id": self.domain, "root": bool(self.is_root()),
+            "adopted": list(self.mirror.adopted), "mirror_end": self.mirror.end,
+            "committed": self.committed, "applied_rindex": self.applied,
+            "age_ns": None if age == <uint64_t>-1 else age,
+            "lease": bool(self.holds_domain_lease()),
+            "lease_left_ns": self.own_lease_left_ns(),
+            "uplink": {"state": UPLINK_STATES[self.state], "node": self.parent_node,
+                       "their_end": self.their_end.rindex,
+                       "lag_entries": max(0, <int64_t>(self.their_end.rindex - self.applied))},
+            "exclusions": self.exclusions, "inclusions": self.inclusions, "children": children,
+        }

@@ -1,0 +1,3 @@
+from .root_commit import RootCommit
+
+class Downlinks(RootCommit): ...

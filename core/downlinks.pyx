@@ -1,0 +1,460 @@
+"""The parent's end of links: a domain's leader serves the mirror to the leaders of its children.
+
+APPEND semantics (Raft paper, 5.3) in root coordinates: what precedes, root entries, and T *of
+exactly the prefix that is served*, never one that was merely heard of. The root's leader serves
+what it has appended; others serve what their own majority has committed. Entries are pipelined
+while the bytes that the child has not committed stay within a window. A child too far behind is
+sent our newest snapshot, chunk by chunk.
+
+Each frame may carry a *lease* for a child that counts: for so long from the child's own sending
+time of the frame that it answers, on the child's clock, we promise that no write is acknowledged
+without the child. So it is never longer than we are sure to lead ourselves (``quorum_left_ns``),
+nor, in a domain that is no root, than our own lease from our parent (Gray and Cheriton, SOSP 1989,
+for leases; nesting is this protocol's).
+"""
+from libc.stdint cimport uint8_t
+from libc.string cimport memcpy, memset
+
+from seatrial.core.buffer cimport (
+    buffer_free,
+    buffer_init,
+    buffer_reserve,
+)
+from seatrial.core.codec cimport (
+    append_crc,
+    ATTACH,
+    LINK_ACK,
+    LINK_APPEND,
+    LINK_ASKS,
+    LINK_BASE,
+    LINK_READ,
+    LINK_REDIRECT,
+    LINK_REFUSED,
+    LINK_REPORT,
+    LINK_SIZE,
+    LINK_SNAPSHOT,
+    plain_crc,
+    Record,
+    REJECTED,
+    set_length,
+)
+from seatrial.core.invariant cimport must
+from seatrial.core.mirror cimport compare_terms, Planted
+from seatrial.core.raft_state cimport LEADER
+from seatrial.core.tree cimport DRIFT_PERCENT, TreeView
+
+from seatrial.core.errors import ProtocolError
+
+
+cdef class Downlinks(RootCommit):
+    cdef Downlink* downlink(self, uint32_t connection) noexcept nogil:
+        cdef int i
+        for i in range(MAX_DOWNLINKS):
+            if self.downlinks[i].connection == connection:
+                return &self.downlinks[i]
+        return NULL
+
+    cdef int link_up(self, uint32_t connection, uint16_t domain) except -1:
+        """A child's leader connected: it says next where its mirror ends."""
+        cdef Downlink* link = self.downlink(0)
+        if link is NULL:
+            raise ProtocolError("too many links are connected already")
+        memset(link, 0, sizeof(Downlink))
+        buffer_init(&link.input)
+        buffer_init(&link.out)
+        link.connection = connection
+        link.domain = domain
+        self.linked += 1
+        return 0
+
+    cdef int link_down(self, uint32_t connection) except -1:
+        cdef Downlink* link = self.downlink(connection)
+        if link is not NULL and connection:
+            buffer_free(&link.input)
+            buffer_free(&link.out)
+            memset(link, 0, sizeof(Downlink))
+            self.linked -= 1
+        return 0
+
+    # ---- what a child says -----------------------------------------------------------------
+
+    cdef bint is_child(self, uint16_t domain) noexcept nogil:
+        cdef const TreeView* tree = self.mirror.tree()
+        cdef int i, me
+        if tree is NULL:
+            return False
+        me = self.my_place(tree)
+        for i in range(tree.count):
+            if tree.domains[i].id == domain:
+                return me >= 0 and tree.domains[i].parent == me
+        return False
+
+    cdef int from_child(self, Downlink* link, const LinkMessage* m) except -1 nogil:
+        """Take a frame of a child's leader."""
+        if m.domain != link.domain:
+            with gil:
+                raise ProtocolError(f"domain {link.domain}'s link speaks for domain {m.domain}")
+        if self.raft.role != LEADER:
+            with gil:
+                return self._refuse(link, LINK_REDIRECT)
+        if not self.is_child(link.domain):
+            with gil:
+                return self._refuse(link, LINK_REFUSED)
+        self.child(link.domain).heard_ns = self.now_ns
+        link.their_ns = m.sent_ns
+        link.owed = link.owed or m.header.flags & LINK_ASKS
+        if m.header.type == ATTACH or m.header.type == LINK_ACK:
+            link.pieces[0], link.pieces[1], link.pieces[2] = (m.include_rindex, m.round,
+                                                              m.lease_ns)
+        if m.header.type == ATTACH:
+            return self._attach(link, m)
+        if m.header.type == LINK_ACK:
+            return self._acked(link, m)
+        if m.header.type == LINK_READ:
+            if m.round > link.ticket:
+                link.ticket = m.round
+                link.ticket_round = link.ticket_up = 0
+            return 0
+        if m.header.type == LINK_REPORT:
+            return 0                    # (domain.pyx has read it)
+        with gil:
+            raise ProtocolError(f"frame type {m.header.type}: not one that a child sends")
+
+    cdef int _refuse(self, Downlink* link, int type) except -1:
+        """Say who leads here, or that this is no child of ours by the newest tree."""
+        cdef LinkMessage m
+        cdef bytes said = b""
+        cdef size_t size
+        cdef uint64_t at
+        cdef const char* tree
+        self._fill(link, &m, type)
+        if type == LINK_REDIRECT:
+            m.round = self.raft.leader
+            details = self.raft.configuration().details.get(self.raft.leader)
+            said = details[0].encode() if details else b""
+            self._send(link, &m, said, len(said))
+        else:
+            tree = self.mirror.tree_bytes(self.mirror.end, &size, &at)
+            self._send(link, &m, tree, size)
+        link.state = WAITING
+        return 0
+
+    cdef int _attach(self, Downlink* link, const LinkMessage* m) except -1 nogil:
+        cdef uint64_t end
+        self.offered(&end)
+        link.state = PROBING
+        link.probing = False
+        link.verified = link.committed = 0
+        link.next_rindex = min(m.rindex, end) + 1
+        link.piece_next = link.piece_held = 0
+        link.snapshot_index = 0
+        return 0
+
+    cdef uint64_t _agree_below(self, Coordinates hint) noexcept nogil:
+        """The largest rindex <= the hint's whose term is no later than the hint's: skips whole
+        terms (paper, end of 5.3)."""
+        cdef Coordinates mine
+        cdef uint64_t at, end
+        self.offered(&end)
+        at = min(hint.rindex, end)
+        while at > 0 and self.mirror.coordinates(at, &mine) \
+                and compare_terms(mine.rterm, hint.rterm) > 0:
+            at -= 1
+        return at
+
+    cdef int _acked(self, Downlink* link, const LinkMessage* m) except -1 nogil:
+        """An acknowledgement, or a refusal with a hint; either is a sign of life."""
+        cdef Child* c = self.child(link.domain)
+        cdef Coordinates at
+        cdef uint64_t end
+        at.rindex, at.rterm.epoch, at.rterm.term = m.rindex, m.epoch, m.rterm
+        if link.state == WAITING:
+            return 0
+        if m.header.flags & REJECTED:
+            if link.state == SENDING_SNAPSHOT:
+                return 0
+            link.next_rindex = self._agree_below(at) + 1
+            link.state = PROBING
+            link.probing = False
+            return 0
+        link.committed = max(link.committed, m.mark_rindex)
+        if at.rindex:
+            self.take_ack(c, at)
+        if link.state == SENDING_SNAPSHOT:
+            if m.end_rindex < self._snapshot_end(link):
+                return self._see_pieces(link)
+            link.state = PROBING
+            link.probing = False
+            link.next_rindex = m.end_rindex + 1
+        if m.end_rindex > link.verified:
+            link.verified = m.end_rindex
+        if link.state == PROBING and m.count and m.end_rindex + 1 >= link.next_rindex:
+            link.state = STREAMING      # (count: it verified what we sent)
+            link.probing = False
+            link.next_rindex = m.end_rindex + 1
+        self.offered(&end)
+        if self.acked_by(c) >= c.sample_rindex:
+            c.current_ns = c.sample_ns
+            c.sample_rindex = end
+            c.sample_ns = self.now_ns
+        return 0
+
+    cdef int _see_pieces(self, Downlink* link) noexcept nogil:
+        """How much of the snapshot that it is sent the child's log holds."""
+        cdef uint64_t held = 0
+        if link.pieces[1] and link.pieces[0] == self._snapshot_end(link):
+            held = self.raft.snapshot.number_at(link.pieces[1])
+            if held and self.raft.snapshot.chunk(held - 1).client != link.pieces[2]:
+                held = 0                # of another stream
+        if held > link.piece_held:
+            link.piece_ns = self.now_ns
+        link.piece_held = held
+        link.piece_next = max(link.piece_next, held)
+        return 0
+
+    cdef uint64_t _snapshot_end(self, const Downlink* link) noexcept nogil:
+        if self.raft.snapshot.index != link.snapshot_index or self.raft.snapshot.count() == 0:
+            return 0
+        return self.raft.snapshot.chunk(0).rindex
+
+    # ---- what a child is told --------------------------------------------------------------
+
+    cdef RootTerm offered(self, uint64_t* end) noexcept nogil:
+        """How far we serve our mirror, and T of exactly that."""
+        cdef RootTerm mine
+        if self.raft.role == LEADER and self.raft.assigning:
+            end[0] = self.mirror.end
+            mine.epoch = self.raft.epoch()
+            mine.term = self.raft.term
+            return mine
+        end[0] = self.mirror.end_at(self.raft.commit)
+        return self.mirror.adopted_at(self.raft.commit)
+
+    cdef int _fill(self, Downlink* link, LinkMessage* m, int type) noexcept nogil:
+        memset(m, 0, LINK_SIZE)
+        m.header.type = <uint8_t>type
+        m.sender = self.raft.node
+        m.domain = link.domain
+        m.term = self.raft.term
+        m.sent_ns = self.now_ns
+        m.echo_ns = link.their_ns
+        return 0
+
+    cdef int _send(self, Downlink* link, LinkMessage* m, const char* records,
+                   size_t size) except -1 nogil:
+        """Complete a frame and put it into the link's output."""
+        cdef char* p = buffer_reserve(&link.out, LINK_SIZE + size)
+        set_length(&m.header, LINK_SIZE + size)
+        memcpy(p, m, LINK_SIZE)
+        if size:
+            memcpy(p + LINK_SIZE, records, size)
+        if m.header.type == LINK_APPEND or m.header.type == LINK_SNAPSHOT:
+            (<LinkMessage*>p).header.crc = append_crc(p, LINK_SIZE)
+        else:
+            (<LinkMessage*>p).header.crc = plain_crc(p)
+        link.out.end += LINK_SIZE + size
+        link.sent_ns = self.now_ns
+        return 0
+
+    cdef uint64_t own_lease_left_ns(self) noexcept nogil:
+        """What is left of our own lease from our parent (uplink.pyx)."""
+        return 0
+
+    cdef uint64_t age_ns(self) noexcept nogil:
+        """How old what we have applied may be (uplink.pyx)."""
+        return 0
+
+    cdef uint64_t grant_ns(self, uint16_t domain, uint64_t* inclusion) noexcept nogil:
+        """For how long a child may answer linearizable reads by itself; 0: not at all.
+
+        Only while it counts by the newest tree, its inclusion (the same one) is applied here, and
+        nobody is to be asked first (policy ``any k``).
+        """
+        cdef const TreeView* tree = self.mirror.tree()
+        cdef const Planted* applied = self.mirror.planted(self.applied)
+        cdef Child* c
+        cdef uint64_t left
+        cdef int i, j, me
+        if tree is NULL or applied is NULL or self.raft.role != LEADER:
+            return 0
+        me = self.my_place(tree)
+        for i in range(tree.count):
+            if tree.domains[i].id == domain:
+                break
+        else:
+            return 0
+        if me < 0 or tree.domains[i].parent != me or not self.counts(tree, i) \
+                or tree.domains[me].any_k:
+            return 0
+        for j in range(applied.view.count):
+            if applied.view.domains[j].id == domain:
+                break
+        else:
+            return 0
+        if (not self.counts(&applied.view, j) or applied.view.domains[j].parent < 0
+                or applied.view.domains[applied.view.domains[j].parent].id != self.domain
+                or applied.view.domains[j].include_rindex != tree.domains[i].include_rindex):
+            return 0
+        left = min(tree.lease_ns, self.quorum_left_ns())
+        if not self.raft.assigning:
+            left = min(left, self.own_lease_left_ns())
+        elif self.raft.commit < self.raft.term_start:
+            return 0
+        if left == 0:
+            return 0
+        c = self.known_child(domain)
+        if c is NULL:
+            return 0
+        c.granted_until_ns = max(c.granted_until_ns,
+                                 self.now_ns + left + left * DRIFT_PERCENT // 100)
+        inclusion[0] = tree.domains[i].include_rindex
+        return left
+
+    cdef int _append(self, Downlink* link, uint64_t end, RootTerm rterm,
+                     uint64_t limit) except -1 nogil:
+        """Send root entries from ``next_rindex`` on, as many as are one run of bytes, at most up
+        to ``limit``; none, if there are none. Return how many."""
+        cdef LinkMessage m
+        cdef Coordinates before, mark, last
+        cdef uint64_t index, until, first
+        cdef const char* records = NULL
+        cdef size_t size = 0
+        self._fill(link, &m, LINK_APPEND)
+        must(self.mirror.coordinates(link.next_rindex - 1, &before),
+             b"serves what it does not hold", link.next_rindex, self.mirror.floor.rindex)
+        m.adopted_epoch, m.adopted_term = rterm.epoch, rterm.term
+        m.rindex, m.epoch, m.rterm = before.rindex, before.rterm.epoch, before.rterm.term
+        if link.next_rindex <= limit:
+            index = self.mirror.index_of(link.next_rindex)
+            until = self.raft.log.range_end(index, self.max_batch_bytes)
+            first = until - 1                   # the last of them that is of this run
+            while self.mirror.index_of(link.next_rindex + (first - index)) != first:
+                first -= 1
+            first = min(first, index + (limit - link.next_rindex))
+            records = self.raft.log.range_bytes(index, first + 1, &size)
+            m.count = <uint32_t>(first + 1 - index)
+        mark.rindex = min(self.applied, m.rindex + m.count)
+        if mark.rindex and self.mirror.coordinates(mark.rindex, &mark):
+            m.mark_rindex, m.mark_epoch, m.mark_term = (mark.rindex, mark.rterm.epoch,
+                                                        mark.rterm.term)
+            link.told = mark
+        if end and self.mirror.coordinates(end, &last):
+            m.end_rindex, m.end_epoch, m.end_term = last.rindex, last.rterm.epoch, last.rterm.term
+        m.age_ns = self.age_ns()
+        if link.their_ns:
+            m.lease_ns = self.grant_ns(link.domain, &m.include_rindex)
+        link.owed = False
+        self._send(link, &m, records, size)
+        return <int>m.count
+
+    cdef int _serve(self, Downlink* link) except -1 nogil:
+        """Send what the link's state and window allow."""
+        cdef uint64_t end, unacked, index
+        cdef RootTerm rterm = self.offered(&end)
+        if link.state == WAITING:
+            return 0
+        if link.next_rindex - 1 > end:          # (our mirror was cut)
+            link.next_rindex = end + 1
+            link.state = PROBING
+            link.probing = False
+        if link.next_rindex <= self.mirror.floor.rindex and link.state != SENDING_SNAPSHOT:
+            link.state = SENDING_SNAPSHOT
+            link.snapshot_index = 0
+        if link.state == SENDING_SNAPSHOT:
+            return self._serve_snapshot(link, rterm)
+        if link.state == PROBING:
+            if (link.probing and self.now_ns < link.probe_ns + self.raft.election_ns
+                    and not link.owed):
+                return 0
+            link.probing = True
+            link.probe_ns = self.now_ns
+            return self._append(link, end, rterm, end)
+        while link.next_rindex <= end:
+            index = self.mirror.index_of(link.committed + 1)
+            unacked = self.raft.log.offset_of(self.mirror.index_of(link.next_rindex)) \
+                - self.raft.log.offset_of(index) if index else 0
+            if unacked >= self.max_inflight_bytes:
+                break
+            link.next_rindex += self._append(link, end, rterm, end)
+        if (link.owed
+                or link.told.rindex < min(self.applied, link.next_rindex - 1)):
+            self._append(link, end, rterm, 0)
+        return 0
+
+    cdef int _serve_snapshot(self, Downlink* link, RootTerm rterm) except -1 nogil:
+        """Send our newest snapshot, as far as the window allows; with its end the tree that held
+        there, and where the mirror goes on."""
+        cdef const Record* r
+        cdef LinkMessage m
+        cdef uint64_t at
+        cdef size_t size
+        cdef const char* tree
+        if not self.raft.snapshot.complete or (
+                self.raft.snapshot.chunk(0).rindex < self.mirror.floor.rindex):
+            if link.owed:               # it is being made
+                link.owed = False
+                self._fill(link, &m, LINK_SNAPSHOT)
+                self._send(link, &m, NULL, 0)
+            return 0
+        if link.snapshot_index != self.raft.snapshot.index:
+            link.snapshot_index = self.raft.snapshot.index
+            link.piece_next = link.piece_held = 0
+            link.piece_ns = self.now_ns
+            self._see_pieces(link)
+        if self.now_ns > link.piece_ns + self.raft.election_ns:
+            link.piece_next = link.piece_held
+            link.piece_ns = self.now_ns
+        while link.piece_next < self.raft.snapshot.count():
+            r = self.raft.snapshot.chunk(link.piece_next)
+            if link.piece_next > link.piece_held and (
+                    r.sequence - self.raft.snapshot.chunk(link.piece_held).sequence
+                    >= self.max_inflight_bytes):
+                break
+            self._fill(link, &m, LINK_SNAPSHOT)
+            m.adopted_epoch, m.adopted_term = rterm.epoch, rterm.term
+            m.rindex, m.epoch, m.rterm = r.rindex, r.epoch, r.rterm
+            m.count = 1
+            self._send(link, &m, <const char*>r, r.length)
+            link.piece_next += 1
+            link.owed = False
+        if link.piece_held == self.raft.snapshot.count() and link.owed:
+            r = self.raft.snapshot.chunk(0)
+            tree = self.mirror.tree_bytes(r.rindex, &size, &at)
+            self._fill(link, &m, LINK_BASE)
+            m.adopted_epoch, m.adopted_term = rterm.epoch, rterm.term
+            m.rindex, m.epoch, m.rterm = r.rindex, r.epoch, r.rterm
+            m.include_rindex = at
+            self._send(link, &m, tree, size)
+            link.owed = False
+        if link.owed:
+            link.owed = False
+            self._fill(link, &m, LINK_SNAPSHOT)
+            self._send(link, &m, NULL, 0)
+        return 0
+
+    # ---- once an iteration -----------------------------------------------------------------
+
+    cdef int serve(self) except -1 nogil:
+        """Send all children what is new for them."""
+        cdef int i
+        cdef Downlink* link
+        if self.raft.role != LEADER:
+            return 0
+        for i in range(MAX_DOWNLINKS):
+            link = &self.downlinks[i]
+            if link.connection == 0:
+                continue
+            if link.state != WAITING and not self.is_child(link.domain):
+                with gil:
+                    self._refuse(link, LINK_REFUSED)
+                continue
+            self._serve(link)
+        return 0
+
+    cdef int dismiss(self) except -1:
+        """We lead no longer: our children look for who does."""
+        cdef int i
+        for i in range(MAX_DOWNLINKS):
+            if self.downlinks[i].connection and self.downlinks[i].state != WAITING:
+                self._refuse(&self.downlinks[i], LINK_REDIRECT)
+        return 0

@@ -1,0 +1,4 @@
+class RootCommit:
+    domain: int
+    committed: int
+    applied: int

@@ -1,0 +1,10 @@
+from .downlinks import Downlinks
+
+class Uplink(Downlinks):
+    state: int
+    moving: bool
+    move_node: int
+    move_address: str
+    told_tree: bytes | None
+    def uplink_up(self, node: int, now_ns: int) -> None: ...
+    def uplink_down(self) -> None: ...
