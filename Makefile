@@ -14,7 +14,7 @@ V := .venv/bin
 prepare := $(PYTHON) scripts/prepare.py --go=$(GO)
 as_root := $(PYTHON) scripts/as_root.py
 
-.PHONY: help trial test lint bench bench-checker sanitize nightly clean
+.PHONY: help trial trial-vm test lint bench bench-checker sanitize nightly clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -24,6 +24,10 @@ help: ## list these targets
 trial: ## two fault campaigns on five local hosts: one that passes, one with a planted bug
 	@$(prepare) trial
 	@$(as_root) $(V)/python scripts/trial.py
+
+trial-vm: ## one fault campaign on three virtual machines; minutes without KVM
+	@$(prepare) test
+	@$(as_root) $(V)/seatrial run examples/vm.yml --on vm
 
 test: ## all tests, those on real hosts included; under 20 minutes on 2 cores
 	@$(prepare) test
@@ -58,6 +62,7 @@ nightly: ## random tests 50 times longer, sanitize, 1000 simulated seeds, 10^7 s
 	  --timeout=14400 $(PYTEST)
 	@$(V)/python scripts/sanitize.py
 	@$(V)/seatrial run examples/register.yml --on sim --seeds 1000 || test $$? -eq 3 # no-coverage
+	@$(as_root) $(V)/seatrial run examples/vm.yml --on vm
 	@$(V)/seatrial mutants
 	@$(V)/seatrial explore
 	@$(V)/seatrial explore --elected --timeouts 2 --states 10000000 || test $$? -eq 2 # capped

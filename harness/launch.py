@@ -28,17 +28,24 @@ from . import registry, schedule
 from .administration import Administered
 from .errors import BadInput
 from .hosts.inside import run_inside
+from .hosts.inventory import is_inventory
+from .hosts.labs import LabWorld, attach
 from .hosts.local import LocalWorld
+from .hosts.plan import LOCAL, VM
 from .hosts.state import require_root
+from .hosts.vm.prepared import Ready
+from .hosts.vm.world import VirtualWorld
 from .nemesis.catalogue import CATALOGUE
-from .protocols import System, Workload
+from .protocols import Preinstalled, System, Workload
 from .testfile import SEED_MAX, Spec, validated
 from .topology.runnable import not_yet
 from .watch import Watched
 from .yamlfile import At, Document, suggestion
 
-LOCAL, SIM = "local", "sim"
-WORLDS = (LOCAL, SIM)
+SIM = "sim"
+__all__ = ["LOCAL", "SIM", "VM", "WORLDS", "Done", "Plan", "Request", "hosts_for", "launch", "plan",
+           "plan_of", "prepare"]
+WORLDS = (LOCAL, VM, SIM)
 POOLS = ("clients",)            # where the topology names none
 
 
@@ -111,7 +118,7 @@ def launch(request: Request) -> Done:
 
 def prepare(chosen: Plan) -> None:
     """Do what comes before the first host: build what is to be installed there."""
-    if chosen.request.world != SIM:
+    if chosen.request.world in (LOCAL, VM):
         require_root()
     build = getattr(chosen.system, "prepare", None)
     if build is not None:
@@ -125,8 +132,13 @@ def hosts_for(chosen: Plan) -> Iterator[Callable[[], Done]]:
     They are removed on every way out, but for those that are to be looked at.
     """
     request = chosen.request
+    if is_inventory(request.world):
+        from .run import on_inventory
+
+        yield lambda: on_inventory(request)
+        return
     with _ended_by_interrupt():
-        world = _world(request, chosen.spec)
+        world = _world(chosen)
         keep = request.lab is not None
 
         def run() -> Done:
@@ -217,25 +229,42 @@ def _with_seed(request: Request) -> Request:
     return replace(request, overrides={"--seed": (("seed",), drawn), **request.overrides})
 
 
-def _world(request: Request, spec: Spec) -> LocalWorld:
+def _world(chosen: Plan) -> LabWorld:
     """Claim a new lab, or the one that was asked for."""
+    request, spec = chosen.request, chosen.spec
     nodes = spec.topology.nodes
     if request.lab is None:
-        return LocalWorld.create(nodes, tuple(spec.topology.pools) or POOLS,
-                                 masked=[request.store])
-    world = LocalWorld.attach(request.lab)
-    if len(world.hosts) != nodes:
-        found = len(world.hosts)
+        pools = tuple(spec.topology.pools) or POOLS
+        if request.world == VM:
+            return VirtualWorld.create(nodes, pools, machine=spec.topology.machine.machine,
+                                       ready=_ready(chosen.system))
+        return LocalWorld.create(nodes, pools, masked=[request.store])
+    world = attach(request.lab)
+    if complaint := _not_as_asked(world, request, spec):
         world.keep()
-        raise BadInput(f"--lab {request.lab}: has {found} hosts, but {request.file} asks for "
-                       f"{nodes} (topology.nodes)")
+        raise BadInput(f"--lab {request.lab}: {complaint}")
+    return world
+
+
+def _ready(system: System) -> Ready | None:
+    """Return what of a system may be installed before the run, where it tells."""
+    if not isinstance(system, Preinstalled):
+        return None
+    return Ready(system.preinstalled_key(), system.preinstall)
+
+
+def _not_as_asked(world: LabWorld, request: Request, spec: Spec) -> str | None:
+    """Return in what a lab differs from what the request needs, or None."""
+    nodes = spec.topology.nodes
+    if world.name != request.world:
+        return f"its hosts are of the world '{world.name}': say --on {world.name}"
+    if len(world.hosts) != nodes:
+        return f"has {len(world.hosts)} hosts, but {request.file} asks for {nodes} (topology.nodes)"
     for pool in spec.topology.pools:
         if pool not in world.pools:
-            there = ", ".join(sorted(world.pools))
-            world.keep()
-            raise BadInput(f"--lab {request.lab}: expected a client pool {pool!r}, as "
-                           f"topology.pools says; it has {there}")
-    return world
+            return (f"expected a client pool {pool!r}, as topology.pools says; it has "
+                    + ", ".join(sorted(world.pools)))
+    return None
 
 
 @contextmanager

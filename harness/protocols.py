@@ -66,7 +66,7 @@ class Host(Protocol):
 
 @runtime_checkable
 class World(Protocol):
-    """Where hosts come from: ``local``, later ``vm``, ``inventory``, ``sim``."""
+    """Where hosts come from: ``local``, ``vm``, an inventory, ``sim``."""
 
     @property
     def name(self) -> str:
@@ -85,6 +85,51 @@ class World(Protocol):
 
     async def down(self) -> None:
         """Remove every trace."""
+
+
+@runtime_checkable
+class Consoles(Protocol):
+    """What a world may also have: what the kernels of its hosts said."""
+
+    def console(self, host: str) -> Path:
+        """The file, on this machine."""
+
+
+@runtime_checkable
+class Powered(Protocol):
+    """What a world may also have: hosts that it can switch off and on."""
+
+    def power_off(self, host: str) -> None:
+        """Take its power away at once; return when it has none."""
+
+    def power_on(self, host: str) -> None:
+        """Give it power; it boots. No-op while it has power."""
+
+    def has_power(self, host: str) -> bool:
+        """Whether it is switched on."""
+
+    def reset(self, host: str) -> None:
+        """Have it lose what is in its memory and boot, without being switched off."""
+
+    def mend(self) -> list[str]:
+        """Switch on and thaw all hosts; return those that needed it, not yet booted."""
+
+
+@runtime_checkable
+class Freezable(Protocol):
+    """What a world may also have: hosts that it can stop as they are."""
+
+    def freeze(self, host: str) -> None:
+        """Stop all of it; return when it stands still."""
+
+    def thaw(self, host: str) -> None:
+        """Let it go on."""
+
+    def is_frozen(self, host: str) -> bool:
+        """Whether it stands still."""
+
+    def set_clock(self, host: str) -> None:
+        """Set its wall clock to this machine's."""
 
 
 class Client(Protocol):
@@ -128,6 +173,18 @@ class System(Protocol):
 
     def log_files(self, test: Test, host: Host) -> Sequence[str]:
         """Paths on the host to fetch when a run ends, also when it fails."""
+
+
+@runtime_checkable
+class Preinstalled(Protocol):
+    """What a system may also have: a part of its setup that may be done long before a run, on a
+    host of which many are copies (the world ``vm``)."""
+
+    def preinstalled_key(self) -> str:
+        """A name for what ``preinstall`` does now; it changes when that does."""
+
+    async def preinstall(self, host: Host) -> None:
+        """Install what is the same on all hosts and in all runs: no configuration, no keys."""
 
 
 class Workload(Protocol):

@@ -16,6 +16,7 @@ when there is nothing to heal, the first ^C ends the run.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import threading
 import traceback
@@ -23,7 +24,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, cast
 
 from seatrial.checker import CheckerError, CheckResult, History, Verdict
@@ -35,12 +36,13 @@ from .control import on_nodes
 from .domain_checks import carried, domain_checks
 from .errors import HarnessFailure, SeatrialError, told
 from .history import HistoryWriter
-from .hosts.local import LocalWorld
+from .hosts.inventory import InventoryWorld
+from .hosts.labs import view
 from .launch import Done, Plan, Request, plan
 from .op import Op
 from .phases import Phases, faults_of
 from .progress import Progress
-from .protocols import Host, World
+from .protocols import Consoles, Host, World
 from .report import render_report
 from .results import VERDICTS, build, write_results
 from .store import RunFolder, Store
@@ -56,8 +58,24 @@ def inside(request: Request, lab: str) -> Done:
     return asyncio.run(_inside(request, lab))
 
 
+def on_inventory(request: Request) -> Done:
+    """Run a validated request with hosts that exist already."""
+    InventoryWorld.enter(Path(request.world))
+    return asyncio.run(_on_inventory(request))
+
+
+async def _on_inventory(request: Request) -> Done:
+    chosen = plan(request)
+    world = InventoryWorld(Path(request.world), chosen.spec.topology.nodes)
+    try:
+        await world.up()
+        return await Run(chosen, world).live()
+    finally:
+        world.close()
+
+
 async def _inside(request: Request, lab: str) -> Done:
-    world = LocalWorld.view(lab)
+    world = view(lab)
     try:
         await world.up()
         return await Run(plan(request), world).live()
@@ -217,6 +235,10 @@ class Run:
                     await host.get(path, self.folder.node(host.name) / name)
 
         await on_nodes(self.test.nodes, fetch)
+        if isinstance(self.test.world, Consoles):
+            for host in self.test.nodes:
+                shutil.copyfile(self.test.world.console(host.name),
+                                self.folder.node(host.name) / "console.log")
 
     async def _close_history(self) -> None:
         if self.history is not None:

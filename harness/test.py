@@ -64,9 +64,14 @@ class Test:
         return self.spec.clients
 
     @property
+    def stretch(self) -> float:
+        """How many times longer than the test says all timeouts are on these hosts."""
+        return float(getattr(self.world, "stretch", 1.0))
+
+    @property
     def op_timeout_ns(self) -> int:
         """How long an operation may take before its outcome is unknown."""
-        return int(self.spec.op_timeout * SECOND_NS)
+        return int(self.spec.op_timeout * self.stretch * SECOND_NS)
 
     @property
     def options(self) -> Mapping[str, Any]:

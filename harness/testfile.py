@@ -14,6 +14,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from .errors import BadInput
+from .hosts.vm.machine import (
+    MAX_CPUS,
+    MAX_DATA_MB,
+    MAX_MEMORY_MB,
+    MIN_DATA_MB,
+    MIN_MEMORY_MB,
+    Machine,
+)
 from .sim.environment import environment
 from .topology.files import must_be_possible, with_file
 from .topology.nodes import NODES_MAX
@@ -37,6 +45,19 @@ class Part(Section):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class MachineSize(Section):
+    """What each host is in the world ``vm``; sizes in MB. ``disk``: of the one at /data."""
+
+    memory: Annotated[int, Field(ge=MIN_MEMORY_MB, le=MAX_MEMORY_MB)] = Machine().memory_mb
+    cpus: Annotated[int, Field(ge=1, le=MAX_CPUS)] = Machine().cpus
+    disk: Annotated[int, Field(ge=MIN_DATA_MB, le=MAX_DATA_MB)] = Machine().data_mb
+
+    @property
+    def machine(self) -> Machine:
+        """As the world takes it."""
+        return Machine(self.memory, self.cpus, self.disk)
+
+
 BARE = TreeParts()
 
 
@@ -52,6 +73,7 @@ class Topology(TreeParts):
     domains: Domains | None = None
     nodes: Annotated[int, Field(ge=1)] = 5
     spares: Annotated[int, Field(ge=0, le=NODES_MAX - 1)] = 0
+    machine: MachineSize = MachineSize()
 
     @field_validator("nodes")
     @classmethod

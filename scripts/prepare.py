@@ -36,7 +36,7 @@ VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / "bin" / "python"
 NOTE = VENV / "seatrial.json"          # what the steps did; gone when the environment is gone
 LOGS = ROOT / "build" / "logs"
-EXTRAS = {"trial": ("harness", "plots"), "test": ("harness", "plots", "dev")}
+EXTRAS = {"trial": ("harness", "plots"), "test": ("harness", "plots", "ansible", "dev")}
 SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"   # a plain user's PATH lacks them on Debian
 SOURCES = ("*.pyx", "*.pxd", "*.pxi", "*.h", "*.go", "go.mod", "go.sum")
 FOLDERS = ("core", "harness", "workloads", "checker")
@@ -84,12 +84,18 @@ PACKAGES: dict[str, Callable[[], bool]] = {
     "util-linux": command("unshare", "nsenter", "setpriv"),
     "procps": command("ps"),
     "golang-go": command("go"),
+    "qemu-system-x86": command("qemu-system-x86_64"),
+    "qemu-utils": command("qemu-img"),
+    "mmdebstrap": command("mmdebstrap"),
+    "e2fsprogs": command("mke2fs"),
 }
+FOR_VIRTUAL_MACHINES = ("qemu-system-x86", "qemu-utils", "mmdebstrap", "e2fsprogs")
 
 
-def system_packages(go: str) -> None:
+def system_packages(go: str, target: str) -> None:
     """Install the system packages whose content is missing."""
-    missing = [name for name, there in PACKAGES.items() if not there()]
+    missing = [name for name, there in PACKAGES.items() if not there()
+               and (target != "trial" or name not in FOR_VIRTUAL_MACHINES)]
     if go == "none" and "golang-go" in missing:
         missing.remove("golang-go")
         say("no Go here and GO=none: the porcupine engine will not be built")
@@ -223,7 +229,7 @@ def main() -> int:
     parser.add_argument("--go", default="", help="'none': neither install nor use Go")
     args = parser.parse_args()
     try:
-        system_packages(args.go)
+        system_packages(args.go, args.target)
         note = read_note()
         environment(note, EXTRAS[args.target])
         extensions(note, args.go)

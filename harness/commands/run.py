@@ -8,13 +8,15 @@ from pathlib import Path
 import click
 
 from ..errors import BadInput
+from ..hosts.inventory import is_inventory
 from ..launch import SIM, WORLDS, Request, launch
+from .world import World
 
 
 @click.command("run")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--on", "world", type=click.Choice(WORLDS), default="local", show_default=True,
-              help="Where the hosts come from.")
+@click.option("--on", "world", type=World(*WORLDS), default="local", show_default=True,
+              help="Where the hosts come from: local, vm, sim, or the file of an inventory.")
 @click.option("--seed", type=int, help="Seed of all random draws; by default a new one.")
 @click.option("--seeds", metavar="N",
               help="With --on sim: run the seeds 1..N, or FIRST..LAST, on all cores.")
@@ -87,7 +89,7 @@ def refuse_together(world: str, given: dict[str, bool]) -> None:
         if given[option] and not given["--seeds"]:
             raise BadInput(f"{option}: only with --seeds")
     for option in ("--lab", "--keep"):
-        if given[option] and world == SIM:
-            raise BadInput(f"{option}: not with --on {SIM}, which has no hosts to keep")
+        if given[option] and (world == SIM or is_inventory(world)):
+            raise BadInput(f"{option}: not with --on {world}, which has no hosts to keep")
     if given["--fail-fast"] and world == SIM:
         raise BadInput(f"--fail-fast: not with --on {SIM}, where a run is judged when it is over")

@@ -9,29 +9,59 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ..hosts import LocalWorld
+from ..hosts import LabWorld, LocalWorld, VirtualWorld, inventory
+from ..hosts.keys import CLIENT_KEY, KNOWN_HOSTS
+from ..hosts.plan import LOCAL, VM
 from ..hosts.state import DEFAULT
+from ..hosts.vm.machine import Machine
+
+
+def write_inventory(world: LabWorld) -> Path:
+    """Write the lab's hosts as an Ansible inventory beside its keys; return the file."""
+    folder = world.lab.folder
+    path = folder / "inventory.yml"
+    inventory.write(path, world.hosts, ansible_user="root",
+                    ansible_ssh_private_key_file=str(folder / CLIENT_KEY),
+                    ansible_python_interpreter="/usr/bin/python3",
+                    ansible_ssh_common_args=f"-o UserKnownHostsFile={folder / KNOWN_HOSTS}",
+                    seatrial_known_hosts=str(folder / KNOWN_HOSTS),
+                    seatrial_network=world.lab.control,
+                    **({"seatrial_clocks": True, "seatrial_data_disk": list(world.disk)}
+                       if isinstance(world, VirtualWorld) else {}))
+    return path
 
 
 @click.command("up")
-@click.option("--on", "world", type=click.Choice(["local"]), default="local", show_default=True,
+@click.option("--on", "world", type=click.Choice([LOCAL, VM]), default=LOCAL, show_default=True,
               help="Where the hosts come from.")
 @click.option("-n", "--nodes", default=5, show_default=True, metavar="COUNT",
               help="How many hosts.")
 @click.option("--pool", "pools", multiple=True, default=("clients",), metavar="NAME",
               help="A client pool with addresses of its own; may be repeated. [default: clients]")
+@click.option("--memory", default=Machine().memory_mb, show_default=True, metavar="MB",
+              help="With --on vm: of each machine.")
+@click.option("--cpus", default=Machine().cpus, show_default=True, metavar="COUNT",
+              help="With --on vm: of each machine.")
+@click.option("--disk", default=Machine().data_mb, show_default=True, metavar="MB",
+              help="With --on vm: of each machine's second disk, at /data.")
 @click.option("--lab", default=DEFAULT, show_default=True, metavar="NAME",
               help="What to call it.")
-def command(world: str, nodes: int, pools: tuple[str, ...], lab: str) -> None:
+def command(world: str, nodes: int, pools: tuple[str, ...], memory: int, cpus: int, disk: int,
+            lab: str) -> None:
     """Make hosts and leave them running until 'seatrial down'."""
     began = time.monotonic()
-    made = LocalWorld.create(nodes, pools, lab=lab, masked=[Path.cwd() / "store"])
+    made: LabWorld
+    if world == VM:
+        made = VirtualWorld.create(nodes, pools, lab=lab, machine=Machine(memory, cpus, disk))
+    else:
+        made = LocalWorld.create(nodes, pools, lab=lab, masked=[Path.cwd() / "store"])
     try:
         asyncio.run(made.up())
     except BaseException:
         made.destroy()
         raise
     seconds = time.monotonic() - began
+    written = write_inventory(made)
     made.keep()
     table = Table(title=f"lab {lab}: {nodes} hosts up in {seconds:.2f} s", title_justify="left")
     for heading in ("host", "IPv4", "IPv6"):
@@ -43,4 +73,5 @@ def command(world: str, nodes: int, pools: tuple[str, ...], lab: str) -> None:
         table.add_row(f"pool:{name}", ipv4, ipv6 or "-")
     Console(highlight=False).print(table)
     click.echo(f"log in:    seatrial ssh {made.hosts[0].name}{suffix}")
+    click.echo(f"inventory: {written}")
     click.echo(f"take down: seatrial down{suffix}")

@@ -42,11 +42,14 @@ R = TypeVar("R")
 
 
 class SshHost:
-    """A ``protocols.Host``. threads: where its blocking calls run (shared among hosts)."""
+    """A ``protocols.Host``. threads: where its blocking calls run (shared among hosts).
+
+    patience: how many times longer than usual a command may take, because the host is slow.
+    """
 
     def __init__(
         self, target: Target, threads: Executor, *, index: int = 0, ipv4: str = "",
-        ipv6: str | None = None, controller: tuple[str, ...] = (),
+        ipv6: str | None = None, controller: tuple[str, ...] = (), patience: float = 1.0,
     ) -> None:
         self.target = target
         self.name = target.name
@@ -55,6 +58,7 @@ class SshHost:
         self.ipv6 = ipv6
         self.controller = controller
         self._threads = threads
+        self._patience = patience
         self._pool = Pool(target)
 
     def __repr__(self) -> str:
@@ -100,6 +104,10 @@ class SshHost:
         await self._cat(remote, out.extend, sudo)
         return bytes(out)
 
+    def hang_up(self) -> None:
+        """End its connections, as before its power goes; the next command makes a new one."""
+        self._pool.hang_up()
+
     def close(self) -> None:
         """End its connections."""
         self._pool.close()
@@ -114,6 +122,7 @@ class SshHost:
         stdout: Callable[[bytes], object], timeout_s: float,
     ) -> tuple[int, str]:
         """Run in a thread; return exit code and stderr."""
+        timeout_s *= self._patience
         def body(session: Session) -> tuple[int, bytes]:
             stdin.seek(0)  # this may be the second connection that is tried
             if not sudo or session.user == "root":

@@ -45,9 +45,14 @@ class Pool:
             return body(session)
 
     def close(self) -> None:
-        """End all connections; commands that run in them fail."""
+        """End all connections for good; commands that run in them fail."""
         with self._free:
             self._closed = True
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """End the connections there are; commands that run in them fail."""
+        with self._free:
             sessions, self._sessions = self._sessions, []
             self._free.notify_all()
         for session in sessions:

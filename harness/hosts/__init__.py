@@ -1,6 +1,7 @@
-"""Worlds: where hosts come from. ``local`` makes them on this machine out of namespaces.
+"""Worlds: where hosts come from. ``local`` makes them on this machine out of namespaces, ``vm``
+as virtual machines.
 
-``LocalWorld`` is imported on demand: the processes that make hosts and enter labs import this
+What is public is imported on demand: the processes that make hosts and enter labs import this
 package too, and must neither wait for the SSH libraries nor have any threads yet.
 """
 from __future__ import annotations
@@ -10,10 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .inside import run_inside
     from .lab import Lab
+    from .labs import LabWorld
     from .local import LocalWorld
+    from .vm.world import VirtualWorld
 
-__all__ = ["Lab", "LocalWorld", "run_inside"]
-_HOMES = {"Lab": "lab", "LocalWorld": "local", "run_inside": "inside"}
+__all__ = ["Lab", "LabWorld", "LocalWorld", "VirtualWorld", "run_inside"]
+_HOMES = {"Lab": "lab", "LabWorld": "labs", "LocalWorld": "local", "VirtualWorld": "vm.world",
+          "run_inside": "inside"}
 
 
 def __getattr__(name: str) -> object:

@@ -48,40 +48,44 @@ class Missing(Exception):
 
 def examine_local() -> Iterator[Finding]:
     """Try everything that ``--on local`` needs."""
-    yield _finding("root", "hosts", _root)
-    yield _finding("namespaces", "hosts", _namespaces)
-    yield _finding("control groups", "hosts, teardown", _cgroups)
-    yield _finding("overlay", "hosts' file trees", _overlay)
-    yield _finding("disk", "hosts' disks", _disk)
+    yield finding("root", "hosts", check_root)
+    yield finding("namespaces", "hosts", check_namespaces)
+    yield finding("control groups", "hosts, teardown", check_cgroups)
+    yield finding("overlay", "hosts' file trees", _overlay)
+    yield finding("disk", "hosts' disks", _disk)
     for tool, package in NEEDED.items():
-        yield _finding(tool, "hosts", partial(_tool, tool, package))
-    yield _finding("ssh", "seatrial ssh", partial(_tool, "ssh", "openssh-client"))
+        yield finding(tool, "hosts", partial(check_tool, tool, package))
+    yield finding("ssh", "seatrial ssh", partial(check_tool, "ssh", "openssh-client"))
     for tool, package in FAULT_TOOLS.items():
-        yield _finding(tool, "partitions", partial(_packet_filter, tool, package))
-    yield _finding("IPv6", "IPv6 between hosts", _ipv6)
-    yield _finding("python3 of hosts", "our own node on hosts", _python)
+        yield finding(tool, "partitions", partial(_packet_filter, tool, package))
+    yield finding("IPv6", "IPv6 between hosts", _ipv6)
+    yield finding("python3 of hosts", "our own node on hosts", _python)
 
 
-def _finding(what: str, feature: str, probe: Callable[[], str]) -> Finding:
+def finding(what: str, feature: str, probe: Callable[[], str]) -> Finding:
+    """Try one thing."""
     try:
         return Finding(what, True, probe(), feature)
     except Missing as missing:
         return Finding(what, False, missing.found, feature, missing.remedy)
 
 
-def _root() -> str:
+def check_root() -> str:
+    """Whether this is root."""
     if os.geteuid() != 0:
         raise Missing(f"user {os.geteuid()}", "run as root or with sudo")
     return "yes"
 
 
-def _namespaces() -> str:
+def check_namespaces() -> str:
+    """Whether hosts can have namespaces."""
     _in_child(lambda: _enter_new(NEW_OF_HOST | kernel.CLONE_NEWPID),
               "root, and a kernel whose namespaces this container may use")
     return "net, mnt, pid, uts, ipc, cgroup"
 
 
-def _cgroups() -> str:
+def check_cgroups() -> str:
+    """Whether there are control groups to be written."""
     try:
         where = hierarchy()
     except HarnessFailure as error:
@@ -120,7 +124,8 @@ def _disk() -> str:
     return text
 
 
-def _tool(name: str, package: str) -> str:
+def check_tool(name: str, package: str) -> str:
+    """Whether a program is there; return its path."""
     path = shutil.which(name, path=ENVIRONMENT["PATH"])
     if path is None:
         raise Missing("not found", f"apt-get install {package}")
@@ -128,10 +133,10 @@ def _tool(name: str, package: str) -> str:
 
 
 def _packet_filter(name: str, package: str) -> str:
-    _tool(name, package)
-    _try("unshare", "--net", name, "-w", "-A", "INPUT", "-p", "tcp", "-j", "DROP",
+    check_tool(name, package)
+    attempt("unshare", "--net", name, "-w", "-A", "INPUT", "-p", "tcp", "-j", "DROP",
          remedy="root, and a kernel with netfilter (modules ip_tables, nf_tables)")
-    return _try(name, "--version", remedy="").strip()
+    return attempt(name, "--version", remedy="").strip()
 
 
 def _ipv6() -> str:
@@ -141,8 +146,8 @@ def _ipv6() -> str:
 
 
 def _python() -> str:
-    _tool("python3", "python3")
-    text = _try("/usr/bin/python3", "-c", "import sys; print(*sys.version_info[:3], sep='.')",
+    check_tool("python3", "python3")
+    text = attempt("/usr/bin/python3", "-c", "import sys; print(*sys.version_info[:3], sep='.')",
                 remedy="apt-get install python3").strip()
     if tuple(map(int, text.split(".")[:2])) < MIN_PYTHON:
         raise Missing(text, f"python {'.'.join(map(str, MIN_PYTHON))} or newer")
@@ -174,7 +179,7 @@ def _in_child(body: Callable[[], None], remedy: str) -> None:
         raise Missing(failure, remedy)
 
 
-def _try(*argv: str, remedy: str) -> str:
+def attempt(*argv: str, remedy: str) -> str:
     """Run a probe; return its output."""
     try:
         done = subprocess.run(argv, env=ENVIRONMENT, capture_output=True, text=True,

@@ -6,7 +6,10 @@ never sees one of the lab's mounts or links), makes the hosts in parallel, answe
 and becomes tini: parent of all hosts' inits, holder of the control namespace. When it and the
 hosts are killed the kernel takes every mount, link and namespace away by itself.
 
-A host is made by a child H in new namespaces, whose child I is pid 1 in there:
+Where hosts are virtual machines it makes the network alone, with a tap for each: QEMU is started
+later, into the lab's control group and the keeper's network namespace (vm/qemu.py).
+
+A namespace host is made by a child H in new namespaces, whose child I is pid 1 in there:
 
     keeper          fork H1..Hn      wait for "ready"       make links        "go"
     H                 unshare, mounts, "ready"                                 eth0 up, fork I
@@ -107,6 +110,9 @@ def make_lab(job: Job) -> dict[str, int]:
     kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWNS)
     kernel.private_mounts()
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    if job.plan.machine is not None:
+        network.make_bridge(job.plan, {}, taps=[host.name for host in job.plan.hosts])
+        return {}
     makers = [Maker(job, host) for host in job.plan.hosts]
     for maker in makers:
         maker.wait_ready()

@@ -1,4 +1,4 @@
-"""A lab: namespace hosts and their network under one name, from claim to removal.
+"""A lab: hosts and their network under one name, from claim to removal.
 
 **Owner.** Whoever uses a lab holds a flock on its folder in /run; the kernel drops it however
 the owner ends, so ``down`` tells labs that are in use from those whose owner crashed. A new
@@ -32,9 +32,11 @@ from .keeper import ENVIRONMENT, Job, Made
 from .keys import write_keys
 from .plan import Plan
 from .state import DISK, RUN, Process, State
+from .vm import qemu
 
 START_TIMEOUT_S = 60.0
 NEEDED = {"ip": "iproute2", "setpriv": "util-linux", "tini": "tini", "sshd": "openssh-server"}
+NEEDED_BY_VM = {"ip": "iproute2", "tini": "tini"} | qemu.TOOLS
 
 
 class Lab:
@@ -85,10 +87,11 @@ class Lab:
         """Claim a new name and write the lab's keys; no host runs yet."""
         state.check_name(plan.lab)
         state.require_root()
-        for tool, package in NEEDED.items():
+        needed = NEEDED if plan.machine is None else NEEDED_BY_VM
+        for tool, package in needed.items():
             if shutil.which(tool, path=ENVIRONMENT["PATH"]) is None:
-                raise HarnessFailure(
-                    f"local hosts need {tool}: install it with 'apt-get install {package}'")
+                raise HarnessFailure(f"hosts of the world '{plan.world}' need {tool}: install it "
+                                     f"with 'apt-get install {package}'")
         known = State(plan, Process.of(os.getpid()))
         young = RUN / f".{plan.lab}.{os.getpid()}"
         young.mkdir(mode=0o700, parents=True)

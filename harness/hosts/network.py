@@ -1,4 +1,4 @@
-"""The lab's network: a bridge in the control namespace, a veth pair to every host.
+"""The lab's network: a bridge in the control namespace, a veth pair or a tap to every host.
 
 No default route anywhere and no link to the machine's own network: nothing can leave. IPv6
 addresses skip duplicate detection (``nodad``), which would keep them unusable for 2 s.
@@ -17,10 +17,11 @@ BRIDGE = "lab"
 HOST_LINK = "eth0"
 
 
-def make_bridge(plan: Plan, pids: Mapping[str, int]) -> None:
+def make_bridge(plan: Plan, pids: Mapping[str, int], taps: Iterable[str] = ()) -> None:
     """In the control namespace: bridge, addresses, and a link into each host's namespace.
 
-    pids: host name -> a process in the host's network namespace.
+    pids: host name -> a process in the host's network namespace. taps: names of hosts that are
+    virtual machines.
     """
     _quick_ipv6()
     lines = [
@@ -32,6 +33,9 @@ def make_bridge(plan: Plan, pids: Mapping[str, int]) -> None:
     ]
     for name, pid in pids.items():
         lines.append(f"link add {name} type veth peer name {HOST_LINK} netns {pid}")
+        lines.append(f"link set {name} master {BRIDGE} up")
+    for name in taps:
+        lines.append(f"tuntap add dev {name} mode tap")
         lines.append(f"link set {name} master {BRIDGE} up")
     _ip(lines)
 

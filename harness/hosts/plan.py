@@ -21,10 +21,12 @@ from pathlib import Path
 import msgspec
 
 from ..errors import BadInput
+from .vm.machine import Machine
 
 PREFIX4, PREFIX6 = 15, 64
 ULA = "fd73:6561:7472::"
 MAX_HOSTS = MAX_POOLS = 99
+LOCAL, VM = "local", "vm"
 POOL_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
@@ -37,12 +39,21 @@ class Address(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Everything about a lab's shape that is decided before it is made."""
+    """Everything about a lab's shape that is decided before it is made.
+
+    machine: what its hosts are, where they are virtual machines; None: namespaces.
+    """
 
     lab: str
     controller: Address
     hosts: tuple[Address, ...]
     pools: tuple[Address, ...]
+    machine: Machine | None = None
+
+    @property
+    def world(self) -> str:
+        """What ``--on`` calls such hosts."""
+        return LOCAL if self.machine is None else VM
 
     @property
     def everyone(self) -> tuple[Address, ...]:
@@ -50,18 +61,19 @@ class Plan(msgspec.Struct, frozen=True):
         return (self.controller, *self.hosts, *self.pools)
 
 
-def plan(lab: str, nodes: int, pools: Iterable[str]) -> Plan:
+def plan(lab: str, nodes: int, pools: Iterable[str], machine: Machine | None = None) -> Plan:
     """Give names and addresses to ``nodes`` hosts and to the client pools."""
     pools = tuple(pools)
     if not 1 <= nodes <= MAX_HOSTS:
-        raise BadInput(f"nodes: {nodes}: a local lab has 1 to {MAX_HOSTS} hosts")
+        raise BadInput(f"nodes: {nodes}: a lab has 1 to {MAX_HOSTS} hosts")
     if len(pools) > MAX_POOLS:
-        raise BadInput(f"pools: {len(pools)}: a local lab has at most {MAX_POOLS} client pools")
+        raise BadInput(f"pools: {len(pools)}: a lab has at most {MAX_POOLS} client pools")
     made = Plan(
         lab,
         _address("controller", 0, 1),
         tuple(_address(f"n{i}", 1, i) for i in range(1, nodes + 1)),
         tuple(_address(name, 2, i) for i, name in enumerate(pools, 1)),
+        machine,
     )
     taken = {address.name for address in (made.controller, *made.hosts)}
     for name in pools:

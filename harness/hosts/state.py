@@ -48,13 +48,15 @@ class Process(msgspec.Struct, frozen=True):
 
 class State(msgspec.Struct):
     """state.json. owner: who made or last attached it; kept: stays without an owner;
-    keeper: holds the control namespace, None before it is made; inits: host -> pid."""
+    keeper: holds the control namespace, None before it is made; inits: host -> pid;
+    slowness: how many times longer than here a program takes on its hosts."""
 
     plan: Plan
     owner: Process
     kept: bool = False
     keeper: Process | None = None
     inits: dict[str, int] = {}
+    slowness: float = 1.0
 
     @property
     def alive(self) -> bool:
@@ -149,5 +151,5 @@ def check_name(name: str) -> None:
 def require_root() -> None:
     """Raise HarnessFailure unless this process is root."""
     if os.geteuid() != 0:
-        raise HarnessFailure("local hosts need root: run as root or with sudo "
+        raise HarnessFailure("hosts of our own need root: run as root or with sudo "
                              f"(this is user {os.geteuid()})")

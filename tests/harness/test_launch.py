@@ -32,7 +32,7 @@ def no_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail("a host was made")
 
     monkeypatch.setattr(launching.LocalWorld, "create", refuse)
-    monkeypatch.setattr(launching.LocalWorld, "attach", refuse)
+    monkeypatch.setattr(launching, "attach", refuse)
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yml")), ids=lambda path: path.name)
@@ -118,6 +118,8 @@ def test_wheels_that_can_not_be_made_end_a_run_before_it_has_hosts(
 class PretendedLocal:
     """A world that only notes what is done to it."""
 
+    name = "local"
+
     def __init__(self, hosts: int = 5) -> None:
         self.hosts = [None] * hosts
         self.lab: Any = self
@@ -132,7 +134,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, inside: Any, hosts: int = 5) -> Pre
     """Replace the world, the child process and the wheels; return the world."""
     world = PretendedLocal(hosts)
     monkeypatch.setattr(launching.LocalWorld, "create", lambda *args, **options: world)
-    monkeypatch.setattr(launching.LocalWorld, "attach", lambda lab: world)
+    monkeypatch.setattr(launching, "attach", lambda lab: world)
     monkeypatch.setattr(launching, "run_inside", inside)
     monkeypatch.setattr("seatrial.workloads.systems.node.NodeSystem.prepare", lambda self: None)
     return world

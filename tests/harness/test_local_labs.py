@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from seatrial.harness.errors import BadInput, HarnessFailure
-from seatrial.harness.hosts import Lab, LocalWorld, cgroup, keeper, kernel, local, state
+from seatrial.harness.hosts import Lab, LocalWorld, cgroup, keeper, kernel, state
 from seatrial.harness.hosts.cgroup import Cgroup, Hierarchy, hierarchies
 from seatrial.harness.hosts.plan import plan
 from seatrial.harness.hosts.state import DISK, RUN, Condition
@@ -255,11 +255,11 @@ def test_a_host_that_cannot_be_made_is_named(
 def test_a_host_whose_sshd_ends_is_named_with_its_last_words(
     lab: str, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(local, "ANSWER_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(LocalWorld, "answer_timeout_s", 1.0)
     world = LocalWorld.create(1, lab=lab)       # no second host, which might be slow to answer
     try:
         (world.lab.folder / "n1.key").write_text("no key\n")
-        with pytest.raises(HarnessFailure, match=r"^n1 \(198\.18\.1\.1:22\): its sshd ended: "
+        with pytest.raises(HarnessFailure, match=r"^n1 \(198\.18\.1\.1:22\): it ended: "
                            "sshd: no hostkeys available"):
             asyncio.run(world.up())
     finally:
@@ -283,7 +283,8 @@ def test_a_missing_tool_is_named_before_anything_is_made(
     lab: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:
     monkeypatch.setitem(keeper.ENVIRONMENT, "PATH", str(tmp_path))
-    with pytest.raises(HarnessFailure, match=r"local hosts need ip: .*apt-get install iproute2"):
+    with pytest.raises(HarnessFailure,
+                       match=r"world 'local' need ip: .*apt-get install iproute2"):
         LocalWorld.create(1, lab=lab)
     assert lab not in state.names()
 
@@ -292,12 +293,12 @@ def test_bad_requests_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -
     for name in ("", "../x", "A", "x" * 40, "-x", "a b"):
         with pytest.raises(BadInput, match="expected a name of"):
             Lab.claim(name)
-    with pytest.raises(BadInput, match="nodes: 0: a local lab has 1 to 99 hosts"):
+    with pytest.raises(BadInput, match="nodes: 0: a lab has 1 to 99 hosts"):
         plan("x", 0, ())
     with pytest.raises(HarnessFailure, match="there is no such lab"):
         Lab.claim("never-made")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(HarnessFailure, match="local hosts need root"):
+    with pytest.raises(HarnessFailure, match="hosts of our own need root"):
         LocalWorld.create(1, lab="never-made")
 
 

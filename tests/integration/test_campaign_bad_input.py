@@ -143,7 +143,8 @@ def test_without_root_a_run_says_so_and_makes_nothing(file: Path, tmp_path: Path
         "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
         "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"])
     assert (ended.code, ended.out) == (255, "")
-    assert ended.complaint.startswith("seatrial: local hosts need root: run as root or with sudo")
+    assert ended.complaint.startswith(
+        "seatrial: hosts of our own need root: run as root or with sudo")
 
 
 @pytest.mark.parametrize("size_kb", [4, 60])

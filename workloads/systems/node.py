@@ -39,6 +39,12 @@ if TYPE_CHECKING:
 
 ROLES = ("client", "peer", "admin")
 POLL_S = 0.1
+HANDSHAKE_MS = 2000
+
+
+def stretch(test: Test) -> float:
+    """How many times longer than usual everything may take on these hosts."""
+    return float(getattr(test, "stretch", 1.0))
 
 
 class NodeOptions(Section):
@@ -97,6 +103,15 @@ class NodeSystem:
             must_be_known(self.options.mutant)
         wheelhouse(mutants=self.options.mutant is not None)
 
+    def preinstalled_key(self) -> str:
+        """The wheels' digest."""
+        return wheelhouse(mutants=self.options.mutant is not None).digest
+
+    async def preinstall(self, host: Host) -> None:
+        """Install and compile the wheels."""
+        house = await asyncio.to_thread(wheelhouse, mutants=self.options.mutant is not None)
+        await Deployment(self.options.home, house).install(host, compiled=True)
+
     async def setup(self, test: Test) -> None:
         """Install the node on all hosts, start it on all but spares; return when these serve."""
         house = await asyncio.to_thread(wheelhouse, mutants=self.options.mutant is not None)
@@ -139,9 +154,10 @@ class NodeSystem:
             "advertise": self._address(host),
             "data": f"{options.home}/data",
             "keys": {role: f"{options.home}/{role}.key" for role in ROLES},
-            "heartbeat_ms": options.heartbeat_ms,
-            "election_ms": options.election_ms,
+            "heartbeat_ms": int(options.heartbeat_ms * stretch(test)),
+            "election_ms": int(options.election_ms * stretch(test)),
             "protocol": self.administration.protocol,
+            "limits": {"handshake_ms": int(HANDSHAKE_MS * stretch(test))},
             "log": {"level": options.log_level},
         }
         wal = {name: given for name in ("snapshot_bytes", "keep_bytes")
@@ -188,7 +204,8 @@ class NodeSystem:
         """
         assert self._watch is not None
         founders = [test.nodes[position(node)] for node in self.members(test)]
-        deadline = time.monotonic() + self.options.start_timeout
+        limit_s = self.options.start_timeout * stretch(test)
+        deadline = time.monotonic() + limit_s
         while True:
             found = await self._watch.statuses([host.index for host in founders])
             silent = [host for host in founders if host.index not in found]
@@ -199,7 +216,7 @@ class NodeSystem:
             if time.monotonic() > deadline:
                 who = ", ".join(host.name for host in silent) or ", ".join(missing)
                 raise HarnessFailure(
-                    f"not serving within {self.options.start_timeout:g} s of the start: {who} "
+                    f"not serving within {limit_s:g} s of the start: {who} "
                     "(system.options.start_timeout)"
                 )
             await asyncio.sleep(POLL_S)
