@@ -23,7 +23,7 @@ from .recorded import Recorded
 from .results import commit, read_results
 from .shrink import cuts
 from .shrink.save import as_file
-from .shrink.work import only_simulated
+from .shrink.work import not_on_local
 from .sim.simulation import Outcome, Simulation
 from .store import RunFolder, Store
 from .testfile import Spec
@@ -112,9 +112,9 @@ def try_locally(run: Recorded, store: Path, *, tries: int, stretch: float, lab: 
     file = folder.write("test.yml", as_file(stretched(spec, stretch)))
     chosen = plan(Request(file, store, LOCAL, lab=lab))
     result = Tries(spec.name, 0, 0, check, stretch, LOCAL, commit(),
-                   datetime.now(UTC).isoformat(), only_simulated(spec), [])
+                   datetime.now(UTC).isoformat(), not_on_local(spec), [])
     for name in result.impossible:
-        say(f"{name}: exists in simulation only, and is left out here")
+        say(f"{name}: does not exist on local hosts, and is left out here")
     prepare(chosen)
     with hosts_for(chosen) as run_once:
         while result.tries < tries and not (result.runs and result.runs[-1].interrupted):

@@ -33,7 +33,7 @@ def command(run: Path, seed: int | None, mutant: str | None, time_limit: float |
     drawing of who said what to whom. ^C ends the search and saves what it has found.
     """
     from ..report.sequence import text
-    from ..shrink.work import given, only_simulated, save, shrink
+    from ..shrink.work import given, not_on_local, save, shrink
     from ..sim.build import other_build
     from .again import again_with
 
@@ -55,6 +55,6 @@ def command(run: Path, seed: int | None, mutant: str | None, time_limit: float |
     click.echo(f"shrunk:  {saved.file}")
     click.echo(f"report:  {saved.told.folder.report}")
     click.echo(f"again:   seatrial run {saved.file} --on sim")
-    if not only_simulated(shrunk.spec):
+    if not not_on_local(shrunk.spec):
         click.echo(f"local:   seatrial replay {saved.file} --on local --tries 10")
     return 0

@@ -13,9 +13,16 @@ error is one line on stderr and exit code 1.
 | stopped | id | returns which of these are stopped in each of their threads, and which not |
 | aim | id, name, pids | journals processes that the controller is about to kill |
 | gone | id | returns which of these still run |
+| shape | id, name, to, netem | netem on the packets that leave for these addresses |
+| shaped | | returns how many packets netem has let through and dropped |
+| clock | id, name, bump_ms or rate_ppm | moves the wall clock, or lets all clocks drift |
+| clocks | | returns wall clock and raw clock, in ns |
+| disk | id, name, how, ms | puts another device-mapper target under the data disk, or fills it |
+| disked | | returns how long a synced write to the data disk takes, or its error |
 | administer | id, name, undo | journals the command that undoes what is about to be done |
 | check | pids, addresses, ports | returns which processes and ports don't answer |
 | stop | id | ends one fault; an error when its command for that fails |
+| examine | addresses, clocks, disk | returns what the host is, and what can't work there |
 | remove | | ends every fault in the journal, then leaves nothing behind |
 
 **Journal.** A fault is a file in ``journal/``, on disk before the fault begins and deleted
@@ -30,6 +37,13 @@ the view file the newest numbers sent to and heard from each: what the controlle
 with (probe.py). It exits by itself when its run's ``run.json`` is removed or replaced. It holds
 a lock while it lives, and no fault starts without it.
 
+**Clocks and disks** are touched only where ``install`` was told that they are the host's own
+| disk | id, name, how, ms | puts another device-mapper target under the data disk; or fills it |
+put right by the raw monotonic one, which nothing here moves.
+
+**Shaping** is a prio qdisc of our own with netem in a fourth band, which only packets for the given
+addresses are sent to: the controller's are not. A host whose link somebody else shapes is left.
+
 **Rules** live in a chain of our own that exists only while something is cut, first in INPUT so
 that nobody's ACCEPT comes before it, and never ACCEPT anything themselves: the controller's
 packets, and neighbour discovery (else a one-way cut would cut both ways on IPv6), RETURN to the
@@ -38,6 +52,8 @@ host's own firewall. Only the receiver drops: senders notice nothing but silence
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import fcntl
 import ipaddress
 import json
@@ -66,6 +82,9 @@ TOOLS = {4: "iptables", 6: "ip6tables"}
 RESIDENT_WAIT_S = 5.0
 CONNECT_S = 0.5
 RETRY_S = 1.0
+PRIO, NETEM = "5ea7:", "5ea8:"      # handles of our qdiscs
+ADJ_TICK, TICK_US, CAP_SYS_TIME = 0x4000, 10_000, 25
+FILLER, PROBE = ".seatrial-full", ".seatrial-probe"
 UNDO_S = 40.0                   # what a command that undoes something may take
 MOST_DATAGRAMS = 1000           # a beat; whoever floods us must not keep us from beating
 
@@ -191,10 +210,11 @@ def is_stopped(pid: int, start: int) -> bool:
 
 # rules
 
-def command(argv: list[str], stdin: str | None = None, timeout_s: float = 30.0) -> str:
+def command(argv: list[str], stdin: str | None = None, timeout_s: float = 30.0,
+            good: tuple[int, ...] = (0,)) -> str:
     """Run a tool; return its output or raise with its complaint."""
     done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout_s)
-    if done.returncode != 0:
+    if done.returncode not in good:
         complaint = (done.stderr.strip().splitlines() or ["no message"])[0]
         raise AgentError(f"{argv[0]}: exit code {done.returncode}: {complaint}")
     return done.stdout
@@ -239,6 +259,221 @@ def apply_cuts(entries: list[Json]) -> None:
                     "\n".join(["*filter", *script, "COMMIT", ""]))
 
 
+# the network: netem, on chosen packets only
+
+def link() -> str:
+    """Return the link that has this host's address."""
+    address = read_json(RUN)["addresses"][0]
+    shown = command(["ip", "-o", "address", "show", "to", address]).split()
+    if len(shown) < 2:
+        raise AgentError(f"{address}: not an address of this host")
+    return shown[1]
+
+
+def shape(request: Json) -> Json:
+    """Do something to the packets that leave here for these addresses."""
+    to, netem = request["to"], [str(word) for word in request["netem"]]
+    versions = {address: version_of(address) for address in to}
+    with locked():
+        here = link()
+        roots = [line for line in command(["tc", "qdisc", "show", "dev", here]).splitlines()
+                 if " root " in line]
+        if any(line.split()[2] != "0:" for line in roots):
+            raise AgentError(f"{here}: its packets are shaped already ({roots[0].strip()})")
+        begin(request, "shape", link=here)
+        try:
+            command(["tc", "qdisc", "add", "dev", here, "root", "handle", PRIO, "prio", "bands",
+                     "4"])
+            command(["tc", "qdisc", "add", "dev", here, "parent", f"{PRIO}4", "handle", NETEM,
+                     "netem", "limit", "100000", *netem])
+            for address, version in versions.items():
+                protocol, field, bits = ("ip", "ip", 32) if version == 4 else ("ipv6", "ip6", 128)
+                command(["tc", "filter", "add", "dev", here, "parent", PRIO, "protocol", protocol,
+                         "prio", str(version), "u32", "match", field, "dst", f"{address}/{bits}",
+                         "flowid", f"{PRIO}4"])
+        except AgentError:
+            undo([entry for entry in journal() if entry["id"] == request["id"]])
+            raise
+    return {}
+
+
+def unshape(entry: Json) -> None:
+    """Take our qdisc away, where it is."""
+    shown = command(["tc", "qdisc", "show", "dev", entry["link"]])
+    if f"qdisc prio {PRIO} root" in shown:
+        command(["tc", "qdisc", "del", "dev", entry["link"], "root"])
+
+
+def shaped(_request: Json) -> Json:
+    """Return what netem has counted since it is there."""
+    shown = command(["tc", "-s", "qdisc", "show", "dev", link()])
+    _, found, ours = shown.partition(f"qdisc netem {NETEM}")
+    if not found:
+        return {"there": False, "packets": 0, "dropped": 0}
+    words = ours.split("Sent ", 1)[1].replace("(", " ").replace(",", " ").split()
+    return {"there": True, "packets": int(words[2]), "dropped": int(words[5])}
+
+
+def no_shaping() -> str | None:
+    """Return why netem can't work here. It is tried where it does nothing to anybody."""
+    if shutil.which("tc") is None:
+        return "tc isn't installed (iproute2)"
+    try:
+        command(["tc", "qdisc", "add", "dev", "lo", "root", "handle", NETEM, "netem"])
+        command(["tc", "qdisc", "del", "dev", "lo", "root", "handle", NETEM])
+    except AgentError as error:
+        return f"no netem: {error}"
+    return None
+
+
+# clocks
+
+class Timex(ctypes.Structure):
+    """struct timex of adjtimex(2), as far as it matters here."""
+
+    _fields_ = (("modes", ctypes.c_uint), ("offset", ctypes.c_long), ("freq", ctypes.c_long),
+                ("maxerror", ctypes.c_long), ("esterror", ctypes.c_long),
+                ("status", ctypes.c_int), ("constant", ctypes.c_long),
+                ("precision", ctypes.c_long), ("tolerance", ctypes.c_long),
+                ("time", ctypes.c_long * 2), ("tick", ctypes.c_long), ("rest", ctypes.c_char * 128))
+
+
+def set_tick(tick_us: int) -> None:
+    """Say how far clocks go in what should be 10,000 us (adjtimex(2): 9,000 to 11,000)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.adjtimex(ctypes.byref(Timex(modes=ADJ_TICK, tick=tick_us))) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "adjtimex")
+
+
+def raw_ns() -> int:
+    """Return a clock that nobody can move."""
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
+
+
+def clock(request: Json) -> Json:
+    """Move the wall clock, or let it drift (and the monotonic one, which follows it)."""
+    if no_clock(read_json(RUN)):
+        raise AgentError("the clock of this host may not be moved")
+    with locked():
+        begin(request, "clock", wall=time.time_ns(), raw=raw_ns())
+        if "rate_ppm" in request:
+            set_tick(TICK_US + request["rate_ppm"] * TICK_US // 1_000_000)
+        else:
+            time.clock_settime_ns(time.CLOCK_REALTIME,
+                                  time.time_ns() + request["bump_ms"] * 1_000_000)
+    return {}
+
+
+def restore_clock(entry: Json) -> None:
+    """Put the clock where it would be; another fault's bump goes with it."""
+    if entry["boot"] == boot_id():          # else it was set when the host booted
+        set_tick(TICK_US)
+        time.clock_settime_ns(time.CLOCK_REALTIME, entry["wall"] + raw_ns() - entry["raw"])
+
+
+def clocks(_request: Json) -> Json:
+    """Return the clocks, read together."""
+    return {"wall": time.time_ns(), "monotonic": time.monotonic_ns(), "raw": raw_ns()}
+
+
+def no_clock(request: Json) -> str | None:
+    """Return why this host's clock can't be moved."""
+    if not request.get("clocks"):
+        return "the clock is not the host's own"
+    effective = next(line for line in Path("/proc/self/status").read_text().splitlines()
+                     if line.startswith("CapEff:"))
+    return None if int(effective.split()[1], 16) >> CAP_SYS_TIME & 1 else "no CAP_SYS_TIME"
+
+
+# the data disk
+
+def disk(request: Json) -> Json:
+    """Make the data disk slow, stall, fail or full."""
+    run = read_json(RUN)
+    if no_disk(run):
+        raise AgentError("the data disk of this host may not be touched")
+    name, where = run["disk"]
+    how, ms = request["how"], request.get("ms", 0)
+    with locked():
+        if any(entry["kind"] == "disk" for entry in journal()):
+            raise AgentError(f"{where}: another fault has the disk already")
+        table = command(["dmsetup", "table", name]).strip()
+        start, size, _, device, offset = table.split()
+        begin(request, "disk", how=how, name_of=name, where=where, table=table)
+        if how == "full":
+            fill(Path(where, FILLER))
+        elif how == "stall":
+            command(["dmsetup", "suspend", "--noflush", "--nolockfs", name])
+        else:
+            target = f"delay {device} {offset} 0 {device} {offset} {ms}" if how == "slow" else \
+                f"flakey {device} {offset} 0 3600 1 error_writes"
+            change_table(name, f"{start} {size} {target}")
+    return {}
+
+
+def change_table(name: str, table: str) -> None:
+    """Put another target under a mounted file system."""
+    command(["dmsetup", "load", name, "--table", table])
+    command(["dmsetup", "suspend", "--nolockfs", "--noflush", name])
+    command(["dmsetup", "resume", name])
+
+
+def restore_disk(entry: Json) -> None:
+    """Give the data disk back its own target, and its file system a way to go on."""
+    name, where = entry["name_of"], entry["where"]
+    Path(where, FILLER).unlink(missing_ok=True) if entry["how"] == "full" else None
+    if entry["boot"] != boot_id() or entry["how"] == "full":
+        return
+    if entry["how"] != "stall":
+        command(["dmsetup", "load", name, "--table", entry["table"]])
+        command(["dmsetup", "suspend", "--nolockfs", "--noflush", name])
+    command(["dmsetup", "resume", name])
+    if entry["how"] == "error":             # ext4 gave up its journal: only a new mount helps
+        command(["umount", where])
+        command(["e2fsck", "-p", f"/dev/mapper/{name}"], good=(0, 1))
+        command(["mount", "-o", "noatime", f"/dev/mapper/{name}", where])
+
+
+def fill(path: Path) -> None:
+    """Write until there is no room."""
+    with path.open("wb") as file:
+        for size in (1 << 20, 4096):
+            with contextlib.suppress(OSError):
+                while True:
+                    os.write(file.fileno(), bytes(size))
+
+
+def disked(_request: Json) -> Json:
+    """Try a synced write; return how long it took, or what went wrong."""
+    path = Path(read_json(RUN)["disk"][1], PROBE)
+    began = time.monotonic_ns()
+    try:
+        with path.open("wb") as file:
+            os.write(file.fileno(), bytes(1 << 16))
+            os.fsync(file.fileno())
+        return {"took_ns": time.monotonic_ns() - began, "error": None}
+    except OSError as error:
+        return {"took_ns": time.monotonic_ns() - began, "error": errno.errorcode[error.errno or 0]}
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def no_disk(request: Json) -> str | None:
+    """Return why the data disk can't be made to fail."""
+    if not request.get("disk"):
+        return "it has no data disk of its own"
+    name, where = request["disk"]
+    if shutil.which("dmsetup") is None:
+        return "dmsetup isn't installed"
+    if not os.path.ismount(where) or not Path("/dev/mapper", name).exists():
+        return f"{where} is not on /dev/mapper/{name}"
+    return None
+
+
+UNDOING = {"shape": unshape, "clock": restore_clock, "disk": restore_disk}
+
+
 # the life of a fault
 
 def must_be_guarded() -> None:
@@ -270,6 +505,8 @@ def undo(entries: list[Json], *, resigned: bool = False) -> list[Json]:
             for pid, start in entry["pids"]:
                 if not paused_by_another(pid, start, ending):
                     send_signal(pid, start, signal.SIGCONT)
+        if entry["kind"] in UNDOING:
+            UNDOING[entry["kind"]](entry)
         if entry["kind"] not in ("cut", "administer"):
             forget(entry["id"])
     cuts = [entry["id"] for entry in entries if entry["kind"] == "cut"]
@@ -437,13 +674,16 @@ def install(request: Json) -> Json:
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[life.fileno(), *fds],
             start_new_session=True, cwd="/",
         )
-    return {"healed": healed, "cannot": abilities(request["addresses"]),
+    return {"healed": healed, "cannot": abilities(request),
             "ports": [s.getsockname()[1] for s in sockets]}
 
 
-def abilities(addresses: list[str]) -> Json:
+def abilities(request: Json) -> Json:
     """Return the kinds of fault that can't work here, with the reason."""
-    cannot = {}
+    addresses = request["addresses"]
+    cannot = {kind: why for kind, why in (
+        ("shape", no_shaping()), ("clock", no_clock(request)), ("disk", no_disk(request)))
+        if why is not None}
     try:
         for version in sorted({version_of(address) for address in addresses}):
             if shutil.which(TOOLS[version]) is None:
@@ -456,6 +696,12 @@ def abilities(addresses: list[str]) -> Json:
     except (AttributeError, OSError):
         cannot["pause"] = "pidfd_open needs Linux 5.3 and Python 3.9"
     return cannot
+
+
+def examine(request: Json) -> Json:
+    """Return what this host is and what can't work on it, without an installation."""
+    return {"cannot": abilities(request), "python": ".".join(map(str, sys.version_info[:3])),
+            "system": " ".join((os.uname().sysname, os.uname().release))}
 
 
 def beacon_socket(address: str) -> socket.socket:
@@ -527,6 +773,7 @@ class Resident:
             self.sockets[6 if beacon.family == socket.AF_INET6 else 4] = beacon
         self.token = self.run["run"].encode()
         self.peers: dict[str, tuple[socket.socket, int]] = {}
+        self.told: tuple[int, int] | None = None
         self.number = 0
         self.sent: dict[str, int] = {}
         self.heard: dict[str, int] = {}
@@ -567,7 +814,9 @@ class Resident:
         In this order, so that a number above the one shown was sent after the view was read,
         and what had arrived by now is in it.
         """
-        if not self.peers:
+        told = identity(PEERS)
+        if told != self.told:                   # anew when one of them has come back
+            self.told = told
             self.peers = {address: (self.sockets[version_of(address)], port)
                           for address, port in read_json(PEERS) or ()}
         for beacon in self.sockets.values():
@@ -607,7 +856,8 @@ def identity(path: Path) -> tuple[int, int] | None:
 COMMANDS = {
     function.__name__: function
     for function in (
-        install, peers, cut, pause, stopped, aim, administer, gone, check, stop, remove)
+        install, peers, cut, pause, stopped, aim, administer, gone, check, stop, remove,
+        shape, shaped, clock, clocks, disk, disked, examine)
 }
 
 

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,35 +84,46 @@ class Agents:
     """The agents of one run, one on each host.
 
     run: unique among runs; deadline_s: after how long without a sign of life from here the
-    hosts undo all faults on their own.
+    hosts undo all faults on their own. clocks: whether each host has a clock that is its own and
+    may be moved; disk: the device mapper's name of its own data disk, and where it is mounted.
     """
 
-    def __init__(self, hosts: Sequence[Host], run: str, *, deadline_s: float = 30.0) -> None:
+    def __init__(self, hosts: Sequence[Host], run: str, *, deadline_s: float = 30.0,
+                 clocks: bool = False, disk: tuple[str, str] | None = None) -> None:
+        self._own = {"clocks": clocks, "disk": disk}
         self.hosts = list(hosts)
         self.run = run
         self.deadline_s = deadline_s
         self.addresses = {host.name: addresses(host) for host in hosts}
         self.cannot: dict[str, dict[str, str]] = {}
         """Host name -> kind of fault -> why it can't work there."""
+        self._ports: dict[str, list[int]] = {}
 
     async def install(self) -> None:
         """Start an agent on every host, healing what an earlier run left there."""
         await everywhere(self.hosts, upload)
-        answers = await everywhere(self.hosts, self._install_one)
-        by_name = dict(zip(self.addresses, answers, strict=True))
-        self.cannot = {name: answer["cannot"] for name, answer in by_name.items()}
+        await everywhere(self.hosts, self._install_one)
+        await everywhere(self.hosts, self._tell_peers)
 
-        async def tell_peers(host: Host) -> None:
-            peers = [[address, port] for peer in self.hosts if peer is not host
-                     for address, port in zip(self.addresses[peer.name],
-                                              by_name[peer.name]["ports"], strict=True)]
-            await call(host, "peers", peers=peers)
+    async def rejoin(self, hosts: Sequence[Host], absent: Collection[str]) -> None:
+        """Start the agents of hosts that have booted; tell everybody but ``absent`` of them."""
+        await everywhere(hosts, upload)
+        await everywhere(hosts, self._install_one)
+        await everywhere([host for host in self.hosts if host.name not in absent],
+                         self._tell_peers)
 
-        await everywhere(self.hosts, tell_peers)
+    async def _install_one(self, host: Host) -> None:
+        answer = await call(host, "install", run=self.run, addresses=self.addresses[host.name],
+                            controllers=list(host.controller), deadline_s=self.deadline_s,
+                            **self._own)
+        self.cannot[host.name] = answer["cannot"]
+        self._ports[host.name] = answer["ports"]
 
-    async def _install_one(self, host: Host) -> dict[str, Any]:
-        return await call(host, "install", run=self.run, addresses=self.addresses[host.name],
-                          controllers=list(host.controller), deadline_s=self.deadline_s)
+    async def _tell_peers(self, host: Host) -> None:
+        peers = [[address, port] for peer in self.hosts if peer is not host
+                 for address, port in zip(self.addresses[peer.name], self._ports[peer.name],
+                                          strict=True)]
+        await call(host, "peers", peers=peers)
 
     async def views(self) -> Views:
         """Read what every resident has sent and heard."""

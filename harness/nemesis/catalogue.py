@@ -9,7 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput
-from . import domains, members, partition, pools, process, rolling, sim
+from . import (
+    clocks,
+    disks,
+    domains,
+    members,
+    partition,
+    pools,
+    power,
+    process,
+    rolling,
+    shaping,
+    sim,
+)
 from .hosts import HostScene
 from .kind import Absent, Kind
 from .scene import Scene
@@ -22,7 +34,10 @@ SIM = "sim"
 HOST_KINDS: dict[str, Kind[Any]] = {
     kind.name: kind for kind in (
         *process.KINDS, *partition.KINDS, *domains.KINDS, *pools.KINDS, *members.KINDS,
-        *rolling.KINDS)}
+        *rolling.KINDS, *power.KINDS, *shaping.KINDS, *clocks.KINDS, *disks.KINDS)}
+MACHINES_ONLY = frozenset(kind.name for kind in (
+    *power.KINDS, *shaping.KINDS, *clocks.KINDS, *disks.KINDS))
+"""What a namespace host shares with the machine that it is on, and so can't be hit alone."""
 SIM_KINDS: dict[str, Kind[Any]] = {kind.name: kind for kind in sim.KINDS}
 CATALOGUE: dict[str, Kind[Any]] = HOST_KINDS | {
     name: kind for name, kind in SIM_KINDS.items() if name not in HOST_KINDS}

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import SeatrialError
-from ..protocols import Host
+from ..protocols import Host, Powered
 from .agents import call, upload
 
 HOST_TIMEOUT_S = 120.0
+BOOT_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,31 @@ class Healed:
 async def heal(hosts: Sequence[Host]) -> list[Healed]:
     """Heal all hosts that can be reached; the others are told by their ``error``."""
     return list(await asyncio.gather(*(heal_one(host) for host in hosts)))
+
+
+async def mend(world: object) -> list[str]:
+    """Give power to hosts that have none and thaw those that stand still, where the world can do
+    that; return their names when they answer."""
+    if not isinstance(world, Powered):
+        return []
+    mended = await asyncio.to_thread(world.mend)
+    for host in getattr(world, "hosts", ()):
+        if host.name in mended:
+            await answers(host)
+    return mended
+
+
+async def answers(host: Host, limit_s: float = BOOT_TIMEOUT_S) -> None:
+    """Return when a host that boots answers; HarnessFailure when it doesn't in time."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + limit_s
+    while True:
+        try:
+            await host.run(["true"])
+            return
+        except (SeatrialError, OSError):
+            if clock() > deadline:
+                raise
 
 
 async def heal_one(host: Host) -> Healed:

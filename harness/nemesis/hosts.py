@@ -11,7 +11,7 @@ from ..administration import Administered, Administration, Members
 from ..fault_windows import cuts_links
 from .agents import Agents
 from .fault import Fault, FaultError
-from .heal import Healed, heal
+from .heal import Healed, heal, mend
 from .partition import links, watch
 from .scene import Scene
 
@@ -35,10 +35,16 @@ class HostScene(Scene):
     def __init__(self, test: Test, targets: Sequence[str],
                  deadline_s: float = DEADLINE_S) -> None:
         super().__init__(test, targets)
-        self.agents = Agents(test.nodes, secrets.token_hex(8), deadline_s=deadline_s)
+        world = getattr(test, "world", None)
+        self.stretch = getattr(test, "stretch", 1.0)
+        self.agents = Agents(test.nodes, secrets.token_hex(8), deadline_s=deadline_s * self.stretch,
+                             clocks=getattr(world, "clocks", False),
+                             disk=getattr(world, "disk", None))
         self.deaf: str | None = None
         self.outside: set[str] = set()
         self.readings: dict[str, Any] = {}
+        self.prove_s *= self.stretch
+        self.recover_s *= self.stretch
         self._keeping_alive: asyncio.Task[None] | None = None
 
     @property
@@ -87,6 +93,7 @@ class HostScene(Scene):
             self._keeping_alive.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeping_alive
+        await mend(getattr(self.test, "world", None))
         return await heal(self.test.nodes)
 
     def cannot(self, work: str) -> str | None:
@@ -97,7 +104,7 @@ class HostScene(Scene):
     async def _who_is_deaf(self) -> str | None:
         """Return who doesn't hear whom though nothing is cut: then silence would prove nothing."""
         try:
-            await watch(self, set(), links(self), HEARING_S)
+            await watch(self, set(), links(self), HEARING_S * self.stretch)
         except FaultError as error:
             return f"{error} though nothing is cut; hosts must let each other's UDP packets in"
         return None

@@ -9,7 +9,7 @@ from seatrial.checker import History
 
 from ..errors import BadInput, HarnessFailure
 from ..launch import SIM, Plan, Request, plan_of
-from ..nemesis.catalogue import HOST_KINDS
+from ..nemesis.catalogue import HOST_KINDS, MACHINES_ONLY
 from ..recorded import Recorded
 from ..results import commit
 from ..schedule import from_history, planned
@@ -113,10 +113,10 @@ def shrink(given: Given, request: Request, *, budget_s: float, say: Say) -> Shru
     return found
 
 
-def only_simulated(spec: Spec) -> list[str]:
-    """Return the faults of a schedule that real hosts don't have."""
+def not_on_local(spec: Spec) -> list[str]:
+    """Return the faults of a schedule that can't be done to hosts of the world ``local``."""
     names = dict.fromkeys(fault.name for fault in planned(spec).faults)
-    return [name for name in names if name not in HOST_KINDS]
+    return [name for name in names if name not in HOST_KINDS or name in MACHINES_ONLY]
 
 
 def shrunk_name(name: str) -> str:
@@ -145,5 +145,5 @@ def remarks(given: Given, shrunk: Shrunk, file: Path) -> Iterator[str]:
     yield ""
     yield f"  seatrial run {file.name} --on sim"
     yield f"  seatrial replay {file.name} --digest {shrunk.trial.digest} --commit {commit()}"
-    if not only_simulated(shrunk.spec):
+    if not not_on_local(shrunk.spec):
         yield f"  seatrial replay {file.name} --on local --tries 10"

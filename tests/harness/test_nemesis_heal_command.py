@@ -92,7 +92,7 @@ def test_each_host_has_a_line(healed: Healed, line: str) -> None:
 def test_a_host_that_could_not_be_healed_makes_the_exit_code_255(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from seatrial.harness.hosts import local
+    from seatrial.harness.hosts import labs
 
     class World:
         hosts = ()
@@ -103,7 +103,7 @@ def test_a_host_that_could_not_be_healed_makes_the_exit_code_255(
     async def heal(hosts: object) -> list[Healed]:
         return [Healed("n1", ["pause"]), Healed("n2", error="no route to host")]
 
-    monkeypatch.setattr(local.LocalWorld, "view", lambda name: World())
+    monkeypatch.setattr(labs, "view", lambda name: World())
     monkeypatch.setattr(command, "heal", heal)
     monkeypatch.setattr(command.state, "require_root", lambda: None)
     assert main(["heal", "--lab", "x"]) == 255

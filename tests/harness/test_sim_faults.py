@@ -294,7 +294,8 @@ def test_one_list_of_names_serves_all_worlds() -> None:
         here = kinds(CATALOGUE, world)
         assert list(here) == list(CATALOGUE)
         assert all(here[name].cls == CATALOGUE[name].cls for name in here)
-    assert set(HOST_KINDS) - set(SIM_KINDS) == {"snapshot", "rolling-restart", "rolling-upgrade"}
+    assert set(HOST_KINDS) - set(SIM_KINDS) == {
+        "snapshot", "rolling-restart", "rolling-upgrade", "freeze", "clock-back"}
     for name in HOST_KINDS.keys() & SIM_KINDS.keys():
         assert HOST_KINDS[name].parameters == SIM_KINDS[name].parameters
     absent = kinds(["disk-flip"], "local")["disk-flip"]

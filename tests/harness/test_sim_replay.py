@@ -339,7 +339,7 @@ def test_a_schedule_is_tried_on_real_hosts_and_k_of_n_is_told(
     out = said(capsys)
     assert "try 3 of 7: violation (so it is)" in out
     assert "reproduced in 2 of 7 tries (linearizable violated)" in out
-    assert "power-loss: exists in simulation only, and is left out here" in out
+    assert "power-loss: does not exist on local hosts, and is left out here" in out
     where = re.findall(r"told in: (.*)", out)[0]
     told = json.loads(Path(where).read_text())
     assert (told["reproduced"], told["tries"], told["stretch"]) == (2, 7, 2.0)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from seatrial.harness.hosts import LocalWorld
+from seatrial.harness.hosts import LabWorld, LocalWorld
 from seatrial.harness.nemesis import FaultNemesis
 from seatrial.harness.nemesis.fault import Fault
 from seatrial.harness.op import NEMESIS, Op
@@ -21,7 +21,7 @@ from .listener import ListenerSystem, Story
 class Rig:
     """Hosts of one lab, and what runs on them."""
 
-    world: LocalWorld
+    world: LabWorld
     system: ListenerSystem
 
     @property
@@ -60,6 +60,8 @@ def tell(rig: Rig, names: Sequence[str], body: Callable[[FaultNemesis, Story], A
          *, deadline_s: float = 30.0, targets: Sequence[str] = ("one",)) -> Story:
     """Run a story with a nemesis that is set up, and torn down whatever happens."""
     story = Story(rig.world, rig.system)
+    story.test.stretch = rig.world.stretch
+    story.test.pools = rig.world.pools
 
     async def run() -> None:
         nemesis = FaultNemesis(names, targets=targets, deadline_s=deadline_s)

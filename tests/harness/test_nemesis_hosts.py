@@ -1,0 +1,128 @@
+"""Faults of whole hosts, their packets, clocks and disks: who is hit, and where they can't work."""
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from seatrial.harness.nemesis import agent
+from seatrial.harness.nemesis.catalogue import HOST_KINDS
+from seatrial.harness.nemesis.clocks import free_of_clock_faults
+from seatrial.harness.nemesis.fault import Fault, FaultError
+from seatrial.harness.nemesis.shaping import BOTH, IN, OUT, Impairment, destinations, shapers
+
+NAMES = ("n1", "n2", "n3")
+
+
+def scene(**world: Any) -> Any:
+    """Three hosts with two addresses each, and a client pool."""
+    nodes = [SimpleNamespace(name=name, ipv4=f"10.0.0.{i}", ipv6=f"fd00::{i}")
+             for i, name in enumerate(NAMES, 1)]
+    test = SimpleNamespace(nodes=nodes, pools={"clients": ("10.0.1.1", "fd00::1:1")},
+                           world=SimpleNamespace(name="local", **world))
+    return SimpleNamespace(
+        test=test, hosts=lambda names: [node for node in nodes if node.name in names],
+        cannot=lambda work: "n1: no" if work in ("shape", "clock", "disk") else None,
+        others=lambda fault: [])
+
+
+def shaping(way: int) -> Fault:
+    """A fault of packets of n1."""
+    return Fault("f1", "delay", "timing", ["n1"], parameters={"way": way})
+
+
+@pytest.mark.parametrize(("way", "where"), [
+    (BOTH, ["n1", "n2", "n3"]), (OUT, ["n1"]), (IN, ["n2", "n3"])])
+def test_packets_are_touched_where_they_leave(way: int, where: list[str]) -> None:
+    assert [host.name for host in shapers(scene(), shaping(way))] == where
+
+
+def test_packets_to_the_others_and_to_clients_are_touched_and_the_controllers_are_not() -> None:
+    place = scene()
+    of = {host.name: destinations(place, shaping(BOTH), host) for host in place.test.nodes}
+    assert of["n1"] == ["10.0.0.2", "fd00::2", "10.0.0.3", "fd00::3", "10.0.1.1", "fd00::1:1"]
+    assert of["n2"] == of["n3"] == ["10.0.0.1", "fd00::1"]
+
+
+@pytest.mark.parametrize(("name", "given", "words"), [
+    ("loss", {"loss_ppm": 125_000}, ["loss", "12.5%"]),
+    ("delay", {"delay_us": 1500, "jitter_us": 20}, ["delay", "1500us", "20us"]),
+    ("reorder", {"reorder_ppm": 250_000}, ["delay", "20ms", "reorder", "25%"]),
+    ("duplicate", {"duplicate_ppm": 10_000}, ["duplicate", "1%"]),
+    ("corrupt", {"corrupt_ppm": 1000}, ["corrupt", "0.1%"]),
+    ("rate", {"bytes_per_s": 4000}, ["rate", "32000bit"]),
+])
+def test_parameters_become_words_of_netem(
+    name: str, given: dict[str, int], words: list[str],
+) -> None:
+    kind = HOST_KINDS[name]
+    assert isinstance(kind, Impairment)
+    assert kind.netem(given) == words
+    assert kind.parameters.keys() == given.keys() | {"way"}
+
+
+@pytest.mark.parametrize("name", [
+    "power-loss", "reboot", "freeze", "delay", "clock-bump", "clock-back", "clock-drift",
+    "disk-slow", "disk-stall", "disk-error", "disk-full"])
+def test_where_the_world_or_the_host_can_not_do_it_a_fault_is_impossible(name: str) -> None:
+    assert HOST_KINDS[name].impossible(scene())
+
+
+def test_a_clock_that_another_fault_has_moved_is_not_moved_again() -> None:
+    place = scene()
+    place.others = lambda fault: [Fault("f0", "clock-bump", "timing", ["n1", "n2"])]
+    with pytest.raises(FaultError, match="n1, n2: another fault has the clock"):
+        free_of_clock_faults(place, Fault("f1", "clock-drift", "timing", ["n2"]))
+    free_of_clock_faults(place, Fault("f1", "clock-drift", "timing", ["n3"]))
+
+
+# The agent: never what is not the host's own
+
+def test_an_agent_that_was_not_told_so_has_neither_clock_nor_disk() -> None:
+    assert agent.no_clock({}) == "the clock is not the host's own"
+    assert agent.no_disk({}) == "it has no data disk of its own"
+    assert "not on /dev/mapper/none-such" in str(agent.no_disk({"disk": ["none-such", "/"]})) \
+        or "dmsetup isn't installed" in str(agent.no_disk({"disk": ["none-such", "/"]}))
+
+
+@pytest.mark.parametrize("command", [agent.clock, agent.disk])
+def test_a_command_that_comes_all_the_same_is_refused(
+    command: Any, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(agent, "read_json", lambda path: {"run": "x"})
+    before = time.time()
+    with pytest.raises(agent.AgentError, match="may not be"):
+        command({"id": "f", "name": "f", "bump_ms": 10_000_000, "how": "error"})
+    assert time.time() - before < 1000
+
+
+def test_what_netem_counts_is_read_from_tc(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = """\
+qdisc prio 5ea7: root refcnt 2 bands 4 priomap 1 2 2 2 1 2 0 0 1 1 1 1 1 1 1 1
+ Sent 9999 bytes 99 pkt (dropped 9, overlimits 0 requeues 0)
+ backlog 0b 0p requeues 0
+qdisc netem 5ea8: parent 5ea7:4 limit 100000 delay 10ms loss 10%
+ Sent 4411 bytes 21 pkt (dropped 3, overlimits 0 requeues 0)
+"""
+    monkeypatch.setattr(agent, "link", lambda: "eth0")
+    monkeypatch.setattr(agent, "command", lambda argv: shown)
+    assert agent.shaped({}) == {"there": True, "packets": 21, "dropped": 3}
+    monkeypatch.setattr(agent, "command", lambda argv: "qdisc pfifo_fast 0: root refcnt 2\n")
+    assert agent.shaped({}) == {"there": False, "packets": 0, "dropped": 0}
+
+
+def test_a_link_that_somebody_else_shapes_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+
+    def command(argv: list[str]) -> str:
+        ran.append(argv)
+        return "qdisc htb 1: root refcnt 2 r2q 10 default 0\n"
+
+    monkeypatch.setattr(agent, "link", lambda: "eth0")
+    monkeypatch.setattr(agent, "command", command)
+    monkeypatch.setattr(agent, "locked", lambda: __import__("contextlib").nullcontext())
+    with pytest.raises(agent.AgentError, match="eth0: its packets are shaped already"):
+        agent.shape({"id": "f", "name": "delay", "to": ["10.0.0.1"], "netem": []})
+    assert ran == [["tc", "qdisc", "show", "dev", "eth0"]]
