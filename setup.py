@@ -151,7 +151,7 @@ setup(
     package_dir=packages(),
     package_data={
         "": ["py.typed", "*.pyi", "*.pxd", "*.h", "*.j2", "*.css", "*.js"],
-        f"{NAME}.ansible": ["**/*.yml", "**/*.j2"],
+        f"{NAME}.ansible": ["**/*.yml", "**/*.j2", "*.cfg"],
     },
     cmdclass={"build_ext": BuildExt},
     options={"build": {"build_base": BUILD}},
