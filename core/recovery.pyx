@@ -294,7 +294,7 @@ cdef class Walker:
     cdef bint headless          # chunks may come whose snapshot began in what is gone
     cdef bint unsure            # something was lost, and no frame since said where the log ends
     cdef uint64_t lost          # how far the log went, once a frame told that it is not whole
-    cdef uint64_t witnessed     # the largest index of which a snapshot was begun
+    cdef uint64_t newest_snapshot   # its last entry, where an earlier walk found one
     cdef bint sealed
     cdef uint64_t term, vote, frames
     cdef size_t torn
@@ -304,7 +304,7 @@ cdef class Walker:
     cdef object newest          # the Repair that makes the newest frame durable, or None
     cdef object visit           # called with each Frame, or None
 
-    def __cinit__(self, visit, retention):
+    def __cinit__(self, visit, retention, uint64_t newest_snapshot):
         self.log = LiveLog()
         self.retention = retention
         self.chunks = []
@@ -313,8 +313,8 @@ cdef class Walker:
         self.begun = self.anchored = self.headless = False
         self.unsure = self.sealed = self.torn_frame = False
         self.term = self.vote = self.frames = self.prepared = self.segments = 0
-        self.lost = self.witnessed = self.first_sequence = 0
-        self.torn = 0
+        self.lost = self.first_sequence = self.torn = 0
+        self.newest_snapshot = newest_snapshot
         self.visit = visit
 
     def segment(self, sequence: int, path: Path, data: bytes) -> None:
@@ -436,7 +436,6 @@ cdef class Walker:
         """Add a chunk to the snapshot that it goes on with."""
         cdef const Record* chunk = <const Record*>record
         cdef Fate fate = self.retention.take_chunk(record)
-        self.witnessed = max(self.witnessed, chunk.index)
         if fate == CHUNK_STRAY:
             if not self.headless:
                 raise CorruptSegment(
@@ -455,8 +454,6 @@ cdef class Walker:
             self.snapshot = Snapshot(chunk.index, chunk.term, b"".join(self.chunks))
             self.chunks = []
             if self.log.holds(chunk.index, chunk.term):
-                if not self.anchored:
-                    self.lost = 0               # all that was lost lies before it
                 self.anchored = True
             elif self.anchored or chunk.index + 1 >= self.log.first:
                 self.log.restart(chunk.index, chunk.term)
@@ -500,13 +497,15 @@ cdef class Walker:
         self.unsure = False
         if held:
             return True
-        if not self.anchored:                   # a snapshot is to come that holds the base
-            if entries or self.damage:
-                if self.damage:                 # unless that is what was lost
-                    self.lost = max(self.lost, self.log.last(), self.witnessed)
+        if not self.anchored and not (
+                self.damage and base > self.newest_snapshot and base + 1 >= self.log.first):
+            if entries or self.damage:          # a snapshot is to come that holds the base
+                last = self.log.last()
                 self.log.restart(base, header.base_term)
                 self.anchored = base == 0 or (
                     self.snapshot is not None and base <= self.snapshot.last_index)
+                if self.damage and (self.anchored or base > self.newest_snapshot):
+                    self.lost = max(self.lost, last)    # unless that is what was lost
         elif base + 1 >= self.log.first and not (
                 MUTANT(TRUNCATION_FORGOTTEN) and base <= self.log.last()):
             if self.damage:
@@ -531,7 +530,8 @@ cdef class Walker:
 
     cdef int recount(self) noexcept:
         """See whether all that was lost has been written again."""
-        if self.anchored and self.log.last() >= self.lost:
+        if self.log.last() >= self.lost and (
+                self.anchored or self.log.first <= self.newest_snapshot + 1):
             self.lost = 0
         return 0
 
@@ -560,7 +560,7 @@ cdef class Walker:
                 missing = segment_path(self.first_path.parent, self.first_sequence - 1)
                 raise MissingSegment(
                     f"segment {missing} is missing, and no later one holds a snapshot in its place")
-            self.lost = max(self.lost, self.log.last(), self.witnessed, <uint64_t>1)
+            self.lost = max(self.lost, self.log.last(), <uint64_t>1)
             self.log.restart(index, self.snapshot.last_term if index else 0)
         if self.lost and self.lost <= index:
             self.lost = 0
@@ -624,13 +624,9 @@ def broken_frames(sequence: int, path: Path, data: bytes) -> list:
         at += padded(FRAME_HEADER + header.size)
 
 
-def recover_images(images: Iterable, visit=None, retention=None) -> Recovered:
-    """Read the log whose segments ``images`` yields in order, as (sequence, path, bytes).
-
-    ``visit`` is called with every valid frame in order; ``retention`` (a Retention) is told what
-    the log holds.
-    """
-    walker = Walker(visit, retention or Retention())
+cdef Walker walk(images, visit, Retention retention, uint64_t newest_snapshot):
+    """Go through all segments once."""
+    cdef Walker walker = Walker(visit, retention, newest_snapshot)
     path = None
     for sequence, path, data in images:
         walker.segment(sequence, path, data)
@@ -638,11 +634,34 @@ def recover_images(images: Iterable, visit=None, retention=None) -> Recovered:
         raise MissingSegment(
             f"segment {segment_path(path.parent, sequence + 1)} is missing:"
             f" {path.name} says that the log goes on in it")
+    return walker
+
+
+def recover_images(images: Iterable, visit=None, retention=None) -> Recovered:
+    """Read the log whose segments ``images`` yields in order, as (sequence, path, bytes).
+
+    ``visit`` is called with every valid frame in order; ``retention`` (a Retention) is told what
+    the log holds. Where the first segments are gone and others are damaged, ``images`` is gone
+    through again: what lies before the newest snapshot is not missed, what lies after it is.
+    """
+    cdef Retention kept = retention or Retention()
+    cdef Walker walker = walk(images, visit, kept, 0)
+    if walker.damage and walker.first_sequence > 1:
+        kept.clear()
+        walker = walk(images, None, kept, walker.snapshot.last_index if walker.snapshot else 0)
     return walker.result()
+
+
+class Segments:
+    """The segments of a directory, read one after the other, each time anew."""
+
+    def __init__(self, directory: Path) -> None:
+        self.listed = list_segments(directory)
+
+    def __iter__(self):
+        return ((sequence, path, read_segment(path)) for sequence, path in self.listed)
 
 
 def recover(directory: Path, visit=None, retention=None) -> Recovered:
     """Read the log in ``directory``, as ``recover_images`` does."""
-    return recover_images(
-        ((sequence, path, read_segment(path)) for sequence, path in list_segments(directory)),
-        visit, retention)
+    return recover_images(Segments(directory), visit, retention)

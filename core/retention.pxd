@@ -26,6 +26,7 @@ cdef class Retention:
     cdef uint64_t low            # and the smallest index that it holds, or would
     cdef list lows               # of (sequence, low) of those before it
 
+    cdef int clear(self) except -1
     cdef int begin(self, uint64_t sequence) except -1
     cdef bint continues(self, const uint8_t* record) noexcept nogil
     cdef Fate take_chunk(self, const uint8_t* record) noexcept nogil

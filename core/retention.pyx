@@ -35,10 +35,15 @@ def _arm(int mutant) -> None:
 
 cdef class Retention:
     def __cinit__(self):
+        self.clear()
+
+    cdef int clear(self) except -1:
+        """Know of no frame."""
         memset(&self.partial, 0, sizeof(Stream))
         memset(&self.complete, 0, sizeof(Stream))
         self.last = self.damaged_until = self.sequence = self.low = 0
         self.lows = []
+        return 0
 
     cdef int begin(self, uint64_t sequence) except -1:
         """The next frames are in this segment."""

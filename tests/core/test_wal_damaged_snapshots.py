@@ -192,3 +192,25 @@ def test_damage_to_what_was_written_anew_does_not_make_up_for_the_rest(log: Log)
     log.entries(3, 5, term=3)
     assert log.again().damaged_until == 7
     assert recover(log.directory).last_index == 5
+
+
+def test_what_was_there_again_is_not_missed_once_the_log_begins_later(log: Log) -> None:
+    """The newest snapshot frees the one that told where the log with the damage begins."""
+    freed(log)
+    log.entries(7, 7, size=3500)
+    log.chunk(7, 1, 0, 100, 7)
+    log.entries(8, 8)
+    log.entries(9, 9)
+    log.entries(10, 10)
+    log.write(Group(1, 1, 0, b"", 10, 1, b"", log.first))
+    log.lose(-2)
+    found = log.again()
+    assert (found.last_index, found.damaged_until) == (9, 10)
+    log.entries(10, 11, term=2)
+    assert log.again().damaged_until == 0
+    oldest = list_segments(log.directory)[0]
+    log.write(Group(2, 0, 0, b"", 11, 2, chunk(7, 1, 100, 10_000), 8))
+    assert list_segments(log.directory)[0] > oldest
+    found = log.again()
+    assert found.damage
+    assert (found.snapshot.last_index, found.last_index, found.damaged_until) == (7, 11, 0)

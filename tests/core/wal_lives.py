@@ -4,7 +4,8 @@ A model in memory says what the log must hold: hard state, entries, the newest c
 and what there is of the next one. After each crash the real recovery must return that: with the
 write in flight or without it, with nothing else missing and nothing else in it; and what it
 returned must still be there after the next power loss. At last a bit is flipped: what that took
-must be told, and when it was written anew the log must be whole.
+must be told, and when it was written anew the log must be whole. Then it lives on, damage and
+all, until two more bits are flipped.
 
     python -m tests.core.wal_lives [--mutant NAME] SEED...     prints a judgement for each seed
 """
@@ -64,6 +65,7 @@ class State(NamedTuple):
     partial: Snapshot | None
     first: int              # entries below it may be gone
     kept: int = 0           # a seal, or a frame without entries, took back those above it; or 0
+    healed: bool = False    # entries that its snapshot holds may be gone, or there all the same
 
     @property
     def last(self) -> int:
@@ -79,6 +81,11 @@ class State(NamedTuple):
     def holds(self, index: int, term: int) -> bool:
         """Whether the log has this entry."""
         return self.floor <= index <= self.last and self.term_at(index) == term
+
+    def contradicts(self, snapshot: Snapshot) -> bool:
+        """Whether the log has another entry where the snapshot ends. (What its leader held when it
+        was begun, no later leader writes otherwise: leader completeness.)"""
+        return snapshot.last_index <= self.last and not self.holds(*snapshot[:2])
 
     def after(self, group: Group) -> State:
         """Return the state after a group write: each record voids those from its index on."""
@@ -111,12 +118,17 @@ class State(NamedTuple):
 
     def is_in(self, found: Recovered) -> bool:
         """Whether recovery found this: entries that may be gone may be there all the same."""
-        needed = min(self.first, self.snapshot.last_index + 1) if self.snapshot else 1
+        needed = self.snapshot.last_index + 1 if self.snapshot else 1
+        if not self.healed:
+            needed = min(self.first, needed)
         floor = found.first_index - 1
-        return ((found.term, found.vote, found.last_index, found.snapshot, found.partial)
-                == (self.term, self.vote, self.last, self.snapshot, self.partial)
-                and not found.damaged_until and self.floor <= floor <= max(needed - 1, self.floor)
-                and found.base_term == self.term_at(floor)
+        if (found.damaged_until or floor > max(needed - 1, self.floor)
+                or (found.term, found.vote, found.last_index, found.snapshot, found.partial)
+                != (self.term, self.vote, self.last, self.snapshot, self.partial)):
+            return False
+        if floor < self.floor:
+            return self.healed and found.records.endswith(b"".join(self.records))
+        return (found.base_term == self.term_at(floor)
                 and found.records == b"".join(self.records[floor - self.floor:]))
 
 
@@ -167,7 +179,7 @@ def draw_group(rng: Rng, state: State) -> Group:
 def draw_chunk(rng: Rng, state: State) -> bytes:
     """Draw the next chunk of the snapshot that is incomplete, or the first of a new one."""
     size = rng.choice(CHUNK_SIZES)
-    if state.partial and rng.below(20):
+    if state.partial and not (state.healed and state.contradicts(state.partial)) and rng.below(20):
         done = sum(len(part) - 72 for part in split_records(state.partial.records))
         return chunk(state.partial.last_index, state.partial.last_term, done, size)
     least = max(state.snapshot.last_index + 1 if state.snapshot else 1, state.floor)
@@ -239,12 +251,16 @@ class Lives:
             self.disk.power_lost(self.rng.next64())
             if not state.is_in(self.disk.recover()):
                 return "lost what was read"
+        if state.healed:        # the disk's own account does not see through damage
+            return ""
         terms = [state.term_at(i) for i in range(found.first_index, state.last + 1)]
         durable = self.durable()[found.first_index - 1:]
         return "" if durable == terms else f"the disk says {durable}, not {terms}"
 
     def durable(self) -> list[int]:
-        """Return the terms of the records that the disk says are durable."""
+        """Return the terms of the records that the disk says are durable, before any damage."""
+        if self.state.healed:
+            return []
         return [self.disk.durable_term(i) for i in range(1, self.disk.durable_last() + 1)]
 
     def stray(self) -> str:
@@ -268,6 +284,8 @@ class Lives:
         self.disk.power_lost(0)
         if self.disk.flip(self.rng.next64()) is None:
             return ""
+        if self.state.healed:
+            self.disk.flip(self.rng.next64())
         try:
             found = self.disk.recover(damaged=True)
         except WalError:
@@ -312,11 +330,23 @@ class Lives:
                 return "what was written anew is not there"
             if not found.damaged_until and last < until:
                 return "taken for whole before all was written anew"
-        return "damaged for ever" if found.damaged_until else ""
+        if found.damaged_until:
+            return "damaged for ever"
+        self.note(State(found.term, found.vote, found.first_index - 1, found.base_term,
+                        tuple(split_records(found.records)), found.snapshot, found.partial,
+                        found.first_index, healed=True))
+        return ""
 
     def live(self) -> str:
         """Live all lives; return what was wrong, or "clean"."""
         self.disk.recover()
+        wrong = self.lives() or self.flip()
+        if self.state.healed and not wrong:
+            wrong = self.lives() or self.flip()
+        return wrong or "clean"
+
+    def lives(self) -> str:
+        """Write, and crash; return what was wrong."""
         for _ in range(GROUPS):
             if self.rng.below(20) == 0:
                 wrong = self.stray()
@@ -331,7 +361,7 @@ class Lives:
             wrong = self.crash(group)
             if wrong:
                 return wrong
-        return self.flip() or "clean"
+        return ""
 
 
 def judge(seed: int) -> str:
