@@ -2,7 +2,8 @@
 
 Check time only, one thread; reading the file is not in it. Our engine is the one that ``auto``
 would ask: a monitor where there is one for the key, else the search. Porcupine gets --limit
-seconds and --memory bytes; where it has no verdict by then the table says why. The goals are those
+seconds and --memory bytes; where it has no verdict by then the table says why. What takes less than
+10 ms is measured seven times, ours and theirs, and the median is told. The goals are those
 of the design. Results go to bench/results/checker/<time>.json and bench/results/latest.json.
 """
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +24,7 @@ from _results import save
 from seatrial.checker import History, check_linearizable, porcupine_engine, readers
 from seatrial.checker.generate import Recipe, batches
 
+SHORT_S, TIMES = 0.010, 7
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 
 
@@ -91,17 +94,18 @@ def measure(row: Row, limit_s: float, memory: int) -> dict[str, Any]:
         began = time.perf_counter()
         verdict, seconds = ours(history, row.model, memory)
         found["end_to_end_s"] += time.perf_counter() - began
-        found["ours_s"] += seconds
+        again = TIMES if seconds < SHORT_S else 1
+        found["ours_s"] += median([seconds, *(
+            ours(history, row.model, memory)[1] for _ in range(again - 1))])
         found["verdict"] = verdict
         if not porcupine_engine.available():
             found["porcupine"] = "absent"
         elif found["porcupine"] in ("", "ok"):
-            judged = check_linearizable(
-                history, row.model, engine="porcupine", time_limit_s=limit_s,
-                memory_limit_bytes=memory, cas_fail="observe").evidence["engines"]["porcupine"]
-            undecided = [why for why in judged["keys"] if why not in ("ok", "violation")]
-            found["porcupine"] = undecided[0] if undecided else "ok"
-            found["porcupine_s"] += judged["check_s"]
+            why, seconds = porcupine(history, row.model, limit_s, memory)
+            again = TIMES if seconds < SHORT_S else 1
+            found["porcupine"] = why or "ok"
+            found["porcupine_s"] += median([seconds, *(
+                porcupine(history, row.model, limit_s, memory)[1] for _ in range(again - 1))])
     found["met"] = met(row, found)
     return found
 
@@ -116,6 +120,15 @@ def ours(history: History, model: str, memory: int) -> tuple[str, float]:
                                    cas_fail="observe", jobs=1)
         seconds += check.evidence["engines"]["search"]["elapsed_s"]
     return check.verdict.label, float(seconds)
+
+
+def porcupine(history: History, model: str, limit_s: float, memory: int) -> tuple[str, float]:
+    """Why porcupine has no verdict (empty: it has one), and the time of its check."""
+    judged = check_linearizable(
+        history, model, engine="porcupine", time_limit_s=limit_s, memory_limit_bytes=memory,
+        cas_fail="observe").evidence["engines"]["porcupine"]
+    undecided = [why for why in judged["keys"] if why not in ("ok", "violation")]
+    return (undecided[0] if undecided else ""), float(judged["check_s"])
 
 
 def met(row: Row, found: dict[str, Any]) -> str:

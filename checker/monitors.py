@@ -2,7 +2,7 @@
 
 Monitors (zones.pyx, levels.pyx, queues.pyx) are near-linear, whatever the number of clients and of
 pending operations. They decide the keys whose elements or written values are all different, and
-say of the others that they are none of theirs.
+say of the others that they are none of theirs. Sets with removals are taken apart (members.py).
 """
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import levels, queues, zones
+from . import levels, members, queues, zones
 from .history import Ints
 from .models import Family, Role
 from .operations import APPENDS_ELEMENTS, INF, NIL, Operations
@@ -43,12 +43,22 @@ def judge(operations: Operations, keys: Sequence[int], initial: int, *, jobs: in
             codes[logs], more = levels.judge(operations, [keys[i] for i in logs], jobs=jobs)
             guilty |= more
     elif operations.family == Family.SET:
-        codes, guilty = levels.judge(operations, keys, jobs=jobs)
+        return _sets(operations, keys, jobs)
     elif operations.family in QUEUES:
         codes, guilty = queues.judge(operations, keys, jobs=jobs)
     else:
         return _locks(operations, keys)
     return Watched([VERDICTS[code] for code in codes.tolist()], guilty)
+
+
+def _sets(operations: Operations, keys: Sequence[int], jobs: int) -> Watched:
+    """Sets that only grow, with reads of the whole; of the others those that have none."""
+    codes, guilty = levels.judge(operations, keys, jobs=jobs)
+    verdicts = [VERDICTS[code] for code in codes.tolist()]
+    left = [key for key, said in zip(keys, verdicts, strict=True) if said == "undecided"]
+    found, more = members.judge(operations, left) if left else ({}, {})
+    return Watched([found.get(key, said) for key, said in zip(keys, verdicts, strict=True)],
+                   guilty | more)
 
 
 def _locks(operations: Operations, keys: Sequence[int]) -> Watched:

@@ -1,0 +1,43 @@
+"""How a key is made ready for the search: the corners that only a second key comes into."""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import time
+import numpy as np
+from exhaustive import Call
+from seatrial.checker.models import Family, Role
+from seatrial.checker.operations import NIL, from_intervals
+from seatrial.checker.search import STATUSES, Search
+
+first = int(sys.argv[2])            # operations of the first key, all of which end
+def key(name, whole):
+    calls = [Call(0, Role.ADD, i, None, 2 * i, 2 * i + 1, name) for i in range(whole)]
+    return calls
+second = key("b", 2 * first) + [Call(1, Role.TAKE, 0, None, 9000, None, "b")]
+operations = from_intervals([call.row() for call in key("a", first) + second], Family.FIFO)
+for _ in range(50):                 # the heap notices what was written beyond its block
+    found = Search(operations).run(np.array([0, 1]), NIL, memory=1 << 28, effort=1 << 62,
+                                   deadline_ns=time.monotonic_ns() + 10**10)[0]
+    assert [STATUSES[code] for code in found] == ["ok", "ok"]
+"""
+
+
+@pytest.mark.parametrize("first", [1, 2, 3, 4, 6, 8])
+def test_a_crashed_operation_that_always_matters_does_so_up_to_the_last_event(first: int) -> None:
+    """It mattered one event longer, and was counted beyond the array: of a key with one event more
+    than twice those of the key before, whose array it used again."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(first)], check=False,
+        text=True, capture_output=True, timeout=60,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "MALLOC_CHECK_": "3",
+                          "GLIBC_TUNABLES": "glibc.malloc.check=3:glibc.malloc.tcache_count=0"})
+    assert done.returncode == 0, done.stderr
