@@ -11,6 +11,8 @@ the file's own folder. Example:
     data: /var/lib/seatrial
     keys: {client: client.key, peer: peer.key, admin: admin.key}
     metrics: "198.18.0.1:7001"
+
+A node of a cluster of several domains has a section ``domain`` (domain_config.py).
 """
 from __future__ import annotations
 
@@ -22,9 +24,11 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from seatrial.core.domain_config import DomainId, DomainSection, check_section, initial_tree
 from seatrial.core.errors import ConfigError, NodeError
 from seatrial.core.handshake import PROTOCOL_MAX, PROTOCOL_MIN
 from seatrial.core.mutants import NAMES as MUTANTS
+from seatrial.core.tree import Tree
 from seatrial.core.wal import DEFAULT_SEGMENT_BYTES
 
 MAX_FILE_BYTES = 64 * 1024
@@ -53,11 +57,13 @@ class Strict(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Keys(Strict, frozen=True):
-    """Files with the shared secret of each role."""
+    """Files with the shared secret of each role; ``links``: of a domain, instead of ``link``."""
 
     client: str
     peer: str
     admin: str
+    link: str | None = None
+    links: dict[DomainId, str] = {}
 
 
 class Log(Strict, frozen=True):
@@ -119,6 +125,7 @@ class NodeConfig(Strict, frozen=True):
     limits: Limits = Limits()
     wal: WalSettings = WalSettings()
     mutant: str | None = None
+    domain: DomainSection | None = None
 
 
 def parse_address(text: str) -> Address:
@@ -175,9 +182,26 @@ class Settings:
         self.data = folder / config.data
         self.log_file = folder / config.log.file if config.log.file is not None else None
         check(config)
-        self.keys = {role: read_key(folder / getattr(config.keys, role))
-                     for role in ("client", "peer", "admin")}
+        self._place(config)
+        self.keys = {role: read_key(folder / file) for role, file in key_files(config.keys)}
 
+    def _place(self, config: NodeConfig) -> None:
+        """Say where in the tree of domains this node is: all of it is in domain 1 without one."""
+        section = config.domain
+        self.domain = section.id if section is not None else 1
+        self.parent: dict[int, Address] = {}        # of a child: its parent's nodes
+        self.tree: Tree | None = None               # of the root: the tree before its log's
+        if section is None:
+            return
+        check_section(section, config.members)
+        if section.parent is not None:
+            self.parent = {node: address(f"domain.parent.nodes.{node}", text)
+                           for node, text in section.parent.nodes.items()}
+            return
+        self.tree = initial_tree(section, {n: str(where) for n, where in self.members.items()})
+        for id, member in section.tree.items():
+            for node, text in member.nodes.items():
+                address(f"domain.tree.{id}.nodes.{node}", text)
 
     def _address(self, config: NodeConfig) -> Address:
         """Return where others reach this node."""
@@ -194,6 +218,13 @@ def address(key: str, text: str) -> Address:
         raise ConfigError(f"{key}: {error}") from None
 
 
+def key_files(keys: Keys) -> list[tuple[str, str]]:
+    """Return each role with its file; of links by their domain's id (handshake.key_of)."""
+    return [("client", keys.client), ("peer", keys.peer), ("admin", keys.admin),
+            *([("link", keys.link)] if keys.link is not None else []),
+            *((f"link {domain}", file) for domain, file in keys.links.items())]
+
+
 def check(config: NodeConfig) -> None:
     """Refuse combinations that can't work."""
     largest = 4096 + config.limits.max_key_bytes + 2 * config.limits.max_value_bytes
@@ -207,6 +238,13 @@ def check(config: NodeConfig) -> None:
         if node not in config.members:
             raise ConfigError(
                 f"priorities: {node} is not among members {sorted(config.members)}")
+    domain, keys = config.domain, config.keys
+    if domain is None and (keys.link is not None or keys.links):
+        raise ConfigError("keys.link, keys.links: a node without a section `domain` has no links")
+    if domain is not None and keys.link is None and (
+            (domain.parent is not None and domain.id not in keys.links) or not keys.links):
+        raise ConfigError(f"keys.link: expected the file with the secret of links, or"
+                          f" keys.links.{domain.id if domain.parent is not None else 'ID'}")
     if config.election_ms < 2 * config.heartbeat_ms:
         raise ConfigError(
             f"election_ms: {config.election_ms} must be at least"

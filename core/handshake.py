@@ -22,7 +22,7 @@ offset field         of a hello: 112 bytes, little-endian
 8      u8  role      1 client, 2 peer, 3 link, 4 admin (the listener repeats it)
 9      u8  life      how often the cluster was recovered from the loss of its majority
 10     u16 mark      of that recovery; both 0 before the first, and for clients
-12     u32 node      or domain; 0 for a client
+12     u32 node      of a link the domain; 0 for a client
 16     32s nonce     random
 48     64s cluster   UTF-8, zeros to the end
 ====== ============= ===========================================================
@@ -32,6 +32,10 @@ A verdict has 8 bytes: magic "STRV", u8 code (0: come in), u8 0, u16 protocol.
 The listener chooses the highest protocol that both speak. Whoever holds the key of role peer may
 come in whatever its number: a node that lags behind does not know all members by name. But a member
 of another life of the cluster (quorum_recovery.py) is refused, after both have proved who they are.
+
+The leader of a domain comes to its parent in role link, with its domain's id for a number. A domain
+may have a key of its own; one that the listener's newest tree does not know is refused, once it has
+proved its key.
 
 ======== ======================================================================
 protocol what it adds
@@ -44,7 +48,7 @@ from __future__ import annotations
 
 import hmac
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from seatrial.core.errors import HandshakeRefused, OtherLife, WrongNode
@@ -62,7 +66,7 @@ ROLES = {"client": 1, "peer": 2, "link": 3, "admin": 4}
 ROLE_NAMES = {number: name for name, number in ROLES.items()}
 
 (WELCOME, WRONG_CLUSTER, NO_PROTOCOL, BAD_KEY, TOO_MANY, UNKNOWN_ROLE, BAD_NODE,
- OTHER_LIFE) = range(8)
+ OTHER_LIFE, UNKNOWN_DOMAIN) = range(9)
 REASONS = {
     WRONG_CLUSTER: "it belongs to another cluster",
     NO_PROTOCOL: f"no common protocol (this build speaks {PROTOCOL_MIN} to {PROTOCOL_MAX})",
@@ -71,6 +75,7 @@ REASONS = {
     UNKNOWN_ROLE: "it does not serve this role",
     BAD_NODE: "this number is its own, or none that a member can have",
     OTHER_LIFE: "the cluster was recovered without one of the two",
+    UNKNOWN_DOMAIN: "its tree has no such domain below another one",
 }
 
 
@@ -115,6 +120,11 @@ def decode_hello(data: bytes) -> Hello:
         raise HandshakeRefused("the cluster's name in its hello is not UTF-8") from None
 
 
+def key_of(keys: Mapping[str, bytes], role: str, number: int = 0) -> bytes | None:
+    """Return the secret of a role; of a link the domain's own, if it has one; None: not served."""
+    return (keys.get(f"link {number}") if role == "link" else None) or keys.get(role)
+
+
 def proof(key: bytes, label: bytes, connector: bytes, listener: bytes) -> bytes:
     """Return what only a holder of the key can say about these two hellos."""
     return hmac.digest(key, label + connector + listener, "sha256")
@@ -126,10 +136,12 @@ class ListenerHandshake:
     def __init__(
         self, cluster: str, node: int, keys: Mapping[str, bytes], nonce: bytes, *,
         full: bool = False, protocol_max: int = PROTOCOL_MAX, life: Life = FIRST_LIFE,
+        domains: Collection[int] = (),
     ) -> None:
         self.cluster = cluster
         self.node = node
         self.keys = keys
+        self.domains = domains      # those that may come in role link
         self.nonce = nonce
         self.full = full
         self.protocol_max = protocol_max
@@ -137,11 +149,13 @@ class ListenerHandshake:
         self.done = False
         self.role = ""              # known after the connector's hello
         self.peer = 0               # the member's number, for role peer
+        self.domain = 0             # of role link
         self.protocol = 0
         self.farewell = b""         # on HandshakeRefused: to be sent before closing
         self._input = bytearray()
         self._theirs = b""
         self._ours = b""
+        self._key = b""
 
     def receive(self, data: bytes) -> bytes:
         """Take bytes; return bytes to send. Raises HandshakeRefused."""
@@ -151,10 +165,12 @@ class ListenerHandshake:
             self._theirs = self._take(HELLO.size)
             out = self._answer(decode_hello(self._theirs))
         if self._theirs and not self.done and len(self._input) >= PROOF_BYTES:
-            key = self.keys[self.role]
             if not hmac.compare_digest(
-                    self._take(PROOF_BYTES), proof(key, b"client", self._theirs, self._ours)):
+                    self._take(PROOF_BYTES),
+                    proof(self._key, b"client", self._theirs, self._ours)):
                 raise self._refusal(BAD_KEY)
+            if self.role == "link" and self.domain not in self.domains:
+                raise self._refusal(UNKNOWN_DOMAIN)
             theirs = decode_hello(self._theirs).life
             if self.role == "peer" and theirs != self.life:
                 self._refusal(OTHER_LIFE)
@@ -174,22 +190,26 @@ class ListenerHandshake:
 
     def _answer(self, hello: Hello) -> bytes:
         self.role = ROLE_NAMES.get(hello.role, "")
-        if self.full and self.role != "peer":   # clients must not keep a member out
+        if self.full and self.role not in ("peer", "link"):     # clients must not keep them out
             raise self._refusal(TOO_MANY)
         if hello.cluster != self.cluster:
             raise self._refusal(WRONG_CLUSTER)
         self.protocol = min(self.protocol_max, hello.protocol_max)
         if self.protocol < max(PROTOCOL_MIN, hello.protocol_min):
             raise self._refusal(NO_PROTOCOL)
-        if self.role not in self.keys:
+        key = key_of(self.keys, self.role, hello.node)
+        if key is None:
             raise self._refusal(UNKNOWN_ROLE)
+        self._key = key
+        if self.role == "link":
+            self.domain = hello.node
         if self.role == "peer":
             if not 0 < hello.node <= MAX_NODE or hello.node == self.node:
                 raise self._refusal(BAD_NODE)
             self.peer = hello.node
         self._ours = encode_hello(
             self.cluster, hello.role, self.node, self.nonce, self.protocol_max, self.life)
-        return self._ours + proof(self.keys[self.role], b"server", self._theirs, self._ours)
+        return self._ours + proof(key, b"server", self._theirs, self._ours)
 
     def _refusal(self, code: int) -> HandshakeRefused:
         self.farewell = VERDICT.pack(VERDICT_MAGIC, code, 0)
