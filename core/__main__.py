@@ -16,6 +16,7 @@ import msgspec
 
 from seatrial.core import (
     admin,
+    domain_commands,
     inspection,
     member_commands,
     recover_command,
@@ -86,6 +87,7 @@ def parser() -> Parser:
     sub.set_defaults(run=status)
 
     member_commands.add(commands)
+    domain_commands.add(commands)
     snapshot_command.add(commands)
     verify_command.add(commands)
     recover_command.add(commands)

@@ -99,7 +99,7 @@ class Cluster:
         self.key = key
         self.timeout_s = timeout_s
         self._deadline = time.monotonic() + timeout_s
-        self._known = list(dict.fromkeys(seeds))
+        self.known = list(dict.fromkeys(seeds))
         self._leader: Address | None = None
 
     # -- finding the leader -----------------------------------------------------------------------
@@ -110,7 +110,7 @@ class Cluster:
             complaints = []
             asked: set[Address] = set()
             best: Status | None = None
-            queue = ([self._leader] if self._leader is not None else []) + self._known
+            queue = ([self._leader] if self._leader is not None else []) + self.known
             while queue:
                 address = queue.pop(0)
                 if address in asked:
@@ -138,8 +138,8 @@ class Cluster:
         for node, text in found["members"].items():
             with contextlib.suppress(ValueError):
                 address = parse_address(text)
-                if address not in self._known:
-                    self._known.append(address)
+                if address not in self.known:
+                    self.known.append(address)
                     queue.append(address)
                 if int(node) == found["leader"]:
                     queue.insert(0, address)
@@ -206,6 +206,26 @@ class Cluster:
                     f"{behind} entries behind" if seen["connected"]
                     else f"not connected at {address}")
                 + "; `member promote` makes it a voter when it has caught up")
+
+    # -- the tree of domains ----------------------------------------------------------------------
+
+    def change_tree(self, body: dict[str, Any], goal: Callable[[Status], bool]) -> Status:
+        """Have the root make a change; return its leader's status when it is committed. One whose
+        answer was lost is looked for (``goal``) before it is asked for again."""
+        why, lost = "", False
+        while True:
+            status = self.status()
+            tree, found = status["tree"], status["domain"]
+            if lost and tree is not None and goal(tree):
+                if found["tree_rindex"] <= found["root_commit"]:
+                    return status
+                why = "the change is in the log, but not committed yet"
+            else:
+                answer, why = self._request("tree", body)
+                if answer == "ok":
+                    return self.status()
+                lost = lost or answer == "unknown"
+            self._pause(why)
 
     # -- leadership -------------------------------------------------------------------------------
 

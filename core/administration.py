@@ -1,4 +1,5 @@
-"""What an administrator may ask of a node: a snapshot, other members, another leader.
+"""What an administrator may ask of a node: a snapshot, other members, another leader, another tree
+of domains.
 
 A snapshot is asked of any node, and answered when it is durable. Members and leadership are
 decided by the leader alone, at once: an answer is "done" (a change: committed), "not the leader"
@@ -17,8 +18,10 @@ from msgspec import Meta
 
 from seatrial.core.codec import OPS, STATUSES
 from seatrial.core.config import NodeId, Priority, parse_address
+from seatrial.core.domain_administration import TreeRequest, step
 from seatrial.core.membership import BadConfiguration, Change, Configuration
 from seatrial.core.replica import Replica
+from seatrial.core.tree import BadTree
 
 LEADER = 2                      # of Raft.role
 MAX_LAG_ENTRIES = 1000          # of a learner that may be made a voter
@@ -87,7 +90,9 @@ def administer(
             return
         if raft.role != LEADER:
             raise Refusal(NOT_LEADER, "")
-        if op == OPS["change"]:
+        if op == OPS["tree"]:
+            _change_tree(replica, connection, request, _decode(body, TreeRequest))
+        elif op == OPS["change"]:
             _change(replica, connection, request, _decode(body, ChangeRequest))
         else:
             _transfer(replica, _decode(body, TransferRequest).node, now_ns)
@@ -111,6 +116,24 @@ def _snapshot(replica: Replica, connection: int, request: int) -> None:
         raise Refusal(BUSY, "nothing is applied yet")
     if not replica.request_snapshot(connection, request):
         raise Refusal(BUSY, "too many wait for a snapshot already")
+
+
+# -- the tree of domains ------------------------------------------------------------------------
+
+
+def _change_tree(replica: Replica, connection: int, request: int, asked: TreeRequest) -> None:
+    found = replica.status()["domain"]
+    if found is None or replica.tree() is None:
+        raise Refusal(BAD_REQUEST, "this node is of no tree of domains: its file has no `domain`")
+    if found["id"] != found["root"]:
+        raise Refusal(BAD_REQUEST, f"this is domain {found['id']}: the tree is changed at its"
+                      f" root, domain {found['root']}")
+    try:
+        done = replica.change_tree(step(asked, found["mirror_end"] + 1), connection, request)
+    except BadTree as error:
+        raise Refusal(BAD_REQUEST, str(error)) from None
+    if not done:
+        raise Refusal(BUSY, "the leader can't change the tree yet")
 
 
 # -- changes ------------------------------------------------------------------------------------

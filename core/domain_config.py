@@ -104,6 +104,16 @@ def domain_of(member: Member, parent: int) -> Domain:
         nodes=tuple(member.nodes.items()))
 
 
+def behind_async(tree: Tree) -> str:
+    """Say of a sync domain that no write could ever wait for it; "": there is none."""
+    for id, domain in tree.domains.items():
+        for above in tree.path(id)[1:-1] if domain.sync else ():
+            if not tree.domains[above].sync:
+                return (f"domain {id} ({domain.name}) is sync, but could never be waited for:"
+                        f" {tree.domains[above].name} above it is async")
+    return ""
+
+
 def initial_tree(section: DomainSection, nodes: Mapping[int, str]) -> Tree:
     """Return the tree that a node of the root begins with. Raises ConfigError naming the key."""
     if section.id in section.tree:
@@ -130,9 +140,12 @@ def initial_tree(section: DomainSection, nodes: Mapping[int, str]) -> Tree:
         except ValueError as error:
             raise ConfigError(f"{where}: {error}") from None
     try:
-        return Tree(found, section.id, lease_ns=(section.lease_ms or LEASE_MS) * MS)
+        tree = Tree(found, section.id, lease_ns=(section.lease_ms or LEASE_MS) * MS)
     except BadTree as error:
         raise ConfigError(f"domain.tree: {error}") from None
+    if line := behind_async(tree):
+        raise ConfigError(f"domain.tree: {line}")
+    return tree
 
 
 def check_section(section: DomainSection, members: Mapping[int, str]) -> None:

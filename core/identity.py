@@ -28,11 +28,12 @@ class Identity(msgspec.Struct, frozen=True):
     life: int = 0               # recoveries from the loss of the majority (quorum_recovery.py)
     mark: int = 0
     unfinished: bool = False    # one of those was begun and is to be finished
+    domain: int = 1             # whose log it holds
 
 
-def new_identity(cluster: str, node: int) -> Identity:
+def new_identity(cluster: str, node: int, domain: int = 1) -> Identity:
     """Return the identity of a directory that was not used before."""
-    return Identity(cluster, node, os.urandom(8).hex())
+    return Identity(cluster, node, os.urandom(8).hex(), domain=domain)
 
 
 def read_identity(data: Path) -> Identity | None:
@@ -48,9 +49,9 @@ def read_identity(data: Path) -> Identity | None:
         raise NodeError(f"{path} is damaged: {error}") from None
 
 
-def check_identity(data: Path, cluster: str, node: int) -> Identity | None:
+def check_identity(data: Path, cluster: str, node: int, domain: int = 1) -> Identity | None:
     """Return the directory's identity; None: it was not used before. ConfigError if it is
-    another node's."""
+    another node's, or another domain's."""
     found = read_identity(data)
     if found is None:
         return None
@@ -58,6 +59,9 @@ def check_identity(data: Path, cluster: str, node: int) -> Identity | None:
         raise ConfigError(
             f"data: {data} belongs to node {found.node} of cluster {found.cluster!r},"
             f" this is node {node} of {cluster!r}")
+    if found.domain != domain:
+        raise ConfigError(f"data: {data} holds the log of domain {found.domain}, this node is of"
+                          f" domain {domain}: a node does not change its domain")
     if found.unfinished:
         raise NodeError(f"data: a recovery of {data} was begun and not finished:"
                         " give `recover apply` again")

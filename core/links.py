@@ -71,8 +71,8 @@ class Links:
         return {peer: {"unsent_bytes": link.unsent_bytes, "dropped_bytes": link.dropped_bytes}
                 for peer, link in sorted(self._by_node.items())}
 
-    def _max_unsent_bytes(self) -> int:
-        """More than consensus keeps on its way to a member by itself."""
+    def max_unsent_bytes(self) -> int:
+        """Return more than consensus keeps on its way to a member by itself."""
         limits = self._settings.config.limits
         return max(limits.max_unsent_bytes, 2 * limits.max_inflight_bytes)
 
@@ -175,7 +175,7 @@ class Links:
             address = self._address(peer)
             if address is not None:
                 link = Link(self._shell, peer, address, self._settings.config.election_ms,
-                            self._max_unsent_bytes())
+                            self.max_unsent_bytes())
                 self._by_node[peer] = link
                 link.start()
 

@@ -19,6 +19,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from seatrial.core.domain_metrics import families
 from seatrial.core.wal import WalStats
 
 MAX_REQUEST_BYTES = 8192
@@ -100,6 +101,8 @@ class NodeCollector(Collector):
                 " leader.", labels=["member"]),
             {str(peer): seen["match_index"] for peer, seen in sample.status["peers"].items()
              if sample.status["role"] == "leader"})
+        if sample.status["domain"] is not None:
+            yield from families(sample.status["domain"])
         yield labelled(
             CounterMetricFamily(
                 "seatrial_handshakes_refused", "Handshakes refused.", labels=["reason"]),

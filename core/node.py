@@ -36,8 +36,10 @@ from seatrial.core.administration import administer, describe_configuration
 from seatrial.core.clock import boottime_ns
 from seatrial.core.codec import OPS, STATUSES
 from seatrial.core.config import Settings
+from seatrial.core.domain_administration import describe_tree
+from seatrial.core.domain_news import DomainNews
 from seatrial.core.errors import CorruptSegment, Fenced, NodeError, ProtocolError
-from seatrial.core.handshake import Life
+from seatrial.core.handshake import Life, key_of
 from seatrial.core.identity import check_identity, new_identity, write_identity
 from seatrial.core.journal import Journal
 from seatrial.core.links import Links, initial_configuration
@@ -45,11 +47,12 @@ from seatrial.core.metrics import Exporter, Sample
 from seatrial.core.replica import Replica
 from seatrial.core.stores import Stores
 from seatrial.core.transport import Inbound, Link, listening_socket
+from seatrial.core.uplinks import Uplink
 from seatrial.core.wal import Wal
 
 FATAL_EXIT = 255
 LEADER = 2                      # of Raft.role
-CLIENT = 1                      # of take_output's two kinds; the other is a member
+MEMBER, CLIENT, UPLINK, LINK = range(4)     # of take_output's kinds
 STATUS_OK, STATUS_BAD_REQUEST = STATUSES.index("ok"), STATUSES.index("bad-request")
 OP_STATUS = OPS["status"]
 MS = 1_000_000
@@ -79,7 +82,9 @@ class Node:
             max_value_bytes=limits.max_value_bytes, max_key_bytes=limits.max_key_bytes,
             max_sessions=limits.max_sessions, session_ttl_ns=limits.session_ttl_s * 1000 * MS,
             max_uncommitted_bytes=limits.max_uncommitted_bytes, leases=config.leases,
-            snapshot_bytes=config.wal.snapshot_bytes, keep_bytes=config.wal.keep_bytes)
+            snapshot_bytes=config.wal.snapshot_bytes, keep_bytes=config.wal.keep_bytes,
+            domain=settings.domain, tree=settings.tree,
+            parent=tuple((node, str(where)) for node, where in settings.parent.items()))
         found = self.wal.recovered
         self.replica.restore(
             found.term, found.vote, found.records, first=found.first_index,
@@ -91,6 +96,9 @@ class Node:
         self.wal.recovered = found._replace(records=b"", snapshot=None, partial=None)
         self.links = Links(self, self.replica.raft, settings, self.identity.store,
                            Stores(settings.data))
+        self._in_tree = config.domain is not None       # of a cluster of domains
+        self.uplink = self._make_uplink() if settings.parent else None
+        self._news = DomainNews(journal)
         self.inbound: dict[int, Inbound] = {}           # admitted, by number
         self.peers: dict[int, Inbound] = {}             # of those, the members' newest
         self.refusals: Counter[str] = Counter()
@@ -106,16 +114,25 @@ class Node:
         self._exporter = Exporter(self.sample)
         self._loop: asyncio.AbstractEventLoop
 
+    def _make_uplink(self) -> Uplink:
+        """Return what dials the parent."""
+        key = key_of(self.keys, "link", self.settings.domain)
+        assert key is not None          # config.check
+        return Uplink(
+            self, self.replica, self.settings.domain, key, clock=boottime_ns,
+            user_timeout_ms=max(self.settings.config.election_ms, 1000),
+            max_unsent_bytes=self.links.max_unsent_bytes())
+
     def _open_wal(self) -> Wal:
         data = self.settings.data
-        known = check_identity(data, self.cluster, self.node)
+        known = check_identity(data, self.cluster, self.node, self.settings.domain)
         try:
             wal = Wal.open(
                 data / "wal", segment_bytes=self.settings.config.wal.segment_bytes,
                 create=known is None, damaged=True)
         except OSError as error:
             raise NodeError(f"can't open the log in {data / 'wal'}: {error.strerror}") from None
-        self.identity = known or new_identity(self.cluster, self.node)
+        self.identity = known or new_identity(self.cluster, self.node, self.settings.domain)
         if known is None or not known.store:
             self.identity = msgspec.structs.replace(
                 self.identity, store=self.identity.store or os.urandom(8).hex())
@@ -161,6 +178,8 @@ class Node:
         for server in self._servers:
             server.close()
         await self.links.stop()
+        if self.uplink is not None:
+            await self.uplink.stop()
         for inbound in list(self.inbound.values()):
             inbound.transport.close()
         if self._timer is not None:
@@ -197,6 +216,11 @@ class Node:
             self, self._accepted, self.settings.config.limits.handshake_ms / 1000,
             max(self.settings.config.election_ms, 1000))
 
+    def domains(self) -> frozenset[int]:
+        """Return the domains that may have a link to this one, as far as is known."""
+        tree = self.replica.tree() if self._in_tree else None
+        return frozenset(tree.domains) - {tree.root, self.settings.domain} if tree else frozenset()
+
     def full(self) -> bool:
         """Return whether there are more connections than we take."""
         return self._open > self.settings.config.limits.max_connections
@@ -226,7 +250,12 @@ class Node:
         """Take in a connection whose handshake is done."""
         self.inbound[inbound.number] = inbound
         self.journal.info(
-            "connected", role=inbound.role, address=inbound.address, peer=inbound.peer)
+            "connected", role=inbound.role, address=inbound.address,
+            peer=inbound.peer or inbound.domain)
+        if inbound.role == "link":
+            self.replica.link_up(inbound.number, inbound.domain, boottime_ns())
+            self.wake()
+            return
         if inbound.role != "peer":
             self.replica.client_up(inbound.number)
             return
@@ -243,8 +272,12 @@ class Node:
         if self.inbound.pop(inbound.number, None) is None:
             return
         self.journal.info(
-            "disconnected", role=inbound.role, address=inbound.address, peer=inbound.peer)
-        if inbound.role != "peer":
+            "disconnected", role=inbound.role, address=inbound.address,
+            peer=inbound.peer or inbound.domain)
+        if inbound.role == "link":
+            self.replica.link_down(inbound.number)
+            self.wake()
+        elif inbound.role != "peer":
             self.replica.client_down(inbound.number)
         elif self.peers.get(inbound.peer) is inbound:
             del self.peers[inbound.peer]
@@ -253,7 +286,9 @@ class Node:
     def received(self, inbound: Inbound, data: bytes) -> None:
         """Feed the machine."""
         try:
-            if inbound.role != "peer":
+            if inbound.role == "link":
+                self.replica.receive_link(inbound.number, data, boottime_ns())
+            elif inbound.role != "peer":
                 self.replica.receive_client(inbound.number, data, boottime_ns())
             elif self.peers.get(inbound.peer) is inbound:
                 self.replica.receive_peer(inbound.peer, data, boottime_ns())
@@ -305,6 +340,8 @@ class Node:
             now = boottime_ns()
             replica.persisted(group[0], now)
         self.links.follow()
+        if self.uplink is not None:
+            self.uplink.follow()
         self._notice_changes()
         self._arm_timer(now)
 
@@ -325,8 +362,12 @@ class Node:
     def _send(self, output: list[tuple[int, int, bytes]]) -> None:
         inbound, links = self.inbound, self.links
         for kind, number, data in output:
-            if kind != CLIENT:
+            if kind == MEMBER:
                 links.send(number, data)
+                continue
+            if kind == UPLINK:
+                if self.uplink is not None:
+                    self.uplink.send(data)
                 continue
             client = inbound.get(number)
             if client is None:
@@ -337,7 +378,8 @@ class Node:
 
     def _check_choked(self, client: Inbound) -> None:
         unsent = client.transport.get_write_buffer_size()
-        if unsent > self.settings.config.limits.max_unsent_bytes:
+        if unsent > (self.links.max_unsent_bytes() if client.role == "link"
+                     else self.settings.config.limits.max_unsent_bytes):
             client.close(f"it does not fetch its answers: {unsent} bytes wait")
 
     def _disk_done(self) -> None:
@@ -368,6 +410,9 @@ class Node:
 
     def _notice_changes(self) -> None:
         raft = self.replica.raft
+        if self._in_tree and self.replica.domain_version != self._news.version:
+            self._news.tell(self.replica.domain_version, self.replica.status()["domain"],
+                            self.replica.tree())
         now = raft.role, raft.term, raft.leader
         if now == self._seen:
             return
@@ -412,6 +457,7 @@ class Node:
                         in self.links.configuration.details.items()},
             "membership": describe_configuration(self.replica) | {
                 "outside": self.links.outside},
+            "tree": describe_tree(self.replica.tree()),
             "protocol": self.protocol_max,
             "connections": self._connections(),
             "links": self.links.backlog(),
@@ -420,7 +466,7 @@ class Node:
         }
 
     def _connections(self) -> dict[str, int]:
-        counts = Counter({"client": 0, "peer": 0, "admin": 0})
+        counts = Counter({"client": 0, "peer": 0, "admin": 0, "link": 0})
         counts.update(inbound.role for inbound in self.inbound.values())
         return dict(counts)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Protocol, cast
 
 from seatrial.core.config import Address
@@ -40,6 +41,7 @@ class Shell(Protocol):
     protocol_max: int
     life: Life
 
+    def domains(self) -> Collection[int]: ...
     def admit(self, inbound: Inbound) -> None: ...
     def full(self) -> bool: ...
     def refused(self, reason: str) -> None: ...
@@ -106,6 +108,7 @@ class Inbound(asyncio.Protocol):
         self.number = number            # never used again
         self.role = ""
         self.peer = 0
+        self.domain = 0                 # of role link
         self.protocol = 0
         self.address = ""
         self.choked = False             # the other end does not fetch what we send
@@ -124,7 +127,7 @@ class Inbound(asyncio.Protocol):
         shell = self.shell
         self._handshake = ListenerHandshake(
             shell.cluster, shell.node, shell.keys, os.urandom(NONCE_BYTES), full=shell.full(),
-            protocol_max=shell.protocol_max, life=shell.life)
+            protocol_max=shell.protocol_max, life=shell.life, domains=shell.domains())
         self._deadline = asyncio.get_running_loop().call_later(
             self._handshake_s, self._refuse, "no hello in time")
 
@@ -150,7 +153,7 @@ class Inbound(asyncio.Protocol):
             return
         self._deadline.cancel()
         self._handshake = None
-        self.role, self.peer = handshake.role, handshake.peer
+        self.role, self.peer, self.domain = handshake.role, handshake.peer, handshake.domain
         self.protocol = handshake.protocol
         self.shell.admit(self)
         rest = handshake.leftover()
@@ -168,15 +171,19 @@ class Inbound(asyncio.Protocol):
         self.transport.abort()
 
     def pause_writing(self) -> None:
-        """Take no more from one who does not fetch what it is sent."""
+        """Take no more from one who does not fetch what it is sent.
+
+        Of a link both ends send at length: if neither took what the other sends, they would wait
+        for each other for ever.
+        """
         self.choked = True
-        if not self.transport.is_closing():
+        if self.role != "link" and not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Go on when all of it is sent."""
         self.choked = False
-        if not self.transport.is_closing():
+        if self.role != "link" and not self.transport.is_closing():
             self.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -82,6 +82,8 @@ def b(**changes: Any) -> dict[str, Any]:
     (b(policy="any 0"), "domain.tree.2: policy 'any 0': expected all, none or any K"),
     (b(exclude_after_ms=230), "excluded after 230000000 ns: expected more than a lease"),
     (b(max_lag={"then": "stall"}), "on_lag stall needs a lag bound, in entries or time"),
+    (root(tree={2: B | {"mode": "async"}, 3: C | {"mode": "sync"}}),
+     r"domain.tree: domain 3 \(c\) is sync, but could never be waited for: b above it is async"),
     (b(max_lag={"entries": 0}), r">= 1 - at"),
     (CHILD | {"tree": {3: C}}, "domain.tree: only the root's nodes are told"),
     (CHILD | {"lease_ms": 100}, "domain.lease_ms: only the root's nodes are told"),
