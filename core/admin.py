@@ -212,12 +212,13 @@ class Cluster:
     def change_tree(self, body: dict[str, Any], goal: Callable[[Status], bool]) -> Status:
         """Have the root make a change; return its leader's status when it is committed. One whose
         answer was lost is looked for (``goal``) before it is asked for again."""
-        why, lost = "", False
+        why, lost, seen = "", False, 0
         while True:
             status = self.status()
             tree, found = status["tree"], status["domain"]
             if lost and tree is not None and goal(tree):
-                if found["tree_rindex"] <= found["root_commit"]:
+                seen = seen or found["mirror_end"]
+                if found["committed"] >= seen:
                     return status
                 why = "the change is in the log, but not committed yet"
             else:

@@ -122,18 +122,24 @@ def _snapshot(replica: Replica, connection: int, request: int) -> None:
 
 
 def _change_tree(replica: Replica, connection: int, request: int, asked: TreeRequest) -> None:
-    found = replica.status()["domain"]
-    if found is None or replica.tree() is None:
-        raise Refusal(BAD_REQUEST, "this node is of no tree of domains: its file has no `domain`")
-    if found["id"] != found["root"]:
+    tree, found = replica.tree(), replica.status()["domain"]
+    if tree is None:
+        raise Refusal(BAD_REQUEST, "this cluster has no tree of domains, or this node does not"
+                      " know it yet")
+    if not found["root"]:
         raise Refusal(BAD_REQUEST, f"this is domain {found['id']}: the tree is changed at its"
-                      f" root, domain {found['root']}")
+                      f" root, domain {tree.root}")
+    raft = replica.raft
+    if raft.commit < raft.term_start:
+        raise Refusal(BUSY, "the leader has not committed an entry of its term yet")
+    if raft.transfer_to:
+        raise Refusal(BUSY, f"leadership is being handed over to node {raft.transfer_to}")
     try:
         done = replica.change_tree(step(asked, found["mirror_end"] + 1), connection, request)
     except BadTree as error:
         raise Refusal(BAD_REQUEST, str(error)) from None
     if not done:
-        raise Refusal(BUSY, "the leader can't change the tree yet")
+        raise Refusal(BUSY, "this leader may not write to the root's log yet")
 
 
 # -- changes ------------------------------------------------------------------------------------

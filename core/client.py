@@ -24,7 +24,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -41,6 +41,7 @@ from seatrial.core.commands import (
     Holder,
     Page,
     Part,
+    Token,
     Transacted,
     decode_holder,
     decode_i64,
@@ -48,6 +49,7 @@ from seatrial.core.commands import (
     decode_transacted,
     decode_u64,
     encode_acquire,
+    encode_bound,
     encode_i64,
     encode_scan,
     encode_transaction,
@@ -57,26 +59,32 @@ from seatrial.core.config import Address, clean_key, parse_address
 from seatrial.core.errors import (
     CasMismatch,
     CounterOverflow,
+    DomainFenced,
     HandshakeRefused,
     LockHeld,
     LockLost,
     NotACounter,
     NotLeader,
+    NotRoot,
     NotTransacted,
     OperationError,
     Refused,
     SessionLost,
     StaleToken,
+    TokenLost,
+    TooOld,
     Unknown,
     WrongNode,
 )
 from seatrial.core.handshake import NONCE_BYTES, ConnectorHandshake
 
 __all__ = [
-    "Answer", "CasMismatch", "Client", "CounterOverflow", "Holder", "LockHeld", "LockLost",
-    "NotACounter", "NotLeader", "NotTransacted", "Page", "Refused", "SessionLost", "StaleToken",
-    "Transacted", "Unknown",
+    "Answer", "CasMismatch", "Client", "CounterOverflow", "DomainFenced", "Holder", "LockHeld",
+    "LockLost", "NotACounter", "NotLeader", "NotRoot", "NotTransacted", "Page", "Refused",
+    "SessionLost", "StaleToken", "Token", "TokenLost", "TooOld", "Transacted", "Unknown",
 ]
+
+Reads = Literal["linearizable", "prefix", "bounded"]
 
 LEARN_S = 0.9                   # less than client_machine.LEARN_NS: one question at a time
 CONNECT_S = 0.5                 # with the handshake; a node that runs answers in milliseconds
@@ -153,6 +161,8 @@ class Wire(asyncio.Protocol):
 class Operations:
     """What can be asked of a cluster, over whatever carries the machine's bytes (``_settle``).
 
+    ``token`` is where in the root's log the session stands: given to another client, which may
+    talk to another domain, that one reads what this one wrote.
     Each operation ends within its ``timeout_s``, or the client's own.
     """
 
@@ -161,19 +171,30 @@ class Operations:
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.timeout_s = timeout_s
+        self.token: Token | None = None     # the newest that this session has seen; may be set
         self._machine = machine
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
 
     async def read(
-        self, key: bytes, *, any_node: bool = False, timeout_s: float | None = None
+        self, key: bytes, *, any_node: bool = False, timeout_s: float | None = None,
+        reads: Reads = "linearizable", max_lag_s: float = 0.0, node: int = 0,
     ) -> Answer:
-        """Return the newest value (None when the key is absent), linearizably.
+        """Return a key's value (None when it is absent): the newest, unless ``reads`` says other.
 
         ``any_node``: all nodes answer by turns, followers too; it takes load off the leader.
+        ``reads``: "prefix": what some node has applied, but nothing older than this client, or
+        whoever gave it its ``token``, has seen; "bounded": so too, and not older than
+        ``max_lag_s`` (0: the domain's bound). Raises TooOld, TokenLost. ``node``: this one answers.
         """
-        return await self._operate("read", key, timeout_s=timeout_s, any_node=any_node)
+        if reads == "linearizable":
+            return await self._operate(
+                "read", key, timeout_s=timeout_s, any_node=any_node, node=node)
+        bound = encode_bound(self.token, max_lag_s if reads == "bounded" else None)
+        return await self._operate(
+            "read", key, expected=bound, timeout_s=timeout_s, any_node=any_node, node=node,
+            reads=reads)
 
     async def write(self, key: bytes, value: bytes, *, timeout_s: float | None = None) -> Answer:
         """Set a key."""
@@ -269,6 +290,7 @@ class Operations:
     async def _operate(
         self, kind: str, key: bytes = b"", value: bytes = b"", expected: bytes | None = None,
         *, timeout_s: float | None = None, node: int = 0, any_node: bool = False,
+        reads: str = "",
     ) -> Answer:
         if self._machine.closed:
             raise Refused("the client is closed")
@@ -278,7 +300,8 @@ class Operations:
         now = self._clock()
         limit = int((self.timeout_s if timeout_s is None else timeout_s) * 1e9)
         handle = self._machine.start(
-            now, kind, now + limit, key, value, expected, node=node, any_node=any_node)
+            now, kind, now + limit, key, value, expected, node=node, any_node=any_node,
+            reads=reads)
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting[handle] = future
         self._settle()
@@ -295,6 +318,8 @@ class Operations:
         if future is None or future.done():
             return
         if isinstance(done.outcome, Answer):
+            if done.outcome.rindex and (self.token is None or self.token < done.outcome.token):
+                self.token = done.outcome.token
             future.set_result(done.outcome)
         else:
             future.set_exception(done.outcome)

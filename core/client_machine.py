@@ -25,6 +25,10 @@ late copy of the opening arrived before it.
 Members change: a redirect to nobody, or to a node that the client has never heard of, makes it ask
 who takes part (``Learn``), once a second at most; ``learn`` tells it whom to ask from then on.
 
+In a tree of domains a client talks to one of them. Its writes are refused for good (``NotRoot``)
+unless that is the root; linearizable reads of a fenced one are tried again until their time ends;
+a node that has not yet what a prefix read's token names sends the client to the next.
+
 A node is taken for dead when it owes an answer, and neither answers nor pongs for half a second.
 """
 from __future__ import annotations
@@ -33,21 +37,31 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from seatrial.core.codec import OPS, decode_response, encode_request, split_frames
-from seatrial.core.commands import decode_holder, decode_transacted, decode_u64
+from seatrial.core.codec import (
+    OPS,
+    decode_response,
+    encode_request,
+    response_domains,
+    split_frames,
+)
+from seatrial.core.commands import Token, decode_holder, decode_root, decode_transacted, decode_u64
 from seatrial.core.errors import (
     CasMismatch,
     CounterOverflow,
+    DomainFenced,
     LockHeld,
     LockLost,
     NotACounter,
     NotLeader,
+    NotRoot,
     NotTransacted,
     OperationError,
     ProtocolError,
     Refused,
     SessionLost,
     StaleToken,
+    TokenLost,
+    TooOld,
     Unknown,
 )
 
@@ -63,6 +77,7 @@ NEVER = (1 << 63) - 1
 
 OK, CAS_MISMATCH, NOT_LEADER, SESSION_LOST, BAD_REQUEST, TOO_LARGE, BUSY, UNKNOWN = range(8)
 NOT_A_COUNTER, OVERFLOW, STALE_TOKEN, LOCK_HELD, LOCK_LOST, NOT_TRANSACTED = range(8, 14)
+NOT_ROOT, FENCED, TOO_OLD, LOST = range(14, 18)
 WRITES = frozenset({
     "write", "cas", "append", "delete", "add", "write-if-token", "transact", "acquire",
     "keep-alive", "release"})
@@ -77,6 +92,13 @@ class Answer(NamedTuple):
     rindex: int
     epoch: int
     term: int
+    domain: int = 0                 # which answered; 0: of no tree of domains
+    confirmed: tuple[int, ...] = ()     # the domains, besides the root, that hold the write
+
+    @property
+    def token(self) -> Token:
+        """What a session that has seen this may not go behind."""
+        return Token(self.epoch, self.term, self.rindex)
 
 
 def declined(status: int, value: bytes | None) -> OperationError | None:
@@ -97,6 +119,19 @@ def declined(status: int, value: bytes | None) -> OperationError | None:
     if status == NOT_TRANSACTED:
         answers = decode_transacted(value).answers
         return NotTransacted(len(answers) - 1, answers[-1].status if answers else "unknown")
+    return None
+
+
+def refused_for_good(status: int, value: bytes | None, kind: str) -> Refused | None:
+    """Return what a status says that asking again would not change; None: another."""
+    if status in REFUSALS:
+        return Refused(REFUSALS[status])
+    if status == NOT_ROOT:
+        return NotRoot(*decode_root(value))
+    if status == LOST:
+        return TokenLost("what the session has seen is not in this domain's log")
+    if status == TOO_OLD and kind == "bounded":
+        return TooOld("the node's state is older than the read allows")
     return None
 
 
@@ -156,6 +191,7 @@ class Operation:
     deadline_ns: int
     node: int                   # the only one that may be asked; 0 for any
     spread: bool = False        # a read that any node may answer: by turns
+    reads: str = ""             # prefix, bounded: from what a node has applied; "": linearizable
     session: Session | None = None
     attempt: int = 0            # request under way; 0 for none
     asked: int = 0              # the node it went to
@@ -215,12 +251,13 @@ class ClientMachine:
     def start(
         self, now_ns: int, kind: str, deadline_ns: int, key: bytes = b"", value: bytes = b"",
         expected: bytes | None = None, *, node: int = 0, any_node: bool = False,
+        reads: str = "",
     ) -> int:
         """Begin an operation; return its handle. Its end is a ``Done``."""
         self._now_ns = now_ns
         self._handles += 1
         operation = Operation(
-            self._handles, kind, key, value, expected, deadline_ns, node, any_node)
+            self._handles, kind, key, value, expected, deadline_ns, node, any_node, reads)
         self._operations[operation.handle] = operation
         if kind in WRITES:
             self._enter_session(operation)
@@ -417,7 +454,8 @@ class ClientMachine:
         if session is None:
             frame = encode_request(
                 operation.attempt, 0, 0, OPS[operation.kind], operation.key, operation.value,
-                any_node=operation.spread)
+                operation.expected if operation.reads else None, any_node=operation.spread,
+                prefix=operation.reads == "prefix", bounded=operation.reads == "bounded")
         elif operation.opening:
             frame = encode_request(operation.attempt, session.nonce, 0, OPS["open-session"])
         else:
@@ -440,15 +478,17 @@ class ClientMachine:
             return                  # a pong, or the answer to an operation that has ended
         opened = decode_u64(value) if operation.opening and status == OK else 0
         refusal = None if operation.opening else declined(status, value)
+        final = refused_for_good(status, value, operation.reads)
         del self._attempts[request]
         operation.attempt = 0
         if status == OK:
             self.target = self.target if operation.node else connection.node
-            self._succeeded(operation, Answer(value, node, rindex, epoch, term), opened)
+            self._succeeded(operation, Answer(
+                value, node, rindex, epoch, term, *response_domains(frame)), opened)
         elif refusal is not None:
             self._finish(operation, refusal)
-        elif status in REFUSALS:
-            self._refuse(operation, Refused(REFUSALS[status]))
+        elif final is not None:
+            self._refuse(operation, final)
         else:
             self._refused_for_now(operation, connection.node, status, value)
 
@@ -476,6 +516,11 @@ class ClientMachine:
             self._enter_session(operation, anew=True)
         elif status == BUSY:
             operation.refusal = Refused("the node is busy")
+        elif status == FENCED:
+            operation.refusal = DomainFenced("this domain can't answer linearizable reads now")
+        elif status == TOO_OLD:
+            operation.refusal = TooOld("the node has not what the session has seen")
+            self._leave(node)
         elif not operation.opening and operation.session is not None:
             operation.maybe = True          # unknown: its leader lost its term with it
         self._advance(operation)

@@ -24,6 +24,7 @@ HEAD = struct.Struct("<II")
 PART = struct.Struct("<BBHI")
 ITEM = struct.Struct("<HI")
 LOCK = struct.Struct("<QQQ")
+BOUND = struct.Struct("<QQQ")
 HAS_EXPECTED = HAS_VALUE = 1
 
 
@@ -193,6 +194,40 @@ def encode_acquire(holder: bytes, ttl_s: float) -> bytes:
     if not 0 < ttl_ns <= MAX_TTL_NS:
         raise ValueError(f"a lock held for {ttl_s} s: expected a positive number of seconds")
     return encode_u64(ttl_ns) + holder
+
+
+class Token(NamedTuple):
+    """Where in the root's log a session stands: an entry's coordinates."""
+
+    epoch: int
+    term: int
+    rindex: int
+
+
+def encode_bound(token: Token | None, max_lag_s: float | None = None) -> bytes | None:
+    """Return how old the answer to a read may be: not older than the token, nor, of a bounded
+    read, than ``max_lag_s`` (0: the bound of the tree)."""
+    if token is None and max_lag_s is None:
+        return None
+    epoch, term, rindex = token or (0, 0, 0)
+    bound = BOUND.pack(rindex, epoch, term)
+    if max_lag_s is None:
+        return bound
+    if not 0 <= max_lag_s * 1e9 <= MAX_TTL_NS:
+        raise ValueError(f"a lag of {max_lag_s} s: expected a number of seconds")
+    return bound + encode_u64(int(max_lag_s * 1e9))
+
+
+def decode_root(value: bytes | None) -> tuple[int, list[str]]:
+    """Return the root's id and its nodes' addresses, as far as they are known."""
+    data = value or b""
+    try:
+        text = data[2:].decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if len(data) < 2 or "\0" in text:
+        raise ProtocolError("the description of the root is not whole")
+    return int.from_bytes(data[:2], "little"), text.split("\n") if text else []
 
 
 def encode_u64(number: int) -> bytes:

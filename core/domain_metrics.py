@@ -8,30 +8,30 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 STATES = ("detached", "attaching", "snapshot", "catching-up", "streaming", "excluded")
 NODE = (
-    ("root_commit_rindex", "root_commit", "Newest entry that the root is known to have committed."),
+    ("root_commit_rindex", "committed", "Newest entry that the root is known to have committed."),
     ("applied_rindex", "applied_rindex", "Newest entry of the root that was applied."),
     ("mirror_end_rindex", "mirror_end", "Newest entry of the root in this node's log."),
-    ("tree_rindex", "tree_rindex", "Entry that holds the tree of domains in use."),
+    ("domain_lease_nanoseconds", "lease_left_ns", "What is left of the lease for local reads."),
+    ("domain_age_nanoseconds", "age_ns", "Age of what this domain knows to be committed."),
 )
 UPLINK = (
-    ("uplink_parent_node", "parent", "Node of the parent that this leader is linked to."),
+    ("uplink_parent_node", "node", "Node of the parent that this leader is linked to."),
     ("uplink_lag_entries", "lag_entries", "Entries that the parent has more."),
-    ("uplink_lag_nanoseconds", "lag_ns", "Age of what this domain knows to be committed."),
-    ("uplink_lease_nanoseconds", "lease_ns", "What is left of the lease for local reads."),
 )
 DOWNLINK = (
     ("downlink_acked_rindex", "acked", "Newest entry that a child has acknowledged."),
     ("downlink_lag_entries", "lag_entries", "Entries that a child lacks."),
     ("downlink_lag_nanoseconds", "lag_ns", "For how long a child lacks them."),
-    ("downlink_lease_nanoseconds", "lease_ns", "What is left of a child's lease."),
+    ("downlink_lease_nanoseconds", "lease_left_ns", "What is left of a child's lease."),
 )
 
 
 def families(found: Mapping[str, Any]) -> Iterable[Metric]:
-    """Yield every family. ``found``: status()["domain"]; the parent's node is of its leader only."""
+    """Yield every family. ``found``: status()["domain"]; links are those of its leader only."""
     domain = str(found["id"])
     for name, key, text in NODE:
-        yield gauge(name, text, ["domain"], [([domain], found[key])])
+        yield gauge(name, text, ["domain"],
+                    [([domain], found[key])] if found[key] is not None else [])
     uplink = found["uplink"] or {}
     yield gauge("uplink_state", "1 for the state of the link to the parent.", ["state"],
                 states([], uplink.get("state")))

@@ -16,18 +16,15 @@ class DomainNews:
     """What was told last, and what is new."""
 
     def __init__(self, journal: Journal) -> None:
-        self.version = -1               # Replica.domain_version, when it was told
         self._journal = journal
         self._domains: dict[int, Domain] = {}
         self._uplink: tuple[str, int] = ("detached", 0)
         self._children: dict[int, str] = {}
 
-    def tell(self, version: int, found: dict[str, Any], tree: Tree | None) -> None:
-        """Log what differs from last time. ``found``: status()["domain"]."""
-        self.version = version
-        self._tell_tree({} if tree is None else dict(tree.domains))
+    def tell_links(self, found: dict[str, Any]) -> None:
+        """Log what is new of this node's links. ``found``: status()["domain"]."""
         uplink = found["uplink"] or {}
-        now = uplink.get("state", "detached"), uplink.get("parent", 0)
+        now = uplink.get("state", "detached"), uplink.get("node", 0)
         if now != self._uplink:
             self._uplink = now
             self._journal.info("uplink", state=now[0], parent=now[1])
@@ -39,7 +36,9 @@ class DomainNews:
             self._journal.info("downlink", domain=id, state="gone")
         self._children = children
 
-    def _tell_tree(self, domains: dict[int, Domain]) -> None:
+    def tell_tree(self, tree: Tree | None) -> None:
+        """Log what a newer tree changed, or one that was cut from the log no longer says."""
+        domains = {} if tree is None else dict(tree.domains)
         for id in sorted(self._domains.keys() - domains.keys()):
             self._journal.info("domain", domain=id, name=self._domains[id].name, removed=True)
         for id, domain in domains.items():

@@ -153,5 +153,27 @@ class NotTransacted(Refused):
         self.status = status
 
 
+class NotRoot(Refused):
+    """Writes go to the root: domain ``root`` (0: unknown), whose nodes are at ``addresses``."""
+
+    def __init__(self, root: int, addresses: list[str]) -> None:
+        super().__init__(f"this domain takes no writes; domain {root or '?'} does: "
+                         + (", ".join(addresses) or "no node of it is known"))
+        self.root = root
+        self.addresses = addresses
+
+
+class DomainFenced(Refused):
+    """This domain can't answer linearizable reads now: no lease, and no way to ask the root."""
+
+
+class TooOld(Refused):
+    """What the node holds is older than the read allows, or than the session has seen."""
+
+
+class TokenLost(Refused):
+    """What the session's token names was lost: this log holds something else in its place."""
+
+
 class Unknown(OperationError):
     """The operation may have happened, may yet happen, or never will: nobody can tell."""

@@ -48,6 +48,7 @@ from seatrial.core.replica import Replica
 from seatrial.core.stores import Stores
 from seatrial.core.transport import Inbound, Link, listening_socket
 from seatrial.core.uplinks import Uplink
+from seatrial.core.tree import Tree
 from seatrial.core.wal import Wal
 
 FATAL_EXIT = 255
@@ -83,7 +84,7 @@ class Node:
             max_sessions=limits.max_sessions, session_ttl_ns=limits.session_ttl_s * 1000 * MS,
             max_uncommitted_bytes=limits.max_uncommitted_bytes, leases=config.leases,
             snapshot_bytes=config.wal.snapshot_bytes, keep_bytes=config.wal.keep_bytes,
-            domain=settings.domain, tree=settings.tree,
+            domain=settings.domain if config.domain is not None else 0, tree=settings.tree,
             parent=tuple((node, str(where)) for node, where in settings.parent.items()))
         found = self.wal.recovered
         self.replica.restore(
@@ -99,6 +100,8 @@ class Node:
         self._in_tree = config.domain is not None       # of a cluster of domains
         self.uplink = self._make_uplink() if settings.parent else None
         self._news = DomainNews(journal)
+        self._tree: Tree | None = None
+        self._tree_version = 0
         self.inbound: dict[int, Inbound] = {}           # admitted, by number
         self.peers: dict[int, Inbound] = {}             # of those, the members' newest
         self.refusals: Counter[str] = Counter()
@@ -218,8 +221,9 @@ class Node:
 
     def domains(self) -> frozenset[int]:
         """Return the domains that may have a link to this one, as far as is known."""
-        tree = self.replica.tree() if self._in_tree else None
-        return frozenset(tree.domains) - {tree.root, self.settings.domain} if tree else frozenset()
+        if self._tree is None:
+            return frozenset()
+        return frozenset(self._tree.domains) - {self._tree.root, self.settings.domain}
 
     def full(self) -> bool:
         """Return whether there are more connections than we take."""
@@ -404,15 +408,17 @@ class Node:
     def _tick(self) -> None:
         self._timer = None
         self.replica.tick(boottime_ns())
+        if self._in_tree:
+            self._news.tell_links(self.replica.status()["domain"])
         self.wake()
 
     # -- what others may know ------------------------------------------------------------------
 
     def _notice_changes(self) -> None:
         raft = self.replica.raft
-        if self._in_tree and self.replica.domain_version != self._news.version:
-            self._news.tell(self.replica.domain_version, self.replica.status()["domain"],
-                            self.replica.tree())
+        if self._in_tree and self.replica.tree_version != self._tree_version:
+            self._tree_version, self._tree = self.replica.tree_version, self.replica.tree()
+            self._news.tell_tree(self._tree)
         now = raft.role, raft.term, raft.leader
         if now == self._seen:
             return
@@ -457,7 +463,7 @@ class Node:
                         in self.links.configuration.details.items()},
             "membership": describe_configuration(self.replica) | {
                 "outside": self.links.outside},
-            "tree": describe_tree(self.replica.tree()),
+            "tree": describe_tree(self._tree),
             "protocol": self.protocol_max,
             "connections": self._connections(),
             "links": self.links.backlog(),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from seatrial.core.client import CONNECT_S, Operations
+from seatrial.core.client import CONNECT_S, Operations, Reads
 from seatrial.core.client_machine import NEVER, Answer, ClientMachine, Close, Connect, Done, Send
 
 from .environment import PPM
@@ -62,11 +62,13 @@ class SimClient(Operations):
 
     async def read(
         self, key: bytes, *, any_node: bool = False, timeout_s: float | None = None,
+        reads: Reads = "linearizable", max_lag_s: float = 0.0, node: int = 0,
     ) -> Answer:
         """Return the newest value; now and then of a node that need not lead."""
         if self._any_node_ppm and self._random_u64() % PPM < self._any_node_ppm:
             any_node = True
-        return await super().read(key, any_node=any_node, timeout_s=timeout_s)
+        return await super().read(key, any_node=any_node, timeout_s=timeout_s, reads=reads,
+                                  max_lag_s=max_lag_s, node=node)
 
     async def close(self) -> None:
         """End what is under way and close all connections."""
