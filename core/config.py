@@ -241,10 +241,12 @@ def check(config: NodeConfig) -> None:
     domain, keys = config.domain, config.keys
     if domain is None and (keys.link is not None or keys.links):
         raise ConfigError("keys.link, keys.links: a node without a section `domain` has no links")
-    if domain is not None and keys.link is None and (
-            (domain.parent is not None and domain.id not in keys.links) or not keys.links):
-        raise ConfigError(f"keys.link: expected the file with the secret of links, or"
-                          f" keys.links.{domain.id if domain.parent is not None else 'ID'}")
+    if domain is not None and keys.link is None:
+        lacks = domain.id not in keys.links if domain.parent is not None else (
+            domain.tree and not keys.links)
+        if lacks:
+            raise ConfigError("keys.link: expected the file with the secret of links, or"
+                              f" keys.links.{domain.id if domain.parent is not None else 'ID'}")
     if config.election_ms < 2 * config.heartbeat_ms:
         raise ConfigError(
             f"election_ms: {config.election_ms} must be at least"

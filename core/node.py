@@ -47,8 +47,8 @@ from seatrial.core.metrics import Exporter, Sample
 from seatrial.core.replica import Replica
 from seatrial.core.stores import Stores
 from seatrial.core.transport import Inbound, Link, listening_socket
-from seatrial.core.uplinks import Uplink
 from seatrial.core.tree import Tree
+from seatrial.core.uplinks import Uplink
 from seatrial.core.wal import Wal
 
 FATAL_EXIT = 255

@@ -48,13 +48,15 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
 class Nodes:
     """A cluster of processes in a folder of its own."""
 
-    def __init__(self, folder: Path, count: int = 3, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, folder: Path, count: int = 3, host: str = "127.0.0.1", first: int = 1
+    ) -> None:
         self.folder = folder
-        self.ids = list(range(1, count + 1))
+        self.ids = list(range(first, first + count))
         ports = free_ports(2 * count, host)
         shown = f"[{host}]" if ":" in host else host
-        self.members = {n: f"{shown}:{ports[n - 1]}" for n in self.ids}
-        self.metrics = {n: ports[count + n - 1] for n in self.ids}
+        self.members = {n: f"{shown}:{ports[n - first]}" for n in self.ids}
+        self.metrics = {n: ports[count + n - first] for n in self.ids}
         self.host = host
         self.processes: dict[int, subprocess.Popen[str]] = {}
         folder.mkdir(exist_ok=True)
