@@ -302,7 +302,7 @@ def render_status(status: Status) -> str:
         f"up {status['uptime_s']:.0f} s, sessions {status['sessions']}, connections "
         + ", ".join(f"{role} {n}" for role, n in status["connections"].items()),
     ]
-    lines += _membership_lines(status)
+    lines += _membership_lines(status) + _domain_lines(status)
     for peer, seen in status["peers"].items():
         up = "connected" if seen["connected"] else "not connected"
         lines.append(
@@ -311,6 +311,19 @@ def render_status(status: Status) -> str:
     if status["mutant"]:
         lines.append(f"PLANTED BUG in force: {status['mutant']}")
     return "\n".join(lines)
+
+
+def _domain_lines(status: Status) -> list[str]:
+    """Return what is to be said of the node's place in a tree of domains."""
+    found = status["domain"]
+    if found is None:
+        return []
+    line = f"domain {found['id']}, root entries {found['committed']} committed"
+    if found["root"]:
+        return [line + ", the root"]
+    return [f"{line}, link to the parent {found['uplink']['state']}"
+            + (f" (node {found['uplink']['node']})" if found["uplink"]["node"] else "")
+            + (", holds a lease" if found["lease"] else "")]
 
 
 def snapshot_line(status: Status) -> str:

@@ -112,7 +112,7 @@ def describe(id: int, domain: Shown, children: int, tree: Shown, found: dict[str
     child = found["children"].get(str(id))
     if child is not None:
         line += f": {child['state']}, {child['lag_entries']} entries behind"
-    if id == found["id"] and found.get("uplink"):
+    if id == found["id"] and not found["root"]:
         line += f": {found['uplink']['state']}, {found['uplink']['lag_entries']} entries behind"
     return line
 

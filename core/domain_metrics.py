@@ -32,7 +32,7 @@ def families(found: Mapping[str, Any]) -> Iterable[Metric]:
     for name, key, text in NODE:
         yield gauge(name, text, ["domain"],
                     [([domain], found[key])] if found[key] is not None else [])
-    uplink = found["uplink"] or {}
+    uplink = {} if found["root"] else found["uplink"]
     yield gauge("uplink_state", "1 for the state of the link to the parent.", ["state"],
                 states([], uplink.get("state")))
     for name, key, text in UPLINK:

@@ -23,8 +23,7 @@ class DomainNews:
 
     def tell_links(self, found: dict[str, Any]) -> None:
         """Log what is new of this node's links. ``found``: status()["domain"]."""
-        uplink = found["uplink"] or {}
-        now = uplink.get("state", "detached"), uplink.get("node", 0)
+        now = found["uplink"]["state"], found["uplink"]["node"]
         if now != self._uplink:
             self._uplink = now
             self._journal.info("uplink", state=now[0], parent=now[1])

@@ -1,6 +1,7 @@
 """Domains of real nodes: they attach, are redirected, lose their leaders, and come back."""
 from __future__ import annotations
 
+import asyncio
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -166,11 +167,10 @@ def test_a_blocking_child_holds_up_writes_until_it_is_back(worlds: Any) -> None:
         near = await world["a"].client()
         await put(near, b"one")
         world["b"].kill()
-        task = near.write(b"key", b"two")
-        import asyncio
-        waiting = asyncio.ensure_future(task)
-        done, _ = await asyncio.wait([waiting], timeout=2.5)    # longer than exclude_after
-        assert not done
+        waiting = asyncio.ensure_future(near.write(b"key", b"two"))
+        while world.child("a", "b")["lag_ns"] < 2_500_000_000:     # more than exclude_after
+            await asyncio.sleep(0.01)
+        assert not waiting.done()
         world.start("b")
         assert (await waiting).confirmed == (2,)
         await near.close()
