@@ -110,8 +110,9 @@ def test_the_tree_is_shown_with_what_is_known_of_the_links() -> None:
 
 def test_a_domain_that_counts_only_once_the_one_above_does_is_shown_so() -> None:
     tree = TREE.readmit(3, 9).exclude(2).policy(2, 1)
-    lines = render(json.loads(json.dumps(describe_tree(tree))), FOUND | {
-        "id": 3, "root": False, "children": {}, "uplink": {"state": "attaching", "lag_entries": 5}}).splitlines()
+    of_c = FOUND | {"id": 3, "root": False, "children": {},
+                    "uplink": {"state": "attaching", "lag_entries": 5}}
+    lines = render(json.loads(json.dumps(describe_tree(tree))), of_c).splitlines()
     assert lines[2] == "    b (id 2) 1/1, sync, EXCLUDED, exclude, policy any 1"
     assert lines[3] == ("      c (id 3) 1/0, sync, included (does not gate), block: attaching, "
                         "5 entries behind")

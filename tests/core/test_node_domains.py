@@ -249,3 +249,98 @@ def test_metrics_and_status_show_every_link(worlds: Any) -> None:
     assert status["tree"]["gating"] == [2]
     assert status["connections"]["link"] == 0
     assert world["a"].status(1)["connections"]["link"] == 1
+
+
+def test_a_child_that_is_far_behind_gets_a_snapshot_first(worlds: Any) -> None:
+    world = worlds(a=(1, "", {}), b=(3, "a", ASYNC))
+    wal = {"segment_bytes": 4 << 20, "snapshot_bytes": 1 << 20, "keep_bytes": 0}
+    world.place("a", world["a"].section, wal=wal)
+    world.start()
+    world.streaming("a", "b")
+
+    async def story() -> None:
+        near = await world["a"].client()
+        await put(near, b"before")
+        world["b"].kill()
+        for i in range(40):
+            await near.write(b"fill%d" % (i % 7), bytes(1 << 17))
+        until("a's log begins anew", lambda: world["a"].status(1)["first_index"] > 30)
+        await put(near, b"after")
+        world.start("b")
+        world.streaming("a", "b")
+        far = await world["b"].client()
+        far.token = near.token
+        for n in world["b"].ids:
+            await reads(far, b"after", reads="prefix", node=n)
+        await near.close()
+        await far.close()
+
+    run_async(story())
+    until("b told of it", lambda: any(
+        line["state"] == "snapshot" for line in world["a"].events(1, "downlink")))
+
+
+def test_a_whole_tree_that_lost_its_power_comes_back_by_itself(worlds: Any) -> None:
+    world = worlds(a=(3, "", {}), b=(3, "a", SYNC), c=(1, "b", ASYNC))
+    world.start()
+    world.included("a", "b")
+
+    async def story() -> None:
+        near = await world["a"].client()
+        assert await put(near, b"before") == (2,)
+        for domain in world.domains.values():
+            domain.kill()
+        world.start()
+        assert (await near.read(b"key")).value == b"before"
+        world.included("a", "b")
+        assert await put(near, b"after") == (2,)
+        world.streaming("b", "c")
+        far = await world["c"].client()
+        far.token = near.token
+        await reads(far, b"after", reads="prefix")
+        await near.close()
+        await far.close()
+
+    run_async(story())
+
+
+def test_members_of_a_child_change_as_those_of_any_domain(worlds: Any) -> None:
+    world = worlds(a=(1, "", {}), b=(3, "a", SYNC))
+    first = {n: world["b"].members[n] for n in world["b"].ids[:2]}
+    joining = world["b"].ids[2]
+    world.place("b", world["b"].section, members=first)
+    world["b"].configure(joining, members=first, join=True)
+    world.start()
+    world.included("a", "b")
+    key = world.folder / f"node{world['b'].ids[0]}.yml"
+    shown = world["b"].command(
+        "member", "add", str(joining), world["b"].members[joining], "--config", key)
+    assert shown.returncode == 0, shown.stderr
+
+    async def story() -> None:
+        near = await world["a"].client()
+        leader = world["b"].leads()
+        world["b"].kill(next(n for n in first if n != leader))
+        await near.write(b"key", b"with the new one's vote")
+        world.included("a", "b")
+        assert await put(near, b"last") == (2,)
+        await near.close()
+
+    run_async(story())
+    shown = world["b"].command("transfer", str(joining), "--config", key)
+    assert shown.returncode == 0, shown.stderr
+    until("the new one leads and is linked",
+          lambda: world["b"].leads() == joining and world["b"].link()["state"] == "streaming")
+
+
+def test_a_directory_of_another_domain_is_refused(worlds: Any) -> None:
+    world = worlds(a=(1, "", {}), b=(1, "a", ASYNC))
+    world.start("a")
+    world["a"].started(1)
+    world["a"].kill()
+    world["a"].number = 7
+    world["a"].configure(1)
+    world.start("a")
+    code, errors = world["a"].ended(1)
+    assert (code, errors.strip().count("\n")) == (254, 0)
+    assert "holds the log of domain 1, this node is of domain 7" in errors
