@@ -46,7 +46,8 @@ MESSAGE_TYPES = {
     READ_INDEX: "read-index", READ_INDEX_REPLY: "read-index-reply",
     SNAPSHOT: "snapshot", SNAPSHOT_REPLY: "snapshot-reply",
 }
-KINDS = ("no-op", "command", "open-session", "config", "clock", "snapshot")
+KINDS = ("no-op", "command", "open-session", "config", "clock", "snapshot", "tree", "adopt",
+         "piece", "base")
 
 assert sizeof(Record) == RECORD_SIZE and sizeof(Command) == COMMAND_SIZE
 assert sizeof(Transaction) == 8 and sizeof(SessionTerms) == 16 and sizeof(ClockTime) == 24

@@ -32,6 +32,8 @@ from seatrial.core.segment_files import LOCK
 
 RECORD_BYTES = 72
 FLAGS_AT, LAST_CHUNK = 65, 1            # of a chunk's record
+KEEP_AT = RECORD_BYTES + 16             # of an adoption (mirror.pxd)
+OFFSET_AT, CRC_AT, PIECE_AT = (RECORD_BYTES + at for at in (24, 32, 40))    # of a piece
 
 Found = dict[str, Any]
 
@@ -52,6 +54,29 @@ def stopped(directory: Path) -> Iterator[None]:
             f"the log in {directory} is open in another process: stop the node first") from None
     finally:
         os.close(fd)
+
+
+def root_entries(records: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Return the root's entries that hold after these of one domain's log, and the pieces of the
+    newest snapshot that came down its link, which they follow (mirror.pyx)."""
+    held: list[bytes] = []
+    pieces: list[bytes] = []
+    base: list[bytes] = []
+    for record in records:
+        seen = describe_record(record)
+        if seen["kind"] == "adopt":         # what the mirror held beyond `keep` is void
+            keep = int.from_bytes(record[KEEP_AT:KEEP_AT + 8], "little")
+            while held and describe_record(held[-1])["rindex"] > keep:
+                held.pop()
+        elif seen["kind"] == "piece":
+            if int.from_bytes(record[OFFSET_AT:OFFSET_AT + 8], "little") == 0:
+                pieces = []
+            pieces.append(record)
+        elif seen["kind"] == "base":
+            held, base = [], pieces
+        elif seen["rindex"]:
+            held.append(record)
+    return held, base
 
 
 class Member:
@@ -110,10 +135,15 @@ class Member:
             block = machine.load(
                 (chunk[RECORD_BYTES:], describe_record(chunk)["client"],
                  bool(chunk[FLAGS_AT] & LAST_CHUNK)) for chunk in chunks)
-        for record in self.records:
-            if machine.applied == until:
-                break
-            if describe_record(record)["index"] > machine.applied:
+        records = self.records if until is None else [
+            record for record in self.records if describe_record(record)["index"] <= until]
+        entries, pieces = root_entries(records)
+        if pieces:
+            machine = KeyValue()
+            machine.load((piece[PIECE_AT:], int.from_bytes(piece[CRC_AT:CRC_AT + 4], "little"),
+                          piece is pieces[-1]) for piece in pieces)
+        for record in entries:
+            if describe_record(record)["rindex"] > machine.applied:
                 machine.execute(record)
         return machine, block
 
@@ -145,9 +175,16 @@ class Member:
         """Return (entry, payload) of the snapshot's configuration and those after it; only after
         ``check``."""
         return [*([(self.snapshot_index, self._block)] if self._block else []),
-                *((describe_record(record)["index"], record[RECORD_BYTES:])
-                  for record in self.records if describe_record(record)["index"] >
-                  self.snapshot_index and describe_record(record)["kind"] == "config")]
+                *((seen["index"], record[RECORD_BYTES:])
+                  for record, seen in ((each, describe_record(each)) for each in self.records)
+                  if seen["index"] > self.snapshot_index and self._is_own(seen))]
+
+    def _is_own(self, seen: Found) -> bool:
+        """Return whether a record holds a configuration of this domain, not the root's of a
+        child's."""
+        domain = self.identity.domain if self.identity is not None else 1
+        return seen["kind"] == "config" and (
+            seen["rindex"] == 0 or seen["epoch"] & 0xFFFF == domain)
 
     def _configurations(self) -> list[Found]:
         out = []

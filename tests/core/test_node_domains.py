@@ -131,6 +131,7 @@ def test_the_link_comes_back_whichever_leader_is_killed(
         await far.close()
 
     run_async(story())
+    verified(world)
 
 
 def test_a_silent_sync_child_is_excluded_and_readmitted(worlds: Any) -> None:
@@ -276,8 +277,16 @@ def test_a_child_that_is_far_behind_gets_a_snapshot_first(worlds: Any) -> None:
         await far.close()
 
     run_async(story())
-    until("b told of it", lambda: any(
-        line["state"] == "snapshot" for line in world["a"].events(1, "downlink")))
+    assert any(line["state"] == "snapshot" for line in world["a"].events(1, "downlink"))
+    verified(world)
+
+
+def verified(world: World) -> None:
+    """Stop all nodes and have ``verify`` look at their data: whole, and equal in each domain."""
+    for domain in world.domains.values():
+        domain.kill()
+        found = domain.command("verify", *(world.folder / f"data{n}" for n in domain.ids))
+        assert found.returncode == 0, found.stdout + found.stderr
 
 
 def test_a_whole_tree_that_lost_its_power_comes_back_by_itself(worlds: Any) -> None:
@@ -302,6 +311,7 @@ def test_a_whole_tree_that_lost_its_power_comes_back_by_itself(worlds: Any) -> N
         await far.close()
 
     run_async(story())
+    verified(world)
 
 
 def test_members_of_a_child_change_as_those_of_any_domain(worlds: Any) -> None:
