@@ -27,7 +27,7 @@ who takes part (``Learn``), once a second at most; ``learn`` tells it whom to as
 
 In a tree of domains a client talks to one of them. Its writes are refused for good (``NotRoot``)
 unless that is the root; linearizable reads of a fenced one are tried again until their time ends;
-a node that has not yet what a prefix read's token names sends the client to the next.
+a node that is too old for a read sends the client to the next.
 
 A node is taken for dead when it owes an answer, and neither answers nor pongs for half a second.
 """
@@ -122,7 +122,7 @@ def declined(status: int, value: bytes | None) -> OperationError | None:
     return None
 
 
-def refused_for_good(status: int, value: bytes | None, kind: str) -> Refused | None:
+def refused_for_good(status: int, value: bytes | None) -> Refused | None:
     """Return what a status says that asking again would not change; None: another."""
     if status in REFUSALS:
         return Refused(REFUSALS[status])
@@ -130,8 +130,6 @@ def refused_for_good(status: int, value: bytes | None, kind: str) -> Refused | N
         return NotRoot(*decode_root(value))
     if status == LOST:
         return TokenLost("what the session has seen is not in this domain's log")
-    if status == TOO_OLD and kind == "bounded":
-        return TooOld("the node's state is older than the read allows")
     return None
 
 
@@ -199,6 +197,7 @@ class Operation:
     maybe: bool = False         # a copy left whose fate nobody can tell
     refusal: OperationError | None = None
     redirects: int = 0
+    stale: int = 0              # nodes that were too old
     not_before_ns: int = 0
 
 
@@ -455,7 +454,7 @@ class ClientMachine:
             frame = encode_request(
                 operation.attempt, 0, 0, OPS[operation.kind], operation.key, operation.value,
                 operation.expected if operation.reads else None, any_node=operation.spread,
-                prefix=operation.reads == "prefix", bounded=operation.reads == "bounded")
+                prefix=bool(operation.reads), bounded=operation.reads == "bounded")
         elif operation.opening:
             frame = encode_request(operation.attempt, session.nonce, 0, OPS["open-session"])
         else:
@@ -478,7 +477,7 @@ class ClientMachine:
             return                  # a pong, or the answer to an operation that has ended
         opened = decode_u64(value) if operation.opening and status == OK else 0
         refusal = None if operation.opening else declined(status, value)
-        final = refused_for_good(status, value, operation.reads)
+        final = refused_for_good(status, value)
         del self._attempts[request]
         operation.attempt = 0
         if status == OK:
@@ -519,10 +518,24 @@ class ClientMachine:
         elif status == FENCED:
             operation.refusal = DomainFenced("this domain can't answer linearizable reads now")
         elif status == TOO_OLD:
-            operation.refusal = TooOld("the node has not what the session has seen")
-            self._leave(node)
+            self._too_old(operation, node)
+            return
         elif not operation.opening and operation.session is not None:
             operation.maybe = True          # unknown: its leader lost its term with it
+        self._advance(operation)
+
+    def _too_old(self, operation: Operation, node: int) -> None:
+        """Ask another node; of a bounded read each once, since only a fault makes all too old."""
+        operation.refusal = TooOld("what the node holds is older than the read allows")
+        operation.stale += 1
+        pinned = operation.node and not operation.spread
+        if operation.reads == "bounded" and (
+                pinned or operation.stale >= len(self.connections)):
+            self._finish(operation, operation.refusal)
+            return
+        if operation.reads == "bounded":
+            operation.not_before_ns = 0
+        self._leave(node)
         self._advance(operation)
 
     def _redirect(self, operation: Operation, node: int, leader: int) -> None:

@@ -184,7 +184,7 @@ class Member:
         child's."""
         domain = self.identity.domain if self.identity is not None else 1
         return seen["kind"] == "config" and (
-            seen["rindex"] == 0 or seen["epoch"] & 0xFFFF == domain)
+            not seen["rindex"] or int(seen["epoch"]) & 0xFFFF == domain)
 
     def _configurations(self) -> list[Found]:
         out = []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from seatrial.core.client import Client
-from seatrial.core.errors import NotRoot
+from seatrial.core.errors import DomainFenced, NotRoot, TooOld
 
 from .domain_nodes import KEYS, World
 from .nodes import run_async, until
@@ -175,6 +175,35 @@ def test_a_blocking_child_holds_up_writes_until_it_is_back(worlds: Any) -> None:
         world.start("b")
         assert (await waiting).confirmed == (2,)
         await near.close()
+
+    run_async(story())
+
+
+def test_a_child_without_its_parent_answers_only_what_it_may(worlds: Any) -> None:
+    world = worlds(a=(1, "", {}), b=(3, "a", SYNC))
+    world.start()
+    world.included("a", "b")
+
+    async def story() -> None:
+        near, far = await world["a"].client(), await world["b"].client()
+        await put(near, b"one")
+        await reads(far, b"one")
+        world["a"].kill()
+        until("b has no lease any more",
+              lambda: not world["b"].status(world["b"].leads())["domain"]["lease"])
+        with pytest.raises(DomainFenced):
+            await far.read(b"key", timeout_s=8)
+        await reads(far, b"one", reads="prefix")
+        await reads(far, b"one", reads="bounded", max_lag_s=3600)
+        with pytest.raises(TooOld):
+            await far.read(b"key", reads="bounded", max_lag_s=0.001)
+        far.token = far.token._replace(rindex=far.token.rindex + 1000)
+        with pytest.raises(TooOld):
+            await far.read(b"key", reads="prefix", timeout_s=8)
+        world.start("a")
+        await reads(far, b"one")
+        await near.close()
+        await far.close()
 
     run_async(story())
 
