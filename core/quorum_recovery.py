@@ -99,8 +99,15 @@ class Plan(NamedTuple):
 # -- looking ---------------------------------------------------------------------------------------
 
 
+def _demand_plain(settings: Settings) -> None:
+    """Refuse a node of a tree: what is rebuilt here knows nothing of other domains' entries."""
+    if settings.config.domain is not None:
+        raise ConfigError("domain: a node of a tree of domains can't be recovered so yet")
+
+
 def collect(settings: Settings) -> Survivor:
     """Return what a stopped node holds. Raises NodeError where it is damaged."""
+    _demand_plain(settings)
     member = Member(settings.data)
     return _collected(settings, member)
 
@@ -195,6 +202,7 @@ def describe(plan: Plan) -> str:
 
 def apply(settings: Settings, survivors: list[Survivor]) -> str:
     """Bring one stopped survivor into the new life; return what was done. May be given again."""
+    _demand_plain(settings)
     plan = make_plan(survivors)
     mine = next((one for one in plan.survivors if one.node == settings.node), None)
     if mine is None:

@@ -35,6 +35,7 @@ from seatrial.core.replica_state cimport Connection, INCOMING_CHUNK
 from seatrial.core.errors import ProtocolError
 from seatrial.core.membership import Configuration
 from seatrial.core.raft import ROLES
+from seatrial.core.tree import Tree
 
 STATES = ("probe", "stream", "snapshot")     # of a member, by Progress.state
 
@@ -189,6 +190,16 @@ cdef class Replica(ReplicaWrites):
     def receive_link(self, uint32_t connection, bytes data, uint64_t now_ns) -> None:
         """Take bytes of it. Raises ProtocolError: close it."""
         self.domain.receive_link(connection, PyBytes_AS_STRING(data), len(data), now_ns)
+
+    @property
+    def tree_version(self):
+        """A number that changes with the newest tree in the log."""
+        return self.raft.mirror.version
+
+    def tree(self) -> Tree | None:
+        """Return the newest tree of domains in the log; None: it holds none."""
+        payload = self.raft.mirror.tree_payload()
+        return None if payload is None else Tree.decode(payload)
 
     def change_tree(self, change, uint32_t connection=0, uint64_t request=0) -> bool:
         """Propose another tree, ``change(tree)``, whose root commit answers this request; False

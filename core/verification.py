@@ -32,6 +32,7 @@ from seatrial.core.segment_files import LOCK
 
 RECORD_BYTES = 72
 FLAGS_AT, LAST_CHUNK = 65, 1            # of a chunk's record
+BLOCK_END = 0xD04E49414D4F4401.to_bytes(8, "little")
 KEEP_AT = RECORD_BYTES + 16             # of an adoption (mirror.pxd)
 OFFSET_AT, CRC_AT, PIECE_AT = (RECORD_BYTES + at for at in (24, 32, 40))    # of a piece
 
@@ -77,6 +78,14 @@ def root_entries(records: list[bytes]) -> tuple[list[bytes], list[bytes]]:
         elif seen["rindex"]:
             held.append(record)
     return held, base
+
+
+def members_of(block: bytes) -> bytes:
+    """Return the configuration that a snapshot's block holds: of a domain's only its first part
+    (raft_snapshots.pxd, BlockEnd)."""
+    if block[-8:] != BLOCK_END:
+        return block
+    return block[:int.from_bytes(block[-16:-12], "little")]
 
 
 class Member:
@@ -167,7 +176,7 @@ class Member:
             "index": machine.applied, "hash": f"{machine.hash():016x}",
             "keys": len(machine.items()), "sessions": machine.session_count(),
             "locks": machine.lock_count()}
-        self._block = block
+        self._block = members_of(block)
         found["configurations"] = self._configurations()
         return found
 

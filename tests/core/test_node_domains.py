@@ -216,7 +216,9 @@ def test_what_may_not_attach_is_refused_with_one_line_on_both_sides(worlds: Any)
     world.place("c", parent, keys=KEYS | {"link": "wrong.key"})
     del world.tree[4]
     world.place("a", {"tree": world.tree})
-    world.start()
+    world.start("a")
+    world["a"].leads()
+    world.start("b", "c", "d")
     expected = {"b": "it belongs to another cluster", "d": "its tree has no such domain below"
                 " another one", "c": "it does not hold the key that was given here"}
     for name, line in expected.items():
@@ -313,7 +315,7 @@ def test_a_child_that_is_far_behind_gets_a_snapshot_first(worlds: Any) -> None:
 def verified(world: World) -> None:
     """Stop all nodes and have ``verify`` look at their data: whole, and equal in each domain."""
     for domain in world.domains.values():
-        domain.kill()
+        domain.kill(*domain.processes)
         found = domain.command("verify", *(world.folder / f"data{n}" for n in domain.ids))
         assert found.returncode == 0, found.stdout + found.stderr
 
@@ -383,3 +385,6 @@ def test_a_directory_of_another_domain_is_refused(worlds: Any) -> None:
     code, errors = world["a"].ended(1)
     assert (code, errors.strip().count("\n")) == (254, 0)
     assert "holds the log of domain 1, this node is of domain 7" in errors
+    refused = world["a"].command("recover", "collect", "--config", world.folder / "node1.yml")
+    assert (refused.returncode, refused.stderr) == (
+        254, "seatrial: domain: a node of a tree of domains can't be recovered so yet\n")
