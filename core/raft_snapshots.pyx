@@ -210,7 +210,8 @@ cdef class RaftSnapshots(RaftFollowing):
         cdef Record* r
         must(index <= self.commit and index <= self.snapshot.index and self.snapshot.complete,
              b"compacts what no snapshot holds", index, self.commit, self.snapshot.index)
-        if index < self.log.first:
+        # (where the mirror stood before a base that may yet be cut, only the entries tell)
+        if index < self.log.first or self.mirror._floor_after(index):
             mark(COMPACT_NOTHING)
             return 0
         mark(COMPACT_ENTRIES)

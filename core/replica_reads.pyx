@@ -39,6 +39,7 @@ cdef enum:
     PATIENCE = 4                    # election timeouts that a read waits for other domains
     MAX_OUTPUT_BYTES = 4 << 20      # to one client at a time: small questions, large answers
     MAX_WAITING_READS = 1 << 16
+    BY_LEASE_OR_ROOT = 3            # Read.way, until the next time that the clock is read
 
 
 def _arm(int mutant) -> None:
@@ -74,14 +75,7 @@ cdef class ReplicaReads(ReplicaSnapshots):
                 return self._not_leader(c, r.request)   # (who asks the root, asks for all)
             read.ticket = self.raft.ask_read_index()
         elif not self.raft.assigning:
-            if self.domain.holds_domain_lease():
-                read.way = BY_DOMAIN_LEASE
-                read.index = self.raft.mirror.end
-                read.round = self.raft.want_round()
-            else:
-                read.way = BY_ROOT
-                read.ticket = self.domain.ask_root()
-                read.deadline_ns = self.raft.now_ns + PATIENCE * self.raft.election_ns
+            read.way = BY_LEASE_OR_ROOT     # which, is known when the time is: _confirm_reads
         else:
             read.index = self.raft.read_floor()
             if self.raft.lease_ns == 0:
@@ -93,8 +87,28 @@ cdef class ReplicaReads(ReplicaSnapshots):
         return 0
 
     cdef int _confirm_reads(self, uint64_t now_ns) except -1 nogil:
-        """Reads that came while we held a lease and wait: without it they need a round."""
+        """Reads that came while we held a lease and wait: without it they need a round.
+
+        In a child: may those that came since the last time be answered here? The clock was read
+        after they came, so whatever was acknowledged before they were asked, our mirror holds if
+        our lease still runs. (The time of the step before would not do: we may have been paused.)
+        """
         cdef size_t i = self.reads.size()
+        cdef bint leased
+        if i and self.reads[i - 1].way == BY_LEASE_OR_ROOT and self.raft.role == LEADER:
+            self.domain.now_ns = max(self.domain.now_ns, now_ns)
+            leased = self.domain.holds_domain_lease()
+            while i > 0 and self.reads[i - 1].way == BY_LEASE_OR_ROOT:
+                i -= 1
+                if leased:
+                    self.reads[i].way = BY_DOMAIN_LEASE
+                    self.reads[i].index = self.raft.mirror.end
+                    self.reads[i].round = self.raft.want_round()
+                else:
+                    self.reads[i].way = BY_ROOT
+                    self.reads[i].ticket = self.domain.ask_root()
+                    self.reads[i].deadline_ns = now_ns + PATIENCE * self.raft.election_ns
+            i = self.reads.size()
         if self.raft.lease_ns == 0 or self.raft.role != LEADER or self.raft.holds_lease(now_ns):
             return 0
         while i > 0 and self.reads[i - 1].round == 0:
@@ -183,7 +197,7 @@ cdef class ReplicaReads(ReplicaSnapshots):
         if r.header.flags & BOUNDED:
             if bound_ns == 0:
                 bound_ns = self.domain.bound_ns()
-            if bound_ns == 0 or self.domain.age_at(self.raft.now_ns) > bound_ns:
+            if bound_ns == 0:
                 self.refused += 1
                 return self._respond(c, r.request, STATUS_TOO_OLD, False, NULL, 0, 0)
         if token.rindex and token.rindex <= self.raft.mirror.end and (
@@ -196,7 +210,8 @@ cdef class ReplicaReads(ReplicaSnapshots):
         read.deadline_ns = self.raft.now_ns + PATIENCE * self.raft.election_ns
         read.key.assign(key, q.key_length)
         read.argument.assign(key + q.key_length, q.value_length)
-        if self.kv.applied >= read.index:
+        read.round = bound_ns
+        if self.kv.applied >= read.index and not bound_ns:
             return self._answer_read(c, &read)
         if self.waiting.size() >= MAX_WAITING_READS:
             mark(BUSY_WITH_READS)
@@ -213,7 +228,8 @@ cdef class ReplicaReads(ReplicaSnapshots):
                              self.kv.applied)
 
     cdef int _serve_waiting(self, uint64_t now_ns) except -1 nogil:
-        """Answer the reads whose token is reached; give those up that have waited long enough."""
+        """Answer the reads whose token is reached, if what they would show is not too old for them
+        (``round``: their bound in ns); give those up that have waited long enough."""
         cdef size_t n = self.waiting.size()
         cdef Connection* c
         cdef Read read
@@ -223,9 +239,10 @@ cdef class ReplicaReads(ReplicaSnapshots):
             c = self._connection(read.connection)
             if c is NULL:
                 continue
-            if self.kv.applied >= read.index:
+            if self.kv.applied >= read.index and (
+                    read.round == 0 or self.domain.age_at(now_ns) <= read.round):
                 self._answer_read(c, &read)
-            elif now_ns > read.deadline_ns:
+            elif now_ns > read.deadline_ns or self.kv.applied >= read.index:
                 self.refused += 1
                 self._respond(c, read.request, STATUS_TOO_OLD, False, NULL, 0, 0)
             else:

@@ -49,7 +49,7 @@ cdef class RootCommit:
     cdef int take_ack(self, Child* c, Coordinates at) noexcept nogil
     cdef bint counts(self, const TreeView* tree, int place) noexcept nogil
     cdef uint64_t _wait_ns(self, const TreeView* tree) noexcept nogil
-    cdef bint _ungates(self, const TreeView* before, const TreeView* after) noexcept nogil
+    cdef bint _may_hold_a_lease(self, const TreeView* before, const TreeView* after) noexcept nogil
     cdef bint _may_pass(self, int number) noexcept nogil
     cdef bint _relies_on_later(self, int number, uint64_t acked) noexcept nogil
     cdef uint64_t _counted(self, int number, uint64_t until) noexcept nogil

@@ -109,39 +109,38 @@ cdef class RootCommit:
         """How long a lease may last by our clock, whatever the other's does."""
         return tree.lease_ns + tree.lease_ns * DRIFT_PERCENT // 100
 
-    cdef bint _ungates(self, const TreeView* before, const TreeView* after) noexcept nogil:
-        """Whether a child of ours counts in one tree and no longer in the next."""
+    cdef bint _may_hold_a_lease(self, const TreeView* before, const TreeView* after) noexcept nogil:
+        """Whether a child of ours that counts in one tree, and no longer in the next, may still
+        hold a lease, of ours or of a leader before us. Leases are given under policy ``all`` only.
+        """
         cdef int me = self.my_place(before), now = self.my_place(after), i, j
-        if me < 0:
+        cdef const Child* c
+        if me < 0 or before.domains[me].any_k:
             return False
         for i in range(before.count):
             if before.domains[i].parent != me or not self.counts(before, i):
                 continue
             for j in range(after.count):
                 if (after.domains[j].id == before.domains[i].id and after.domains[j].parent == now
-                        and now >= 0 and self.counts(after, j)
-                        and after.domains[me].any_k == before.domains[me].any_k):
+                        and now >= 0 and self.counts(after, j) and not after.domains[now].any_k):
                     break
             else:
-                return True
+                c = self.known_child(before.domains[i].id)
+                if self.now_ns < self.elected_ns + self._wait_ns(before) or (
+                        c is not NULL and self.now_ns < c.granted_until_ns):
+                    return True
         return False
 
     cdef bint _may_pass(self, int number) noexcept nogil:
         """Whether entries up to that tree's may be committed or acknowledged: no child that it
-        ceases to count can still hold a lease."""
+        ceases to count can still hold a lease. (Others are given theirs all the time.)"""
         cdef const Planted* after
-        cdef int i, j
+        cdef int i
         for i in range(1, number + 1):
             after = self.mirror.tree_number(i)
-            if after.rindex <= self.committed or not self._ungates(
+            if after.rindex > self.committed and self._may_hold_a_lease(
                     &self.mirror.tree_number(i - 1).view, &after.view):
-                continue
-            if self.now_ns < self.elected_ns + self._wait_ns(
-                    &self.mirror.tree_number(i - 1).view):
                 return False
-            for j in range(MAX_CHILDREN):
-                if self.children[j].domain and self.now_ns < self.children[j].granted_until_ns:
-                    return False
         return True
 
     cdef bint _relies_on_later(self, int number, uint64_t acked) noexcept nogil:
