@@ -7,7 +7,7 @@ too late: an operation that is answered soon costs no timer.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from seatrial.core.client import CONNECT_S, Operations, Reads
@@ -40,16 +40,18 @@ class Network(Protocol):
 
 
 class SimClient(Operations):
-    """A client of the nodes 1 to ``nodes``, in the pool of clients with this endpoint.
+    """A client of these nodes, 1 to so many if it is a number, in the pool of clients with this
+    endpoint.
 
     any_node_ppm: so many of its reads it asks of any one node, which need not lead.
     """
 
     def __init__(
-        self, world: Network, pool: int, nodes: int, *, random_u64: Callable[[], int],
-        timeout_s: float, prefer: int = 0, any_node_ppm: int = 0,
+        self, world: Network, pool: int, nodes: int | Sequence[int], *,
+        random_u64: Callable[[], int], timeout_s: float, prefer: int = 0, any_node_ppm: int = 0,
     ) -> None:
-        machine = ClientMachine(range(1, nodes + 1), random_u64, prefer=prefer)
+        known = range(1, nodes + 1) if isinstance(nodes, int) else nodes
+        machine = ClientMachine(known, random_u64, prefer=prefer)
         super().__init__(machine, timeout_s=timeout_s, clock=lambda: world.now_ns)
         self._world = world
         self._pool = pool

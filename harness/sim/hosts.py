@@ -13,6 +13,7 @@ from ..errors import HarnessFailure
 from ..protocols import Result, System
 from ..protocols import World as AnyWorld
 from ..test import Test
+from .domain_world import DomainWorld
 from .environment import Environment
 from .world import World
 
@@ -72,13 +73,15 @@ class SimHost:
 
 
 class SimWorld:
-    """A ``protocols.World`` around a simulated one."""
+    """A ``protocols.World`` around a simulated one. domains: there are several."""
 
     name = NAME
 
     def __init__(self, seed: int, nodes: int, environment: Environment, *,
-                 record: bool = False, pools: Sequence[str] = POOLS) -> None:
-        self.world = World(seed, nodes, environment, record=record, pools=len(pools))
+                 record: bool = False, pools: Sequence[str] = POOLS,
+                 domains: bool = False) -> None:
+        made = DomainWorld if domains else World
+        self.world: World = made(seed, nodes, environment, record=record, pools=len(pools))
         self.hosts: Sequence[SimHost] = [SimHost(index) for index in range(nodes)]
         self.pools: Mapping[str, tuple[str, str | None]] = {
             pool: (pool, None) for pool in pools}

@@ -3,7 +3,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libcpp.vector cimport vector
 
 from seatrial.core.buffer cimport Buffer
-from seatrial.core.invariants cimport ClusterInvariants
+from seatrial.core.invariants cimport ClusterInvariants, Durability
 from seatrial.core.replica cimport Replica
 from seatrial.harness.sim.clock cimport Clock
 from seatrial.harness.sim.disk cimport Disk
@@ -22,6 +22,9 @@ cdef class Group:               # one Raft cluster
     cdef readonly int domain
     cdef readonly uint64_t heartbeat_ns, election_ns
     cdef ClusterInvariants invariants
+
+cdef class GroupDurability(Durability):
+    cdef list machines          # by node id - 1
 
 cdef class Machine:             # one host with its node
     cdef int host
@@ -64,6 +67,13 @@ cdef class Machines(Timeline):
     cdef int _transmit(self, int sender, int receiver, const char* data, size_t size) except -1
     cdef int _answer(self, Machine m, uint32_t number) except -1
     cdef int _take_late(self, Machine m, Event* e) except -1
+
+    # What a tree of domains adds to a node (domain_world.pyx).
+    cdef dict _options(self, Machine m)
+    cdef uint64_t _due_ns(self, Machine m)
+    cdef int _tick(self, Machine m, uint64_t now_ns) except -1
+    cdef int _check(self, Machine m) except -1
+    cdef int _send_further(self, Machine m) except -1
 
     cdef Machine _machine(self, int host)
     cdef int _lose_power(self, Machine m) except -1

@@ -19,7 +19,6 @@ from seatrial.core.codec cimport (
     VOTE,
     VOTE_REPLY,
 )
-from seatrial.core.invariants cimport Durability
 from seatrial.core.marks cimport (
     HOST_DISK_FAILED,
     HOST_FOUND_DAMAGE,
@@ -80,8 +79,6 @@ cdef class Machine:
 
 cdef class GroupDurability(Durability):
     """What the disks of a group would still hold after a power loss now."""
-
-    cdef list machines          # by node id - 1
 
     cdef uint64_t term_at(self, uint32_t node, uint64_t index) noexcept:
         return (<Machine>self.machines[node - 1]).disk.durable_term(index)
@@ -179,6 +176,29 @@ cdef class Machines(Timeline):
         """Give a node an input that had to wait."""
         raise NotImplementedError
 
+    # ---- what more there is to a node of a tree of domains (domain_world.pyx) --------------------
+
+    cdef dict _options(self, Machine m):
+        """What else a node is told of itself."""
+        return {}
+
+    cdef uint64_t _due_ns(self, Machine m):
+        """When a node wants to be woken, by its own clock."""
+        return m.replica.raft.deadline_ns()
+
+    cdef int _tick(self, Machine m, uint64_t now_ns) except -1:
+        """Let a node's time pass."""
+        m.replica.raft.tick(now_ns)
+        return 0
+
+    cdef int _check(self, Machine m) except -1:
+        """Check the invariants after a node's step."""
+        return m.group.invariants.stepped(m.replica)
+
+    cdef int _send_further(self, Machine m) except -1:
+        """Send what a node has for others than members and clients."""
+        return 0
+
     # ---- processes -----------------------------------------------------------------------------
 
     def start(self, int host) -> None:
@@ -221,7 +241,8 @@ cdef class Machines(Timeline):
             keep_bytes=self.environment.keep_bytes,
             max_sessions=self.environment.max_sessions,
             session_ttl_ns=self.environment.session_ttl_ns,
-            leases=self.environment.leases, lease_drift_ppm=LEASE_DRIFT_PPM)
+            leases=self.environment.leases, lease_drift_ppm=LEASE_DRIFT_PPM,
+            **self._options(m))
         try:
             m.replica.restore(
                 found.term, found.vote, found.records, first=found.first_index,
@@ -432,7 +453,7 @@ cdef class Machines(Timeline):
         cdef uint64_t when
         if m.replica is None:
             return 0
-        when = when_shown(&m.clock, m.replica.raft.deadline_ns())
+        when = when_shown(&m.clock, self._due_ns(m))
         if when < self.now_ns:
             when = self.now_ns
         if when < m.timer_ns:
@@ -446,7 +467,7 @@ cdef class Machines(Timeline):
         if number != m.timer or m.replica is None:
             return 0
         m.timer_ns = NEVER
-        if shown(&m.clock, self.now_ns) < m.replica.raft.deadline_ns():
+        if shown(&m.clock, self.now_ns) < self._due_ns(m):
             return self._wind(m)
         e.time_ns, e.order, e.payload = self.now_ns, 0, NULL
         e.number, e.to, e.sender, e.kind = 0, m.host, 0, GOES_ON
@@ -493,8 +514,8 @@ cdef class Machines(Timeline):
         cdef int64_t takes
         cdef uint32_t life = m.life
         cdef bint wrote = False
-        if now >= r.raft.deadline_ns():
-            r.raft.tick(now)
+        if now >= self._due_ns(m):
+            self._tick(m, now)
         r.settle(now)
         m.busy_ns = self.now_ns + m.iteration_ns
         m.turns += 1
@@ -521,7 +542,8 @@ cdef class Machines(Timeline):
         self._send_all(m)
         if m.life != life:
             return 0
-        m.group.invariants.stepped(r)
+        self._send_further(m)
+        self._check(m)
         if r.raft.lease_ns and r.raft.role == LEADER:
             self._leases(m)
         if wrote and self._strikes(m, WRITE_POINT):
@@ -555,7 +577,7 @@ cdef class Machines(Timeline):
                 draw(self.seed, 0x706F696E74 + ((which * 8 + point) * MAX_HOSTS + m.host),
                      self.now_ns), self.point_ppm[point]):
             return False
-        m.group.invariants.stepped(m.replica)
+        self._check(m)
         self._note("crash-point", m.host, -1, CRASH_POINTS[point])
         self.struck += 1
         mark(HOST_STRUCK_AT_VOTE + point)

@@ -102,7 +102,8 @@ class Simulation:
         self.on_event = on_event
         self.on_phase = on_phase
         around = SimWorld(chosen.seed, chosen.spec.topology.nodes, self.environment,
-                          record=record, pools=tuple(chosen.spec.topology.pools) or POOLS)
+                          record=record, pools=tuple(chosen.spec.topology.pools) or POOLS,
+                          domains=len(chosen.spec.topology.tree().domains) > 1)
         self.world = world = around.world
         self.loop = SimLoop(self.world)  # type: ignore[abstract]  # loop.py adds what it refuses
         self.test = Test(self.spec, chosen.seed, around, chosen.system, chosen.workload,

@@ -51,12 +51,27 @@ MEMBERS = {
     "transfer-leader": 6, "member-race": 3,
 }
 NEED_SPARES = ("member-add", "member-replace")
+# What exists in a tree of domains only, beside what is no group's own business.
+DOMAINS = {
+    "domain-cut": 4, "link-cut": 3, "domain-island": 2, "domain-kill": 3, "child-leader-kill": 3,
+    "both-leaders-kill": 3, "pool-cut": 1,
+}
+TREE = {
+    "domain-exclude": 3, "domain-mode": 3, "domain-policy": 2, "domain-reparent": 3,
+    "domain-leave": 2,
+}
+ANYWHERE = (
+    "crash-points", "power-loss", "reboot", "kill", "pause", "cpu-slow", "partition-one-way",
+    "reset", "loss", "delay", "reorder", "duplicate", "corrupt", "rate", "disk-slow", "disk-stall",
+)
+DOMAIN_DRIFT_PPM = 65_000       # leases of domains stand clocks that differ by 15 %
 # What lets clocks jump or run wild, which leases do not stand.
 NOT_WITH_LEASES = (
     "clock-bump", "clock-drift", "election-contest", "split-vote", "late-votes", "fresh-leader",
     "old-requests", "figure-eight",
 )
 FEATURES = PATTERNS | SINGLE | MEMBERS
+FEATURES_OF_TREES = DOMAINS | TREE
 
 
 class Swarm(msgspec.Struct, frozen=True):
@@ -87,8 +102,10 @@ def draw(spec: Spec, seed: int) -> Swarm:
     rng = Rng(seed).split("swarm")
     mood = pick(rng.split("mood"), MOODS)
     peaceful = mood == CALM or not spec.faults.names
+    several = len(spec.topology.tree().domains) > 1
     leases = given.get("leases", leased(rng.split("leases"), spec))
-    lanes = [] if peaceful else features(
+    lanes = [] if peaceful else domain_features(
+        rng.split("features"), hostile=mood == HOSTILE) if several else features(
         rng.split("features"), hostile=mood == HOSTILE,
         without=[*(NOT_WITH_LEASES if leases else ()),
                  *(() if spec.topology.spares else NEED_SPARES),
@@ -98,6 +115,8 @@ def draw(spec: Spec, seed: int) -> Swarm:
     fields |= _reads(rng.split("reads"))
     if leases:
         fields |= {"leases": True, "drift_ppm": _drift(rng.split("drift"))}
+    if several:
+        fields |= {"drift_ppm": min(DOMAIN_DRIFT_PPM, fields.get("drift_ppm", 0))}
     if spec.sim.op_timeout is not None:
         shortest_ms, longest_ms = (round(1000 * seconds) for seconds in spec.sim.op_timeout)
         fields["op_timeout_ns"] = wide(rng.split("op_timeout"), shortest_ms, longest_ms) * MS
@@ -130,6 +149,17 @@ def features(rng: Rng, *, hostile: bool, without: Sequence[str] = ()) -> list[li
     single = [name for name in single if name not in LATE]
     lanes = [patterns, single] if hostile else [patterns + single]
     return [lane for lane in (*lanes, members, late) if lane]
+
+
+def domain_features(rng: Rng, *, hostile: bool) -> list[list[str]]:
+    """Return the names of the further faults of a seed with several domains, by lane."""
+    domains = some(rng.split("domains"), DOMAINS, 1 + rng.below(2 + hostile))
+    anywhere = {name: weight for name, weight in (PATTERNS | SINGLE).items() if name in ANYWHERE}
+    single = some(rng.split("single"), anywhere, hostile + rng.below(4))
+    tree = some(rng.split("tree"), TREE, 1 + rng.below(2)) if chance(
+        rng.split("whether tree"), 50) else []
+    lanes = [domains, single] if hostile else [domains + single]
+    return [lane for lane in (*lanes, tree) if lane]
 
 
 def but(weights: Mapping[str, int], without: Sequence[str]) -> dict[str, int]:
@@ -272,4 +302,4 @@ def pick(rng: Rng, weights: Mapping[str, int]) -> str:
     raise AssertionError("weights do not add up")
 
 
-__all__ = ["FEATURES", "Swarm", "draw"]
+__all__ = ["FEATURES", "FEATURES_OF_TREES", "Swarm", "draw"]

@@ -24,6 +24,14 @@ cdef enum:                      # kinds of events
     CLOSES = 14                 # a client learns that its connection is gone
     LEAVES = 15                 # a node learns that a client is
     FORSAKES = 16               # GIVES_UP, of a client's connection
+    LINK_DIALS = 17             # a domain's leader dials a node of the parent
+    LINK_KNOCKS = 18            # and is heard there
+    LINK_FAILS = 19             # or not, for too long
+    LINK_OPENS = 20             # the answer: the first packet of the connection
+    LINK_BYTES = 21
+    LINK_ENDS = 22              # its last packet: the other end has closed it
+    LINK_BREAKS = 23            # an end learns that the connection is gone
+    LINK_FORSAKES = 24          # GIVES_UP, of such a connection
 
 cdef class Timer:
     cdef object callback

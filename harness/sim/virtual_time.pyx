@@ -13,7 +13,9 @@ from seatrial.core.errors import InvariantViolation
 cdef uint64_t NEVER = <uint64_t>1 << 63
 
 KINDS = ("calls", "arrives", "synced", "rings", "goes-on", "dials", "joins", "parts", "gives-up",
-         "starts", "knocks", "opens", "asks", "answers", "closes", "leaves", "forsakes")
+         "starts", "knocks", "opens", "asks", "answers", "closes", "leaves", "forsakes",
+         "link-dials", "link-knocks", "link-fails", "link-opens", "link-bytes", "link-ends",
+         "link-breaks", "link-forsakes")
 
 
 cdef void discard(Event* e) noexcept:

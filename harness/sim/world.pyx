@@ -41,36 +41,8 @@ from seatrial.harness.sim.virtual_time cimport (
 
 from seatrial.core.errors import ProtocolError
 
-cdef enum:                      # of a link or a client's connection
-    APART = 0
-    DIALLING = 1
-    JOINED = 2
-    ENDED = 3
 
-cdef enum:
-    MS = 1_000_000
-    REDIAL_NS = 100 * MS        # these four as core/transport.py and core/client.py have them
-    DIAL_TIMEOUT_NS = 500 * MS
-    USER_TIMEOUT_NS = 2000 * MS
-    RESEND_NS = 200 * MS        # Linux's smallest retransmission timeout
-
-cdef cppclass Link:             # a member's outgoing connection to another
-    int state
-    uint32_t number             # of the newest connection
-    uint64_t stalled_ns         # since when what is sent is not acknowledged; 0: it is
-    uint32_t life               # of the process that accepted it; 0: that has closed it
-    Stream stream
-
-
-cdef class Connection:          # of a client
-    cdef readonly uint32_t number
-    cdef readonly int pool, host
-    cdef object client
-    cdef int state
-    cdef uint32_t life          # of the machine's process that accepted it
-    cdef uint64_t stalled_ns
-    cdef Stream to_host, to_client
-
+cdef class Connection:
     def __dealloc__(self):
         restart(&self.to_host)
         restart(&self.to_client)
@@ -81,14 +53,6 @@ cdef class Connection:          # of a client
 
 cdef class World(Machines):
     """See the module's docstring; world.pyi, machines.pyi and virtual_time.pyi list the methods."""
-
-    cdef readonly Network network
-    cdef readonly uint64_t resets, refused_frames
-    cdef uint32_t numbers       # of connections
-    cdef vector[Link] links     # [from * hosts + to]
-    cdef dict connections
-    cdef bint frames
-    cdef uint64_t reset_ppm
 
     def __cinit__(self, uint64_t seed, int hosts, environment, *, bint record=False,
                   int pools=1):

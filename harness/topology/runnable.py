@@ -5,12 +5,13 @@ from ..yamlfile import At
 from .tree import Domain, Timers, Tree
 
 DRIFT = Timers().drift
+SIM = "sim"
 Refusal = tuple[At, str]        # path of the key, why
 
 
 def not_yet(tree: Tree, world: str, *, shared_hosts: bool = False) -> Refusal | None:
     """Return the first thing that can't be run in a world, or None."""
-    if len(tree.domains) > 1:
+    if len(tree.domains) > 1 and world != SIM:
         return ("domains",), (f"{len(tree.domains)} domains: more than one can't be run yet "
                               "(seatrial domains draws them)")
     return missing(tree, shared_hosts=shared_hosts) or elsewhere(tree, world)
@@ -21,6 +22,9 @@ def missing(tree: Tree, *, shared_hosts: bool) -> Refusal | None:
     if shared_hosts:
         return ("shared_hosts",), "domains that share hosts can't be run yet"
     for domain in tree.domains:
+        if len(tree.domains) > 1 and any(node.spare for node in domain.nodes):
+            return _at(domain, "spares"), ("expected none: members of one domain among several "
+                                           "can't be changed yet")
         if domain.promotion == "automatic":
             return _at(domain, "promotion"), "expected 'manual': nothing is promoted by itself yet"
         if domain.max_lag is not None and domain.max_lag.bytes is not None:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from seatrial.harness.errors import HarnessFailure
 from seatrial.harness.protocols import Host
 from seatrial.harness.sim.client import SimClient
+from seatrial.harness.sim.domain_world import DomainWorld
 from seatrial.harness.sim.hosts import world_of
 from seatrial.harness.test import Test
 
 from ..keyvalue import Connection
 from .connection import PATIENCE, NodeConnection
 from .planted import must_be_known, mutants_folder
+from .simulated_domains import add_domains, connection, without_leader
 
 if TYPE_CHECKING:
     from .node import NodeOptions
@@ -49,16 +51,19 @@ class SimulatedNode:
         return None if self.mutant is None else mutants_folder()
 
     async def setup(self, test: Test) -> None:
-        """Start all nodes; return when one of them leads."""
+        """Start all nodes; return when one of them leads, one in each domain."""
         world = world_of(test)
         hosts = range(len(test.nodes))
-        world.add_group(hosts, heartbeat_ns=self.options.heartbeat_ms * MS,
-                        election_ns=self.options.election_ms * MS,
-                        voters=hosts[:len(hosts) - test.spec.topology.spares])
+        if isinstance(world, DomainWorld):
+            add_domains(world, test.spec.topology.tree(), self.options)
+        else:
+            world.add_group(hosts, heartbeat_ns=self.options.heartbeat_ms * MS,
+                            election_ns=self.options.election_ms * MS,
+                            voters=hosts[:len(hosts) - test.spec.topology.spares])
         for host in hosts:
             world.start(host)
         deadline_ns = test.clock() + int(self.options.start_timeout * 1e9)
-        while not world.leaders():
+        while without_leader(world) if isinstance(world, DomainWorld) else not world.leaders():
             if test.clock() > deadline_ns:
                 raise HarnessFailure(
                     f"no leader within {self.options.start_timeout:g} s of the start "
@@ -103,8 +108,15 @@ class SimulatedNode:
 
     async def connect(self, test: Test, node: int, process: int) -> Connection:
         """Return a client's connection that starts with the node of this index."""
-        return NodeConnection(SimClient(
-            world_of(test), process % len(test.pools), len(test.nodes), prefer=node + 1,
-            random_u64=test.rng(f"sessions of process {process}").next64,
-            timeout_s=PATIENCE * test.op_timeout_ns / 1e9,
-            any_node_ppm=world_of(test).environment.any_node_ppm))
+        world = world_of(test)
+
+        def made(nodes: Sequence[int]) -> SimClient:
+            return SimClient(
+                world, process % len(test.pools), nodes, prefer=node + 1,
+                random_u64=test.rng(f"sessions of process {process}").next64,
+                timeout_s=PATIENCE * test.op_timeout_ns / 1e9,
+                any_node_ppm=world.environment.any_node_ppm)
+
+        if isinstance(world, DomainWorld):
+            return connection(test, process, made)
+        return NodeConnection(made(range(1, len(test.nodes) + 1)))

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from ...sim.domain_world import DomainWorld
 from ...sim.membership import BadConfiguration, Change, Configuration
 from ..fault import Fault, FaultError
 from ..heal import Healed
@@ -105,7 +106,10 @@ class SimScene(Scene):
         return None
 
     def voters(self) -> list[int]:
-        """Return the hosts that vote, as far as the newest leader knows, lowest first."""
+        """Return the hosts that vote, as far as the newest leader knows, lowest first; all of them
+        where there are several domains."""
+        if isinstance(self.world, DomainWorld):
+            return list(range(len(self.names)))
         now = self.configuration()
         return self.world.voters(0) if now is None else sorted(node - 1 for node in now.voters)
 

@@ -1,0 +1,141 @@
+"""Simulated trees of domains: what the world does to them, and what it checks."""
+from __future__ import annotations
+
+import pytest
+
+from seatrial.harness.rng import Rng
+from seatrial.harness.sim.domain_world import DomainWorld
+from seatrial.harness.sim.environment import Environment
+
+from .domain_sites import (
+    MS,
+    SHAPES,
+    A,
+    B,
+    C,
+    S,
+    between,
+    clients,
+    cut,
+    hosts_of,
+    leader_of,
+    run_until,
+    world_of,
+)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_tree_gets_going_and_agrees(name: str) -> None:
+    w = world_of(SHAPES[name])
+    run_until(w, lambda: w.converged() is None)
+    assert w.tree() == w.first_tree()
+    asking = clients(w, SHAPES[name], Rng(1))
+    run_until(w, lambda: all(client.answered > 50 for client in asking))
+    for client in asking:
+        client.stopped = True
+    w.run([], w.now_ns + S)
+    run_until(w, lambda: w.converged() is None)
+    assert w.invariants().applied_anywhere > 50
+    assert w.read_invariants().reads > 50
+    for host in range(w.hosts):
+        assert w.invariants().mirror(host + 1) == w.invariants().mirror(1)
+
+
+def test_the_same_seed_is_the_same_run() -> None:
+    def digest(seed: int, *, record: bool = False) -> str:
+        w = world_of(SHAPES["layers"], seed, record=record)
+        clients(w, SHAPES["layers"], Rng(1))
+        w.run([], 5 * S)
+        return w.digest()
+
+    assert digest(1) == digest(1, record=True) != digest(2)
+
+
+def test_writes_wait_for_a_sync_domain_that_is_cut_off_until_it_is_excluded() -> None:
+    shape = SHAPES["sync"]
+    w = world_of(shape)
+    run_until(w, lambda: w.converged() is None)
+    hosts = hosts_of(shape)
+    writer = clients(w, shape, Rng(1), writers=1)[0]
+    run_until(w, lambda: writer.answered > 5)
+    undo = cut(w, between(hosts[A], hosts[B]))
+    run_until(w, lambda: not included(w, B))
+    before = writer.answered
+    run_until(w, lambda: writer.answered > before + 5)
+    undo()
+    run_until(w, lambda: included(w, B))
+
+
+def test_a_link_comes_back_whichever_leader_falls() -> None:
+    shape = SHAPES["sync"]
+    w = world_of(shape)
+    run_until(w, lambda: w.converged() is None)
+    for chosen in ((A,), (B,), (A, B)):
+        struck = [leader_of(w, domain) for domain in chosen]
+        for host in struck:
+            assert host is not None
+            w.kill(host)
+        w.run([], w.now_ns + 3 * S)
+        for host in struck:
+            assert host is not None
+            w.start(host)
+        run_until(w, lambda: w.converged() is None)
+    assert w.links_made >= 4
+
+
+def test_a_link_that_a_cut_silences_is_given_up_and_made_again() -> None:
+    shape = SHAPES["async"]
+    w = world_of(shape, environment=Environment(reset_ppm=1000))
+    run_until(w, lambda: w.converged() is None)
+    hosts, made = hosts_of(shape), w.links_made
+    undo = cut(w, between(hosts[A], hosts[B])[::2])
+    w.run([], w.now_ns + 5 * S)
+    undo()
+    run_until(w, lambda: w.links_made > made and w.converged() is None)
+    assert w.links_lost > 0
+    assert w.now_ns > 500 * MS
+
+
+def test_a_domain_is_excluded_while_another_one_lives_and_is_given_leases() -> None:
+    shape = SHAPES["two"]
+    w = world_of(shape)
+    run_until(w, lambda: w.converged() is None)
+    hosts = hosts_of(shape)
+    writer = clients(w, shape, Rng(1), writers=1)[0]
+    run_until(w, lambda: writer.answered > 5)
+    cut(w, between(hosts[A], hosts[B]))
+    run_until(w, lambda: not included(w, B), 5 * S)
+    assert included(w, C)
+
+
+def test_a_policy_that_counts_more_domains_waits_for_no_lease() -> None:
+    w = world_of(SHAPES["two"])
+    run_until(w, lambda: w.converged() is None)
+    for k in (1, 0):
+        leader = leader_of(w, A)
+        assert leader is not None
+        assert w.change_tree(leader, lambda tree, k=k: tree.policy(A, k))
+        run_until(w, lambda k=k: w.tree().domains[A].any_k == k, 5 * S)     # type: ignore[misc]
+
+
+def test_who_was_paused_does_not_trust_the_lease_that_it_had() -> None:
+    shape = SHAPES["two"]
+    w = world_of(shape)
+    run_until(w, lambda: w.converged() is None)
+    asking = clients(w, shape, Rng(1), writers=1)
+    writer, reader = asking[0], asking[-1]
+    run_until(w, lambda: min(writer.answered, reader.answered) > 20)
+    host = hosts_of(shape)[C][0]
+    for _ in range(3):
+        w.pause(host)
+        run_until(w, lambda: not included(w, C))
+        before = writer.answered
+        run_until(w, lambda before=before: writer.answered > before + 20)   # type: ignore[misc]
+        w.resume(host)                  # what was asked meanwhile is answered now, or not at all
+        run_until(w, lambda: included(w, C))
+
+
+def included(w: DomainWorld, domain: int) -> bool:
+    """Whether a domain counts, by the newest tree that the root has committed."""
+    tree = w.tree()
+    return tree is not None and tree.domains[domain].included

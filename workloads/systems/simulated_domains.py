@@ -1,0 +1,63 @@
+"""A tree of domains in the simulated world: what the node is told of it, and who asks whom."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from seatrial.core.tree import Domain, Tree
+from seatrial.harness.sim.client import SimClient
+from seatrial.harness.sim.domain_world import DomainWorld
+from seatrial.harness.test import Test
+from seatrial.harness.topology import tree as topology
+from seatrial.harness.topology.node_config import tree_values
+
+from .connection import NodeConnection
+
+if TYPE_CHECKING:
+    from .node import NodeOptions
+
+MS = 1_000_000
+Made = Callable[[list[int]], SimClient]
+"""Makes a client of the nodes with these ids."""
+
+
+def core_tree(tree: topology.Tree) -> Tree:
+    """Return the tree that the root's first leader logs: its sync domains are included."""
+    values = tree_values(tree, address=lambda domain, node: f"{node.name}:1")
+    return Tree({id: Domain(**fields, included=fields["sync"])
+                 for id, fields in values["domains"].items()},
+                values["root"], lease_ns=values["lease_ns"])
+
+
+def add_domains(world: DomainWorld, tree: topology.Tree, options: NodeOptions) -> None:
+    """Make the domains of a topology; their nodes are yet to be started."""
+    for domain in tree.walk():
+        parent = tree.by_name[domain.parent] if domain.parent else None
+        world.add_domain(
+            domain.number, [node.number - 1 for node in domain.nodes],
+            heartbeat_ns=options.heartbeat_ms * MS, election_ns=options.election_ms * MS,
+            parent=[node.number - 1 for node in parent.members] if parent else (),
+            tree=None if parent else core_tree(tree))
+
+
+def without_leader(world: DomainWorld) -> list[int]:
+    """Return the domains that nobody leads yet."""
+    return [domain for domain in world.domains() if not world.leaders_of(domain)]
+
+
+def pool_of(test: Test, process: int) -> tuple[int, topology.Pool | None]:
+    """Return where among the pools a process is, and what the file says of that pool."""
+    pools = test.spec.topology.tree().pools
+    at = process % len(test.pools)
+    return at, pools[at] if pools else None
+
+
+def connection(test: Test, process: int, made: Made) -> NodeConnection:
+    """Return a client that writes to the root, and reads in the domain of its pool."""
+    tree = test.spec.topology.tree()
+    pool = pool_of(test, process)[1]
+    root = made([node.number for node in tree.root.members])
+    domain = tree.by_name[pool.domain] if pool is not None else tree.root
+    if domain is tree.root:
+        return NodeConnection(root)
+    return NodeConnection(root, made([node.number for node in domain.members]))
