@@ -4,9 +4,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from seatrial.core.tree import Domain, Tree
 from seatrial.harness.sim.client import SimClient
 from seatrial.harness.sim.domain_world import DomainWorld
+from seatrial.harness.sim.trees import Domain, Tree
 from seatrial.harness.test import Test
 from seatrial.harness.topology import tree as topology
 from seatrial.harness.topology.node_config import tree_values

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from seatrial.core.tree import BadTree, Domain, Tree
+from seatrial.harness.sim.trees import BadTree, Domain, Tree
 
 from ...rng import Rng
 from ...sim.domain_world import DomainWorld
