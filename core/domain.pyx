@@ -46,6 +46,7 @@ from seatrial.core.downlinks cimport (
     WAITING,
 )
 from seatrial.core.invariant cimport must
+from seatrial.core.mirror cimport Planted
 from seatrial.core.raft cimport Raft
 from seatrial.core.raft_state cimport LEADER
 from seatrial.core.root_commit cimport Child, Mark, MAX_CHILDREN
@@ -377,12 +378,22 @@ cdef class Domain(Uplink):
         return tree.domains[me].max_lag_ns if me >= 0 else 0
 
     cdef int confirmers(self, uint64_t rindex, uint16_t* domains) noexcept nogil:
-        """Which children are known to hold an entry; how many."""
-        cdef int i, many = 0
+        """Which domains are known to hold an entry; how many. A child that acknowledged speaks for
+        those below it that count, as long as its policy waits for all of them."""
+        cdef const Planted* planted = self.mirror.planted(self.committed)
+        cdef int i, j, at = 0, many = 0
         for i in range(MAX_CHILDREN):
             if self.children[i].domain and self.acked_by(&self.children[i]) >= rindex:
                 domains[many] = self.children[i].domain
                 many += 1
+        while planted is not NULL and at < many:
+            for i in range(planted.view.count):
+                j = planted.view.domains[i].parent
+                if (j >= 0 and planted.view.domains[j].id == domains[at] and many < MAX_CHILDREN
+                        and self.counts(&planted.view, i) and not planted.view.domains[j].any_k):
+                    domains[many] = planted.view.domains[i].id
+                    many += 1
+            at += 1
         return many
 
     def root_nodes(self) -> bytes:

@@ -16,7 +16,8 @@ from seatrial.harness.test import Test
 class Answer:
     """What an operation answered, and where in the system's history it stands (if it says).
 
-    node: index of the node that answered, -1 unknown; rindex, epoch, term: as in op.Op.
+    node: index of the node that answered, -1 unknown; rindex, epoch, term, domain, confirmed: as in
+    op.Op.
     """
 
     value: bytes | None = None
@@ -24,6 +25,8 @@ class Answer:
     rindex: int | None = None
     epoch: int | None = None
     term: int | None = None
+    domain: int = 0
+    confirmed: str | None = None
 
 
 class Mismatch(Exception):

@@ -160,6 +160,7 @@ class RegisterClient:
                 done = op.completed(FAIL, [old, new, decoded(answer.value)], "mismatch")
         done.node, done.term = answer.node, answer.term
         done.rindex, done.epoch = answer.rindex, answer.epoch
+        done.domain, done.confirmed = answer.domain, answer.confirmed
         return done
 
     async def close(self) -> None:

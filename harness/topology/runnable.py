@@ -5,15 +5,11 @@ from ..yamlfile import At
 from .tree import Domain, Timers, Tree
 
 DRIFT = Timers().drift
-SIM = "sim"
 Refusal = tuple[At, str]        # path of the key, why
 
 
 def not_yet(tree: Tree, world: str, *, shared_hosts: bool = False) -> Refusal | None:
     """Return the first thing that can't be run in a world, or None."""
-    if len(tree.domains) > 1 and world != SIM:
-        return ("domains",), (f"{len(tree.domains)} domains: more than one can't be run yet "
-                              "(seatrial domains draws them)")
     return missing(tree, shared_hosts=shared_hosts) or elsewhere(tree, world)
 
 

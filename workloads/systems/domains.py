@@ -55,6 +55,11 @@ def reads_in(tree: Tree, pools: Sequence[str], process: int) -> Domain:
     return tree.by_name[domains[name]] if name in domains else tree.root
 
 
+def names(tree: Tree) -> list[str]:
+    """Return what the domains are called, in the order of their numbers."""
+    return [domain.name for domain in sorted(tree.domains, key=lambda domain: domain.number)]
+
+
 def leaders(tree: Tree, hosts: Sequence[Host],
             said: Mapping[int, Mapping[str, Any]]) -> dict[str, tuple[int, Host]]:
     """Return the newest (term, host) that says it leads, of each domain that has one."""

@@ -312,7 +312,8 @@ class NodeSystem:
 
         reads = domains.reads_in(tree, sorted(test.pools), process % test.concurrency)
         root = client(tree.root)
-        return NodeConnection(root, None if reads is tree.root else client(reads))
+        return NodeConnection(root, None if reads is tree.root else client(reads),
+                              domains.names(tree))
 
     def _client(self, test: Test, process: int | None, prefer: int | None = None,
                 members: Mapping[int, str] | None = None) -> Client:

@@ -12,6 +12,7 @@ from seatrial.harness.topology import tree as topology
 from seatrial.harness.topology.node_config import tree_values
 
 from .connection import NodeConnection
+from .domains import names
 
 if TYPE_CHECKING:
     from .node import NodeOptions
@@ -59,5 +60,5 @@ def connection(test: Test, process: int, made: Made) -> NodeConnection:
     root = made([node.number for node in tree.root.members])
     domain = tree.by_name[pool.domain] if pool is not None else tree.root
     if domain is tree.root:
-        return NodeConnection(root)
-    return NodeConnection(root, made([node.number for node in domain.members]))
+        return NodeConnection(root, domains=names(tree))
+    return NodeConnection(root, made([node.number for node in domain.members]), names(tree))
