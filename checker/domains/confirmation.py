@@ -53,8 +53,11 @@ def lacking(guarantees: Guarantees, confirmed: frozenset[str]) -> dict[str, str]
         children = [child for child in guarantees.domains
                     if child.parent == parent.name and child.mode == SYNC]
         if parent.any_of is not None:
-            needed, among = parent.any_of
+            wanted, among = parent.any_of
             there = sorted(among & confirmed)
+            # (who may be excluded, and did not confirm, may have been excluded)
+            kept = {child.name for child in children if child.exclusion == BLOCK} & among
+            needed = min(wanted, len(kept | set(there)))
             if len(there) < needed:
                 found[parent.name] = (f"{parent.name}'s policy is {parent.policy}, and only "
                                       f"{names(there)} confirmed")

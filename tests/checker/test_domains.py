@@ -398,13 +398,15 @@ def test_a_change_of_the_tree_excuses_who_does_not_confirm() -> None:
 
 
 def test_any_k_of_some_asks_for_k() -> None:
-    tree = Guarantees([Guarantee("A", policy="any 2 of [B, C, D]"), Guarantee("B", "A", "sync"),
-                       Guarantee("C", "A", "sync"), Guarantee("D", "A", "sync")])
-    for confirmed, verdict in (("A B D", Verdict.PASS), ("A D", Verdict.VIOLATION)):
-        history = Tale().write(1, confirmed=confirmed).history()
-        results = {result.name: result for result in check_domains(history, tree)}
-        assert results["domain-confirmation"].verdict is verdict
-    assert not tree.gates("B")
+    """Of those that are not excluded: whether one is, is known where its mode is block."""
+    for mode, alone in (("block", Verdict.VIOLATION), ("exclude", Verdict.PASS)):
+        tree = Guarantees([Guarantee("A", policy="any 2 of [B, C, D]"),
+                           *(Guarantee(name, "A", "sync", exclusion=mode) for name in "BCD")])
+        for confirmed, verdict in (("A B D", Verdict.PASS), ("A D", alone)):
+            history = Tale().write(1, confirmed=confirmed).history()
+            results = {result.name: result for result in check_domains(history, tree)}
+            assert results["domain-confirmation"].verdict is verdict
+        assert not tree.gates("B")
 
 
 # --- what is given ---------------------------------------------------------------------------

@@ -37,15 +37,10 @@ def no_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yml")), ids=lambda path: path.name)
 def test_every_example_is_valid(path: Path, tmp_path: Path) -> None:
-    """Those of several domains are, too, but can't be run yet."""
     spec = load(path)[1]
     assert spec.coverage.min_ok > 0
     request = Request(path, tmp_path, overrides={"--seed": (("seed",), 7)}, world=LOCAL)
-    if (domains := len(spec.topology.tree().domains)) > 1:
-        with pytest.raises(BadInput, match=f"{domains} domains: more than one can't be run yet"):
-            plan(request)
-    else:
-        assert plan(request).seed == 7
+    assert plan(request).seed == 7
 
 
 @pytest.mark.usefixtures("no_hosts")
@@ -59,8 +54,9 @@ def test_every_example_is_valid(path: Path, tmp_path: Path) -> None:
          "{file}:3: system.name: unknown system 'nod'; did you mean 'node'? (known: node"),
         (SMALL + "faults: {names: [kil]}\n", [],
          "{file}:3: faults.names.0: unknown fault 'kil'; did you mean 'kill'? (known: "),
-        (SMALL + "topology:\n  domains: {A: {nodes: 1}, B: {nodes: 1, parent: A, mode: sync}}\n",
-         [], "{file}:4: topology.domains: 2 domains: more than one can't be run yet "),
+        (SMALL + "topology:\n  domains: {A: {nodes: 1}, B: {nodes: 1, parent: A, mode: sync, "
+         "max_lag: {bytes: 9, settle: 1, then: stall}}}\n",
+         [], "{file}:4: topology.domains.B.max_lag.bytes: a bound in bytes can't be run yet: "),
         (SMALL + "topology: {domains: {A: {nodes: [n2, n1]}}}\n", [],
          "{file}:3: topology.domains.A.nodes: expected the hosts n1, n2: world 'local' calls"),
         (SMALL + 'topology: {domains: {A: {nodes: {n1: "h:1"}}}}\n', [],
