@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..history import NONE, Ints
-from .events import Events
+from .events import ANY, Events
 from .finding import Finding, Judged, earliest, ms, names, who
 from .guarantee import BLOCK, SYNC, Guarantees
 from .view import View
@@ -79,7 +79,7 @@ def _first_change(events: Events) -> dict[str, int]:
 def _why(lacks: dict[str, str], changed: dict[str, int], row: int) -> str:
     """Why a lack is not explained by a change of the tree before it; empty: it is."""
     return "; ".join(why for name, why in lacks.items()
-                     if not (name in changed and changed[name] < row))
+                     if not any(at in changed and changed[at] < row for at in (name, ANY)))
 
 
 def _without(view: View, changes: Ints) -> dict[str, dict[str, Any]]:

@@ -66,6 +66,11 @@ class Change:
     state: str
 
 
+TREE_CHANGES = frozenset({"domain-exclude", "domain-mode", "domain-policy", "domain-reparent",
+                          "domain-leave"})
+ANY = "*"                   # Change.domain: from here on the tree may be another one anywhere
+
+
 @dataclass(slots=True)
 class Events:
     """All that the nemesis's lane tells of domains."""
@@ -82,6 +87,8 @@ def events_of(history: History) -> Events:
     losses: list[tuple[int, int | None]] = []
     for row, f, value in _told(history):
         time_ns = int(history.time[row])
+        if f in TREE_CHANGES and not any(change.domain == ANY for change in changes):
+            changes.append(Change(row, time_ns, ANY, "changed"))
         if f == STATE and isinstance(value.get("state"), str):
             changes.append(Change(row, time_ns, str(value.get("domain")), value["state"]))
         elif f == LOSS:

@@ -397,6 +397,12 @@ def test_a_change_of_the_tree_excuses_who_does_not_confirm() -> None:
     assert tale.broken() == {}
 
 
+def test_from_a_change_of_the_tree_by_the_nemesis_on_policies_are_no_longer_known() -> None:
+    assert "confirmation" in Tale().write(1, confirmed="A C").broken()
+    after = Tale().nemesis("domain-reparent", phase="began", id=1).write(1, confirmed="A C")
+    assert after.broken() == {}
+
+
 def test_any_k_of_some_asks_for_k() -> None:
     """Of those that are not excluded: whether one is, is known where its mode is block."""
     for mode, alone in (("block", Verdict.VIOLATION), ("exclude", Verdict.PASS)):
