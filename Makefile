@@ -29,7 +29,7 @@ trial-vm: ## one fault campaign on three virtual machines; minutes without KVM
 	@$(prepare) test
 	@$(as_root) $(V)/seatrial run examples/vm.yml --on vm
 
-test: ## all tests, those on real hosts included; under 20 minutes on 2 cores
+test: ## all tests, those on real hosts included; 40 minutes on 2 cores
 	@$(prepare) test
 	@$(as_root) $(V)/python -m pytest $(PYTEST)
 
