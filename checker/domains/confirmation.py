@@ -30,7 +30,7 @@ def confirmation(view: View, events: Events) -> Judged:
         if lacks:
             mine = changes[view.confirmed[changes] == code].tolist()
             broken |= {i: why for i in mine
-                       for why in [_why(lacks, changed, int(view.row[i]))] if why}
+                       for why in [_why(lacks, changed, int(view.done[i]))] if why}
     return Judged(
         "confirmation", len(changes), "changes were confirmed as the policies ask", len(broken),
         [Finding(f"{who(view, i)} was acknowledged, confirmed by "

@@ -399,7 +399,7 @@ def test_a_change_of_the_tree_excuses_who_does_not_confirm() -> None:
 
 def test_from_a_change_of_the_tree_by_the_nemesis_on_policies_are_no_longer_known() -> None:
     assert "confirmation" in Tale().write(1, confirmed="A C").broken()
-    after = Tale().nemesis("domain-reparent", phase="began", id=1).write(1, confirmed="A C")
+    after = Tale().nemesis("domain-reparent", phase="requested", id=1).write(1, confirmed="A C")
     assert after.broken() == {}
 
 
