@@ -179,11 +179,13 @@ cdef class DomainWorld(World):
 
     def converged(self) -> str | None:
         """Return None when all domains of the tree agree on everything; else what they do not."""
-        if (reason := World.converged(self)) is not None:
-            return reason
         tree = self.mirrors.tree()
         if tree is None:
             return "no tree was committed"
+        for g in self.groups:       # (one that left the tree learns no more what was committed)
+            if (<Group>g).domain in tree.domains:
+                if (reason := self._disagreement(<Group>g)) is not None:
+                    return reason
         return self._apart(tree)
 
     def _apart(self, tree):

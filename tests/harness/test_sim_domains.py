@@ -139,3 +139,27 @@ def included(w: DomainWorld, domain: int) -> bool:
     """Whether a domain counts, by the newest tree that the root has committed."""
     tree = w.tree()
     return tree is not None and tree.domains[domain].included
+
+
+def test_a_domain_that_left_the_tree_need_not_know_how_what_it_holds_ended() -> None:
+    shape = SHAPES["async"]
+    w = world_of(shape)
+    run_until(w, lambda: w.converged() is None)
+    writer = clients(w, shape, Rng(1), writers=1)[0]
+    hosts = hosts_of(shape)
+
+    def is_ahead() -> bool:
+        """Whether the child holds what it doesn't know to be committed."""
+        child = leader_of(w, B)
+        status = w.status(child) if child is not None else None
+        return status is not None and status["commit"] > status["applied"]
+
+    run_until(w, lambda: writer.answered > 5 and is_ahead())
+    cut(w, between(hosts[A], hosts[B]))
+    w.run([], w.now_ns + S)
+    assert is_ahead()
+    leader = leader_of(w, A)
+    assert leader is not None
+    assert w.change_tree(leader, lambda tree: tree.remove(B))
+    writer.stopped = True
+    run_until(w, lambda: B not in w.tree().domains and w.converged() is None)

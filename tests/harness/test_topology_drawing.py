@@ -40,6 +40,7 @@ A(5/2)      root         n1 to n5    policy any 1 of [B, C]
 in 15 s
 pool near-a -> A
 pool near-b -> B
+pool near-c -> C
 pool near-d -> D
 pool near-e -> E
 lease 0.3 s, promise 0.3 s, excluded after 1.5 s of silence, clocks drift by at most 15 %"""
