@@ -146,14 +146,15 @@ system: {name: node, options: {election_ms: 1000}}
 workload: {name: register, options: {keys_at_a_time: 2, ops_per_key: 40}}
 clients: 4
 rate: 40
-time_limit: 6
+time_limit: 12
 faults: {names: [kill, power-loss, clock-bump], duration: 1, gap: 0.5, targets: [one]}
 coverage: {min_ok: 20, min_faults_by_name: {kill: 1}}
 """)
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path)}
     for argv in (["doctor", "--on", str(path)],
-                 ["run", str(test), "--on", str(path), "--store", str(tmp_path / "store")],
+                 ["run", str(test), "--on", str(path), "--store", str(tmp_path / "store"),
+                  "--seed", "1"],
                  ["heal", "--on", str(path)]):
         done = subprocess.run([sys.executable, "-m", "seatrial.harness", *argv], check=False,
                               capture_output=True, text=True, cwd=tmp_path, env=environment)
