@@ -150,6 +150,8 @@ class Connection(asyncio.Protocol):
 class Load:
     """All clients of one run."""
 
+    connection: type[Connection] = Connection
+
     def __init__(self, port: int, count: int) -> None:
         self.port = port
         self.count = count
@@ -167,7 +169,7 @@ class Load:
         loop = asyncio.get_running_loop()
         connections = []
         for _ in range(min(self.count, MAX_CONNECTIONS)):
-            connection = Connection(self)
+            connection = self.connection(self)
             await loop.create_connection(lambda c=connection: c, "127.0.0.1", self.port)
             await connection.ready
             connections.append(connection)

@@ -96,7 +96,7 @@ class Writers(Load):
         loop = asyncio.get_running_loop()
         self.connections = []
         for _ in range(min(self.count, MAX_CONNECTIONS)):
-            connection = Connection(self)
+            connection = self.connection(self)
             await loop.create_connection(lambda c=connection: c, "127.0.0.1", self.port)
             await connection.ready
             self.connections.append(connection)
