@@ -166,7 +166,11 @@ def plan_of(document: Document, request: Request) -> Plan:
     """Validate a request, its test file being read already."""
     for option, (at, value) in request.overrides.items():
         document.override(at, value, option)
+        if request.world == SIM and at == ("time_limit",):
+            document.override(("sim", "time_limit"), value, option)
     document, spec = validated(document)
+    if request.world == SIM:
+        spec = spec.in_simulation()
     for number, name in enumerate(spec.faults.names):
         if name not in CATALOGUE:
             raise document.error(("faults", "names", number),

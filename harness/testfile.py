@@ -134,14 +134,50 @@ class Faults(Section):
         return int(self.duration * (1 - self.jitter) * 0.99e9)
 
 
+class Requirements(Section):
+    """What must have happened for a pass to mean something; else the verdict is no-coverage.
+
+    Operations count when they ended ok. ``leader_hit`` asks for a fault whose targets held
+    the leader of that moment; ``min_ok_per_window`` for progress in each fault's time in
+    force, as long as a majority of the nodes could reach each other.
+    """
+
+    min_ok: Count = 0
+    min_write_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    min_clients: Count = 0
+    max_keys_at_a_time: Count = 0  # 0: any number
+    min_faults: Count = 0
+    min_faults_by_name: dict[str, Count] = Field(default_factory=dict)
+    min_fault_names: Count = 0
+    min_partitions: Count = 0
+    leader_hit: bool = False
+    min_leader_changes: Count = 0
+    min_ok_per_window: Count = 0
+    final_reads: bool = True
+
+
+class SimFaults(Section):
+    """What is different about the file's own faults in the simulated world; null: nothing."""
+
+    duration: Seconds | None = None
+    gap: Seconds | None = None
+    settle: Annotated[float, Field(ge=0, le=600)] | None = None
+
+
 class Sim(Section):
     """What only the simulated world has. ``swarm``: each seed draws an environment and faults of
     its own, beside those of the file; else all seeds have the same. ``op_timeout``: from where to
     where it draws how long a client waits. ``environment``: what is fixed in either case
     (sim/environment.py).
+
+    A campaign of minutes on hosts is one of many short runs here: ``time_limit``, ``faults`` and
+    ``coverage`` take the place of the file's.
     """
 
     swarm: bool = True
+    time_limit: Seconds | None = None
+    faults: SimFaults = SimFaults()
+    coverage: Requirements | None = None
     op_timeout: Annotated[list[Seconds], Field(min_length=2, max_length=2)] | None = None
     environment: dict[str, Any] = Field(default_factory=dict)
 
@@ -199,28 +235,6 @@ class Schedule(Section):
     faults: list[PlannedFault] = Field(default_factory=list)
 
 
-class Requirements(Section):
-    """What must have happened for a pass to mean something; else the verdict is no-coverage.
-
-    Operations count when they ended ok. ``leader_hit`` asks for a fault whose targets held
-    the leader of that moment; ``min_ok_per_window`` for progress in each fault's time in
-    force, as long as a majority of the nodes could reach each other.
-    """
-
-    min_ok: Count = 0
-    min_write_share: Annotated[float, Field(ge=0, le=1)] = 0.0
-    min_clients: Count = 0
-    max_keys_at_a_time: Count = 0  # 0: any number
-    min_faults: Count = 0
-    min_faults_by_name: dict[str, Count] = Field(default_factory=dict)
-    min_fault_names: Count = 0
-    min_partitions: Count = 0
-    leader_hit: bool = False
-    min_leader_changes: Count = 0
-    min_ok_per_window: Count = 0
-    final_reads: bool = True
-
-
 class Checks(Section):
     """Which engines judge, and what each may use before its verdict is inconclusive.
 
@@ -258,12 +272,22 @@ class Spec(Section):
     @model_validator(mode="after")
     def _faults_can_be_required(self) -> Spec:
         """Refuse requirements that no run of this file can meet."""
-        wanted, given = self.coverage.min_fault_names, len(set(self.faults.names))
-        if wanted > given:
-            raise ValueError(
-                f"coverage.min_fault_names is {wanted}, but faults.names has only {given}"
-            )
+        given = len(set(self.faults.names))
+        for key, asked in (("coverage", self.coverage), ("sim.coverage", self.sim.coverage)):
+            if asked is not None and asked.min_fault_names > given:
+                raise ValueError(f"{key}.min_fault_names is {asked.min_fault_names}, but "
+                                 f"faults.names has only {given}")
         return self
+
+    def in_simulation(self) -> Spec:
+        """Return the test as the simulated world runs it."""
+        faults = {name: given for name, given in self.sim.faults if given is not None}
+        plain = {"time_limit": None, "faults": SimFaults(), "coverage": None}
+        return self.model_copy(update={
+            "time_limit": self.sim.time_limit or self.time_limit,
+            "faults": self.faults.model_copy(update=faults),
+            "coverage": self.sim.coverage or self.coverage,
+            "sim": self.sim.model_copy(update=plain)})
 
 
 def load(path: Path) -> tuple[Document, Spec]:
