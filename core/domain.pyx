@@ -413,18 +413,18 @@ cdef class Domain(Uplink):
         return self.wanted()
 
     def parent_nodes(self) -> list:
-        """Return the parent's nodes: (node, address), as the newest tree says that we hold or were
-        told of when we were refused; before there is any, as our file does."""
-        for payload in (self.told_tree, self.mirror.tree_payload()):
+        """Return the parent's nodes: (node, address), as the newest tree that was committed says,
+        as far as we hold it or were told of it; and those that our newest says, which may yet be.
+        Before there is any, as our file does."""
+        cdef uint64_t at
+        found = {}
+        for payload in (self.committed_tree(&at), self.mirror.tree_payload()):
             if payload:
-                try:
-                    tree = Tree.decode(payload)
-                except BadTree:
-                    continue
+                tree = Tree.decode(payload)
                 mine = tree.domains.get(self.domain)
                 if mine is not None and mine.parent in tree.domains:
-                    return list(tree.domains[mine.parent].nodes)
-        return list(self.initial_parent)
+                    found.update(tree.domains[mine.parent].nodes)
+        return list(found.items()) or list(self.initial_parent)
 
     def take_move(self) -> tuple | None:
         """Return and forget which node shall be dialled instead."""

@@ -4,6 +4,7 @@ from seatrial.core.buffer cimport Buffer
 from seatrial.core.codec cimport LinkMessage
 from seatrial.core.mirror cimport Coordinates, RootTerm
 from seatrial.core.root_commit cimport Child, RootCommit
+from seatrial.core.tree cimport TreeView
 
 cdef enum:
     MAX_DOWNLINKS = 128
@@ -44,6 +45,9 @@ cdef class Downlinks(RootCommit):
     cdef int linked             # how many
     cdef size_t max_batch_bytes
     cdef size_t max_inflight_bytes
+    cdef bytes told_tree        # the newest tree that the root has committed, of those that whom
+    cdef uint64_t told_rindex   # we asked to be our parent told us when it refused
+    cdef TreeView told_view
 
     cdef Downlink* downlink(self, uint32_t connection) noexcept nogil
     cdef int link_up(self, uint32_t connection, uint16_t domain) except -1
@@ -55,6 +59,8 @@ cdef class Downlinks(RootCommit):
                    size_t size) except -1 nogil
     cdef int _refuse(self, Downlink* link, int type) except -1
     cdef bint is_child(self, uint16_t domain) noexcept nogil
+    cdef bytes committed_tree(self, uint64_t* at)
+    cdef int note_tree(self, uint64_t rindex, bytes tree) except -1
     cdef int _attach(self, Downlink* link, const LinkMessage* m) except -1 nogil
     cdef int _acked(self, Downlink* link, const LinkMessage* m) except -1 nogil
     cdef uint64_t _agree_below(self, Coordinates hint) noexcept nogil

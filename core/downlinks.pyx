@@ -41,9 +41,10 @@ from seatrial.core.codec cimport (
 from seatrial.core.invariant cimport must
 from seatrial.core.mirror cimport compare_terms, Planted
 from seatrial.core.raft_state cimport LEADER
-from seatrial.core.tree cimport DRIFT_PERCENT, TreeView
+from seatrial.core.tree cimport DRIFT_PERCENT, read_tree, TreeView
 
 from seatrial.core.errors import ProtocolError
+from seatrial.core.tree import BadTree, Tree
 
 
 cdef class Downlinks(RootCommit):
@@ -79,10 +80,13 @@ cdef class Downlinks(RootCommit):
     # ---- what a child says -----------------------------------------------------------------
 
     cdef bint is_child(self, uint16_t domain) noexcept nogil:
+        """Whether it is a child of ours, by the newest tree that we hold or were told of."""
         cdef const TreeView* tree = self.mirror.tree()
         cdef int i, me
         if tree is NULL:
             return False
+        if self.told_rindex > self.mirror.planted(self.mirror.end).rindex:
+            tree = &self.told_view
         me = self.my_place(tree)
         for i in range(tree.count):
             if tree.domains[i].id == domain:
@@ -120,22 +124,46 @@ cdef class Downlinks(RootCommit):
         with gil:
             raise ProtocolError(f"frame type {m.header.type}: not one that a child sends")
 
+    cdef bytes committed_tree(self, uint64_t* at):
+        """Return the newest tree that we know the root to have committed, or None."""
+        cdef size_t size
+        cdef const char* tree = self.mirror.tree_bytes(
+            max(self.committed, self.applied, self.mirror.floor.rindex), &size, at)
+        if self.told_rindex > at[0]:
+            at[0] = self.told_rindex
+            return self.told_tree
+        return tree[:size] if tree is not NULL else None
+
+    cdef int note_tree(self, uint64_t rindex, bytes tree) except -1:
+        """We were told of a tree that the root has committed. Raises ProtocolError."""
+        try:
+            Tree.decode(tree)
+        except BadTree as error:
+            raise ProtocolError(f"refused, with a tree that is none: {error}") from None
+        if rindex > self.told_rindex:
+            self.told_rindex = rindex
+            self.told_tree = tree
+            read_tree(tree, len(tree), &self.told_view)
+        return 0
+
     cdef int _refuse(self, Downlink* link, int type) except -1:
-        """Say who leads here, or that this is no child of ours by the newest tree."""
+        """Say who leads here; or that this is no child of ours, and what the root has committed.
+
+        So news of a tree reach those whose old ones go round in a circle: each one's parent is
+        the next one's child. Uncommitted trees would contradict each other; these are in order.
+        """
         cdef LinkMessage m
         cdef bytes said = b""
-        cdef size_t size
         cdef uint64_t at
-        cdef const char* tree
         self._fill(link, &m, type)
         if type == LINK_REDIRECT:
             m.round = self.raft.leader
             details = self.raft.configuration().details.get(self.raft.leader)
             said = details[0].encode() if details else b""
-            self._send(link, &m, said, len(said))
         else:
-            tree = self.mirror.tree_bytes(self.mirror.end, &size, &at)
-            self._send(link, &m, tree, size)
+            said = self.committed_tree(&at) or b""
+            m.rindex = at
+        self._send(link, &m, said, len(said))
         link.state = WAITING
         return 0
 

@@ -47,7 +47,6 @@ cdef class Uplink(Downlinks):
     cdef readonly bint moving       # to another node of the parent:
     cdef readonly uint32_t move_node
     cdef readonly object move_address
-    cdef readonly object told_tree  # by who refused us
     cdef Buffer up_input
     cdef Buffer up_out
 

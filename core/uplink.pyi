@@ -5,6 +5,5 @@ class Uplink(Downlinks):
     moving: bool
     move_node: int
     move_address: str
-    told_tree: bytes | None
     def uplink_up(self, node: int, now_ns: int) -> None: ...
     def uplink_down(self) -> None: ...

@@ -238,7 +238,8 @@ cdef class Uplink(Downlinks):
                 return self._move(<uint32_t>m.round,
                                   frame[LINK_SIZE:size].decode(errors="replace"))
             if m.header.type == LINK_REFUSED:
-                self.told_tree = frame[LINK_SIZE:size] if size > LINK_SIZE else None
+                if size > LINK_SIZE:
+                    self.note_tree(m.rindex, frame[LINK_SIZE:size])
                 return self._move(0, "")
             raise ProtocolError(f"frame type {m.header.type}: not one that a parent sends")
 

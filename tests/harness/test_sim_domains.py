@@ -14,6 +14,7 @@ from .domain_sites import (
     B,
     C,
     S,
+    Site,
     between,
     clients,
     cut,
@@ -163,3 +164,18 @@ def test_a_domain_that_left_the_tree_need_not_know_how_what_it_holds_ended() -> 
     assert w.change_tree(leader, lambda tree: tree.remove(B))
     writer.stopped = True
     run_until(w, lambda: B not in w.tree().domains and w.converged() is None)
+
+
+def test_domains_whose_old_trees_go_round_in_a_circle_hear_of_the_newest() -> None:
+    shape = {A: Site(1), B: Site(1, A), C: Site(1, B)}
+    w = world_of(shape)
+    run_until(w, lambda: w.converged() is None)
+    leader = leader_of(w, A)
+    assert leader is not None
+    w.kill(hosts_of(shape)[B][0])
+    for child, parent in ((C, A), (B, C)):          # C, which is below B as far as both know
+        assert w.change_tree(leader, lambda tree, c=child, p=parent: tree.reparent(c, p))
+        run_until(w, lambda c=child, p=parent:                          # type: ignore[misc]
+                  w.tree().domains[c].parent == p)
+    w.start(hosts_of(shape)[B][0])      # A sends it to C, which asks it
+    run_until(w, lambda: w.converged() is None)
