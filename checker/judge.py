@@ -56,7 +56,8 @@ def judge(
                            f"{' or '.join(KINDS)}")
     if isinstance(model, str) and model in KINDS:
         return check_transactions(history, model, question.level,
-                                  time_limit_s=question.time_limit_s)
+                                  time_limit_s=question.time_limit_s,
+                                  memory_limit_bytes=question.memory_limit_bytes)
     if model == "bank":
         return check_bank(history)
     if model == "long-fork":

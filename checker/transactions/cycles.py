@@ -1,14 +1,15 @@
 """Cycles of dependencies, by the name of the anomaly; searched for with ever more order."""
 from __future__ import annotations
 
-import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .edges import NAMES, Edges
 from .findings import Anomaly, Findings
 from .graph import CAUSAL, FRACTURED, PROCESS, REALTIME, RW, WR, WW
-from .implied import MOST_TRANSACTIONS, add_causal, add_fractured
-from .levels import Level, Order
+from .implied import Columns, add_causal, add_fractured
+from .levels import FORBIDS, Level, Order
+from .limits import Limits, OutOfLimits
 from .order import add_process_order, add_real_time_order
 
 ANY_WW = WW | CAUSAL
@@ -31,78 +32,136 @@ class Found:
     """Anomalies by name, each with the weakest order that shows it; and what was not decided.
 
     versions: the order of versions is not known but must be implied (of registers).
+    undecided: in which orders an anomaly was not looked for to the end. why: for want of what.
     """
 
     versions: bool
-    deadline: float
     anomalies: dict[str, list[Anomaly]] = field(default_factory=dict)
     order: dict[str, Order] = field(default_factory=dict)
-    undecided: dict[str, Order] = field(default_factory=dict)
+    undecided: dict[str, set[Order]] = field(default_factory=dict)
+    why: str = "time"
 
     def add(self, name: str, anomalies: list[Anomaly], order: Order) -> None:
         """Add what a weaker order did not show."""
         if anomalies and name not in self.anomalies:
             self.anomalies[name], self.order[name] = anomalies, order
 
+    def stopped(self, names: Iterable[str], order: Order, why: str) -> None:
+        """Note that some were not looked for to the end."""
+        self.why = why
+        for name in names:
+            self.undecided.setdefault(name, set()).add(order)
+
+    def take(self, other: Found) -> None:
+        """Add what another order, a stronger one, showed."""
+        for name, anomalies in other.anomalies.items():
+            self.add(name, anomalies, other.order[name])
+        for name, orders in other.undecided.items():
+            for order in orders:
+                self.stopped([name], order, other.why)
 
     def open(self, level: Level) -> list[str]:
         """What the level forbids and was not decided.
 
-        Where the order of versions is known, who violates causality is in a cycle with one rw, too.
+        What is not found with an order is not there with a weaker one. Where the order of
+        versions is known, who violates causality is in a cycle with one rw, too.
         """
-        return [name for name in level.forbids
-                if name in self.undecided and self.undecided[name] <= level.order
+        return [name for name in level.forbids if level.order in self.undecided.get(name, ())
                 and (name != "causality" or self.versions or level.base == "causal")]
 
 
-def find(findings: Findings, most: Order, *, versions: bool, deadline: float) -> Found:
-    """Find everything that is forbidden somewhere. deadline: of time.monotonic."""
-    found = Found(versions, deadline)
+def find(findings: Findings, most: Order, limits: Limits, *, versions: bool) -> Found:
+    """Find everything that is forbidden somewhere.
+
+    The strongest order first: where it shows nothing, no other does.
+    """
+    found = Found(versions)
+    for name, anomalies in findings.anomalies.items():
+        found.add(name, anomalies, Order.NONE)
+    columns = Columns.of(findings)
+    strongest = Found(versions)
+    _with_order(strongest, findings, columns, most, limits)
+    if strongest.anomalies or strongest.undecided:
+        for order in Order:
+            if order < most:
+                _with_order(found, findings, columns, order, limits)
+    found.take(strongest)
+    return found
+
+
+def not_looked(findings: Findings, most: Order, why: str, *, versions: bool) -> Found:
+    """Return what is known when not even the dependencies could be found."""
+    found = Found(versions)
     for name, anomalies in findings.anomalies.items():
         found.add(name, anomalies, Order.NONE)
     for order in Order:
         if order <= most:
-            _with_order(found, findings, order)
+            found.stopped((name for names in FORBIDS.values() for name in names), order, why)
     return found
 
 
-def _with_order(found: Found, findings: Findings, order: Order) -> None:
-    edges = findings.edges.copy()
+def _with_order(found: Found, findings: Findings, columns: Columns, order: Order,
+                limits: Limits) -> None:
+    """Look for all of it with one order, as long as the limits allow."""
+    left = dict.fromkeys(CYCLES)
+    try:
+        _look(found, findings, columns, order, limits, left)
+    except OutOfLimits as end:
+        found.stopped([name for name in left if name not in found.anomalies], order, end.what)
+
+
+def _look(found: Found, findings: Findings, columns: Columns, order: Order, limits: Limits,
+          left: dict[str, None]) -> None:
+    """Look, and take out of ``left`` what was looked for to the end."""
+    limits.look()
+    edges = findings.edges.above()
     if order >= Order.SESSION:
         add_process_order(edges, findings.transactions)
     if order >= Order.REAL_TIME:
         add_real_time_order(edges, findings.transactions)
     found.add("fractured-read", add_fractured(findings, edges, order >= Order.SESSION), order)
-    causes = edges.copy() if findings.edges.n <= MOST_TRANSACTIONS else edges
-    wrong, whole = add_causal(findings, causes, versions=False)
-    found.add("causality", wrong, order)
-    if not whole:
-        found.undecided.setdefault("causality", order)
-    above = causes
-    if found.versions and whole:
-        above = causes.copy()
-        add_causal(findings, above, versions=True)
-    elif found.versions:
-        found.undecided.setdefault("G2", order)
-    for name, (first, rest, apart) in CYCLES.items():
-        graph_of = edges if name in ("G0", "G1c", "fractured-read") else (
-            causes if name == "causality" else above)
-        if name in found.anomalies or any(case in found.anomalies
-                                          for case in SPECIAL.get(name, ())):
-            continue
+    _cycles(found, findings, edges, ("G0", "G1c", "fractured-read"), order, limits, left)
+    causes = edges.above()
+    try:
+        found.add("causality", add_causal(findings, causes, columns, limits, versions=False),
+                  order)
+    except OutOfLimits as end:          # what is not causality is looked for all the same
+        found.stopped(["causality", "G2"] if found.versions else ["causality"], order, end.what)
+        left.pop("causality")
+        causes = edges
+    _cycles(found, findings, causes, ("causality",), order, limits, left)
+    if found.versions:
+        causes = causes.above()
         try:
-            budget = int((found.deadline - time.monotonic()) * EDGES_A_SECOND)
-            cycle = graph_of.graph().cycle(first, rest | COUNTS[order], apart=apart, budget=budget)
-        except TimeoutError:
-            found.undecided.setdefault(name, order)
+            add_causal(findings, causes, columns, limits, versions=True)
+        except OutOfLimits as end:
+            found.stopped(["G2"], order, end.what)
+    _cycles(found, findings, causes, tuple(left), order, limits, left)
+
+
+def _cycles(found: Found, findings: Findings, edges: Edges, names: Sequence[str], order: Order,
+            limits: Limits, left: dict[str, None]) -> None:
+    for name in names:
+        if name not in left:
             continue
-        if cycle is not None:
-            found.add(name, [_anomaly(findings, graph_of, cycle)], order)
+        if name not in found.anomalies and not any(case in found.anomalies
+                                                   for case in SPECIAL.get(name, ())):
+            first, rest, apart = CYCLES[name]
+            try:
+                cycle = edges.graph().cycle(first, rest | COUNTS[order], apart=apart,
+                                            budget=int(limits.seconds() * EDGES_A_SECOND))
+            except TimeoutError:
+                found.stopped([name], order, "time")
+            else:
+                if cycle is not None:
+                    found.add(name, [_anomaly(findings, edges, cycle)], order)
+        left.pop(name)
 
 
 def _anomaly(findings: Findings, edges: Edges, cycle: list[int]) -> Anomaly:
-    guilty = [findings.transactions.happened[edges.sources[edge]] for edge in cycle]
-    steps = [f"{NAMES[edges.kinds[edge]]}: {edges.why(edge)}" for edge in cycle]
+    graph = edges.graph()
+    guilty = [findings.transactions.happened[graph.sources[edge]] for edge in cycle]
+    steps = [f"{NAMES[int(graph.kinds[edge])]}: {edges.why(edge)}" for edge in cycle]
     witnesses = {witness.number: witness for edge in cycle
                  if (witness := edges.witness(edge)) is not None}
     return Anomaly("each comes before the next, and the last before the first", guilty, steps,

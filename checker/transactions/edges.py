@@ -5,68 +5,101 @@ overwrote. (Adya, Weak Consistency, 1999: write-, read- and anti-dependencies.)
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from array import array
 from typing import Any
 
+import numpy as np
+
 from .graph import CAUSAL, FRACTURED, PROCESS, REALTIME, RW, WR, WW, Graph
+from .limits import Limits
 from .transaction import Transaction
 
 NAMES = {WW: "ww", WR: "wr", RW: "rw", PROCESS: "process", REALTIME: "real time",
          FRACTURED: "ww", CAUSAL: "ww"}
+LOOK_EVERY = 1 << 12         # edges
 
 
-@dataclass(slots=True)
 class Edges:
-    """Edges between the transactions that may have happened; the same one is taken once."""
+    """Edges between the transactions that may have happened; the same one is taken once.
 
-    n: int
-    sources: list[int] = field(default_factory=list)
-    targets: list[int] = field(default_factory=list)
-    kinds: list[int] = field(default_factory=list)
-    reasons: list[tuple[Any, ...]] = field(default_factory=list)
-    _known: set[tuple[int, int, int]] = field(default_factory=set)
-    _graph: Graph | None = None
+    below: others that are among them. They lie there, and nothing may be added to them any more.
+    """
+
+    def __init__(self, n: int, limits: Limits | None = None, below: Edges | None = None) -> None:
+        self.n = n
+        self.limits = limits
+        self.below = below
+        self.first = len(below) if below is not None else 0     # the number of the first one here
+        self._sources, self._targets, self._kinds = array("i"), array("i"), array("B")
+        self._reasons: list[tuple[Any, ...]] = []
+        self._known: set[int] = set()
+        self._graph: Graph | None = None
+        self._offered = 0
+
+    def __len__(self) -> int:
+        return self.first + len(self._reasons)
 
     def add(self, source: Transaction, target: Transaction, kind: int, *reason: Any) -> bool:
         """Add an edge, unless it is there or leads nowhere; returns whether it is new.
 
         reason: the key, the values that make the dependency, and if others do, their reader.
+        Raises OutOfLimits.
         """
-        edge = source.number, target.number, kind
-        if source.number == target.number or edge in self._known:
+        self._look()
+        edge = (source.number * self.n + target.number) << 8 | kind
+        if source.number == target.number or self._knows(edge):
             return False
         self._known.add(edge)
-        self._graph = None
-        self.sources.append(source.number)
-        self.targets.append(target.number)
-        self.kinds.append(kind)
-        self.reasons.append(reason)
+        self._append(source, target, kind, reason)
         return True
 
-    def take(self, other: Edges) -> None:
-        """Take all edges of another."""
-        self.sources += other.sources
-        self.targets += other.targets
-        self.kinds += other.kinds
-        self.reasons += other.reasons
-        self._known |= other._known
-        self._graph = None
+    def add_order(self, source: Transaction, target: Transaction, kind: int) -> None:
+        """Add an edge that is not there, of an order that needs no reason."""
+        self._look()
+        self._append(source, target, kind, ())
 
-    def copy(self) -> Edges:
+    def _append(self, source: Transaction, target: Transaction, kind: int,
+                reason: tuple[Any, ...]) -> None:
+        self._graph = None
+        self._sources.append(source.number)
+        self._targets.append(target.number)
+        self._kinds.append(kind)
+        self._reasons.append(reason)
+
+    def _look(self) -> None:
+        self._offered += 1
+        if self.limits is not None and self._offered % LOOK_EVERY == 0:
+            self.limits.look()
+
+    def _knows(self, edge: int) -> bool:
+        return edge in self._known or (self.below is not None and self.below._knows(edge))
+
+    def above(self) -> Edges:
         """Return the same edges, to be added to."""
-        edges = Edges(self.n)
-        edges.take(self)
-        return edges
+        return Edges(self.n, self.limits, self)
 
     def graph(self) -> Graph:
         """Return them as a graph; edges keep their places."""
         if self._graph is None:
-            self._graph = Graph(self.n, self.sources, self.targets, self.kinds)
+            own = [np.array(column, dtype=np.int32)
+                   for column in (self._sources, self._targets, self._kinds)]
+            if self.below is not None:
+                below = self.below.graph()
+                own = [np.concatenate(both) for both in zip(
+                    (below.sources, below.targets, below.kinds), own, strict=True)]
+            self._graph = Graph(self.n, *own)
         return self._graph
+
+    def reason(self, edge: int) -> tuple[Any, ...]:
+        """Return the reason of the edge with this number."""
+        if edge < self.first:
+            assert self.below is not None
+            return self.below.reason(edge)
+        return self._reasons[edge - self.first]
 
     def why(self, edge: int) -> str:
         """Return why the edge's first transaction comes before its second."""
-        kind, reason = self.kinds[edge], self.reasons[edge]
+        kind, reason = int(self.graph().kinds[edge]), self.reason(edge)
         if kind == PROCESS:
             return "the same process did it next"
         if kind == REALTIME:
@@ -84,7 +117,7 @@ class Edges:
 
     def witness(self, edge: int) -> Transaction | None:
         """Return the reader from which an edge follows that is between two others."""
-        witness = self.reasons[edge][3:]
+        witness = self.reason(edge)[3:]
         return witness[0] if witness else None
 
 

@@ -1,14 +1,16 @@
 """What a history of transactions shows by itself, before any cycle is looked for."""
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .edges import Edges
+from .limits import Limits
 from .transaction import Transaction, Transactions
 
 MOST_OF_A_KIND = 5          # anomalies that are described; more are counted
+LOOK_EVERY = 1 << 10        # transactions
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,10 @@ class Seen:
 
 @dataclass(slots=True)
 class Findings:
-    """Dependencies, anomalies by name, and who read from whom."""
+    """Dependencies, anomalies by name, and who read from whom.
+
+    versions: of each key in their order, where that is known.
+    """
 
     transactions: Transactions
     edges: Edges
@@ -49,11 +54,19 @@ class Findings:
     counts: dict[str, int] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     writers: dict[Hashable, list[tuple[Transaction, Any]]] = field(default_factory=dict)
+    versions: dict[Hashable, Sequence[Hashable]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, transactions: Transactions) -> Findings:
+    def of(cls, transactions: Transactions, limits: Limits) -> Findings:
         """Return nothing found yet."""
-        return cls(transactions, Edges(len(transactions)))
+        return cls(transactions, Edges(len(transactions), limits))
+
+    def each(self, transactions: Sequence[Transaction]) -> Iterator[Transaction]:
+        """Take transactions one by one, as long as time and memory last."""
+        for i, transaction in enumerate(transactions):
+            if i % LOOK_EVERY == 0 and self.edges.limits is not None:
+                self.edges.limits.look()
+            yield transaction
 
     def report(self, name: str, why: str, *guilty: Transaction) -> None:
         """Add an anomaly."""

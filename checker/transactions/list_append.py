@@ -13,18 +13,17 @@ from typing import Any
 
 from .findings import Findings, Seen, lost_updates
 from .graph import RW, WR, WW
-from .transaction import APPEND, READ, Transaction, Transactions, hashable
+from .transaction import APPEND, READ, Transaction, hashable
 from .writers import Writers, find_writers
 
 OPERATIONS = (READ, APPEND)
 
 
-def find(transactions: Transactions) -> Findings:
+def find(findings: Findings) -> None:
     """Find the dependencies of appends and reads, and what is wrong without any cycle."""
-    findings = Findings.of(transactions)
     writers = find_writers(findings, APPEND, "is appended to", "elements that are appended")
     reads: dict[Hashable, list[tuple[Transaction, Sequence[Hashable]]]] = {}
-    for transaction in transactions.happened:
+    for transaction in findings.each(findings.transactions.happened):
         if transaction.ok:
             for key, elements in _outside(findings, transaction).items():
                 _judge_read(findings, writers, transaction, key, elements)
@@ -32,7 +31,6 @@ def find(transactions: Transactions) -> Findings:
     for key, found in reads.items():
         _order(findings, writers, key, found)
     lost_updates(findings)
-    return findings
 
 
 def _outside(findings: Findings, transaction: Transaction) -> dict[Hashable, Sequence[Hashable]]:
@@ -83,6 +81,7 @@ def _order(findings: Findings, writers: Writers, key: Hashable,
     """The dependencies on one key."""
     edges = findings.edges
     teller, order = max(reads, key=lambda read: len(read[1]))
+    findings.versions[key] = order
     chain = [_happened(writers, key, element) for element in order]
     last: tuple[Transaction, Any] | None = None         # the last writer, and what it wrote
     for element, writer in zip(order, chain, strict=True):

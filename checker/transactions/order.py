@@ -16,7 +16,7 @@ def add_process_order(edges: Edges, transactions: Transactions) -> None:
     for transaction in transactions.happened:
         before = last.get(transaction.process)
         if before is not None:
-            edges.add(before, transaction, PROCESS)
+            edges.add_order(before, transaction, PROCESS)
         if transaction.ok:
             last[transaction.process] = transaction
 
@@ -35,6 +35,6 @@ def add_real_time_order(edges: Edges, transactions: Transactions) -> None:
             frontier[transaction.number] = transaction
         else:
             for before in frontier.values():
-                edges.add(before, transaction, REALTIME)
+                edges.add_order(before, transaction, REALTIME)
             if transaction.ok:
                 implied[transaction.number] = list(frontier)

@@ -11,22 +11,20 @@ from typing import Any
 
 from .findings import Findings, Seen, lost_updates
 from .graph import RW, WR, WW
-from .transaction import READ, WRITE, Transaction, Transactions, hashable
+from .transaction import READ, WRITE, Transaction, hashable
 from .writers import Writers, find_writers
 
 OPERATIONS = (READ, WRITE)
 
 
-def find(transactions: Transactions) -> Findings:
+def find(findings: Findings) -> None:
     """Find the dependencies of writes and reads, and what is wrong without any cycle."""
-    findings = Findings.of(transactions)
     writers = find_writers(findings, WRITE, "is written to", "values that are written")
-    for transaction in transactions.happened:
+    for transaction in findings.each(findings.transactions.happened):
         if transaction.ok:
             _judge(findings, writers, transaction)
     _versions(findings)
     lost_updates(findings)
-    return findings
 
 
 def _judge(findings: Findings, writers: Writers, transaction: Transaction) -> None:

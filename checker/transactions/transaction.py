@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from ..history import FAIL, INFO, INT64_MAX, NONE, OK, History
+from .limits import Limits
 
 READ, WRITE, APPEND = "r", "w", "append"
+LOOK_EVERY = 1 << 10        # transactions
 MOST_SHOWN = 120            # characters of a transaction in a message
 
 Operation = tuple[str, Hashable, Any]
@@ -60,11 +62,16 @@ class Transactions:
         return len(self.happened)
 
 
-def transactions_of(history: History, known: Sequence[str]) -> Transactions:
-    """Take the clients' transactions out of a history. known: operations that the check knows."""
+def transactions_of(history: History, known: Sequence[str], limits: Limits) -> Transactions:
+    """Take the clients' transactions out of a history. known: operations that the check knows.
+
+    Raises OutOfLimits.
+    """
     found = Transactions(timed=history.timed, where=history)
     rest, ints = history.values[2], history.values[1]
     for invoked, completed in zip(*(rows.tolist() for rows in history.pairs), strict=True):
+        if (len(found.happened) + len(found.failed)) % LOOK_EVERY == 0:
+            limits.look()
         outcome = INFO if completed == NONE else int(history.type[completed])
         row = completed if outcome == OK else invoked
         value = rest.get(row)

@@ -17,7 +17,7 @@ def find_writers(findings: Findings, write: str, done: str, versions: str) -> Wr
     """
     writers: Writers = {}
     transactions = findings.transactions
-    for transaction in [*transactions.happened, *transactions.failed]:
+    for transaction in findings.each([*transactions.happened, *transactions.failed]):
         last: dict[Hashable, Hashable] = {}
         for f, key, value in transaction.operations:
             if f != write:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from seatrial.checker.history import NEMESIS, NONE, TYPE_NAMES, History
 
 from ..results import Check, Results
+from .cycle import anomalies, cycle
 from .spacetime import Bar, spacetime
 from .tables import node_name, shown
 
@@ -35,6 +36,7 @@ class Story:
     text: str = ""
     context: str = ""
     drawing: Markup | None = None
+    cyclic: bool = False
     numbered: bool = False
     sources: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -66,6 +68,12 @@ def stories(results: Results, history: History | None) -> list[Story]:
 
 
 def _stories(name: str, check: Check, history: History | None, nodes: list[str]) -> list[Story]:
+    named = [Story(name, f"{anomaly}: {found.get('why', '')}", cyclic=True, drawing=cycle(
+                 found, f"The anomaly {anomaly} that {name} found"))
+             for anomaly, found in anomalies(check.evidence)[:MOST_STORIES]]
+    if named:
+        named[-1].text = check.text
+        return named
     several = check.evidence.get("counterexamples")
     found = several if isinstance(several, list) and several else [check.evidence]
     told = [_story(name, check, one if isinstance(one, dict) else {}, history, nodes)

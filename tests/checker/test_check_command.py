@@ -29,6 +29,22 @@ def test_a_good_history_exits_0_and_a_bad_one_1(
         assert said in capsys.readouterr().out
 
 
+def test_an_anomaly_of_transactions_is_drawn_in_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "h.edn").write_text("\n".join(
+        f"{{:process {process} :type :{type} :f :txn :value {value}}}"
+        for type in ("invoke", "ok")
+        for process, value in ((0, '[[:r "x" []] [:append "y" 1]]'),
+                               (1, '[[:r "y" []] [:append "x" 2]]'))))
+    assert main(["check", str(tmp_path / "h.edn")]) == 1
+    said = capsys.readouterr().out
+    assert "not strict-serializable: G2" in said
+    assert "  +-> p0  r x -> [], append y 1  (rows 0-2)\n" in said
+    assert "  |   p1  r y -> [], append x 2  (rows 1-3)\n" in said
+    assert "  +-----+" in said
+
+
 def test_a_runs_folder_is_judged_by_all_checks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -10,8 +10,10 @@ import pytest
 from seatrial.checker import BadHistory, CheckerError, History, Verdict
 from seatrial.checker.judge import Question, judge
 from seatrial.checker.transactions import check_transactions, implied
-from seatrial.checker.transactions.graph import RW, WR, WW, Graph
+from seatrial.checker.transactions.clocks import Clocks, Cyclic
+from seatrial.checker.transactions.graph import PROCESS, REALTIME, RW, WR, WW, Graph
 from seatrial.checker.transactions.levels import Order, all_levels, level_named
+from seatrial.checker.transactions.limits import OutOfLimits
 
 Txn = tuple[int, str, list[list[Any]]]
 
@@ -247,16 +249,129 @@ def test_a_search_that_takes_too_long_says_so() -> None:
 def test_what_was_not_looked_for_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     lists = sequence(ok(0, ["append", "x", 1]), ok(1, ["r", "x", [1]]))
     registers = sequence(ok(0, ["w", "x", 1]), ok(1, ["r", "x", 1]))
-    monkeypatch.setattr(implied, "MOST_TRANSACTIONS", 1)
+
+    def full(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(implied, "Clocks", full)
     for level, on_lists, on_registers in (
             ("read-atomic", Verdict.PASS, Verdict.PASS),
             ("causal", Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),
             ("strict-serializable", Verdict.PASS, Verdict.INCONCLUSIVE)):
         assert check_transactions(lists, LISTS, level).verdict == on_lists
         assert check_transactions(registers, REGISTERS, level).verdict == on_registers
-    result = check_transactions(lists, LISTS, time_limit_s=0)
-    assert result.verdict == Verdict.INCONCLUSIVE
-    assert "undecided: the search for G0, " in result.summary
+
+
+def test_limits_of_time_and_memory_end_the_check() -> None:
+    history = sequence(*(ok(i % 3, ["append", "x", i]) for i in range(5)), ok(0, ["r", "x", [9]]))
+    for limits, said in (({"time_limit_s": 0.0}, "took too long"),
+                         ({"memory_limit_bytes": -(1 << 50)}, "needs more memory")):
+        result = check_transactions(history, LISTS, **limits)
+        assert result.verdict == Verdict.INCONCLUSIVE
+        assert result.summary.startswith("strict-serializable undecided: the search for G0, ")
+        assert result.summary.endswith(said)
+        assert set(result.evidence["levels"].values()) == {"inconclusive"}
+
+
+def test_what_was_found_before_a_limit_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    history = sequence(ok(0, ["append", "x", 1]), ok(0, ["r", "x", [9]]))
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise OutOfLimits("memory")
+
+    monkeypatch.setattr("seatrial.checker.transactions.find", stop)
+    result = check_transactions(history, LISTS)
+    assert result.summary == "not strict-serializable: unwritten-read"
+    assert result.evidence["levels"]["read-uncommitted"] == "inconclusive"
+
+
+def reachable(n: int, edges: list[tuple[int, int]]) -> list[set[int]]:
+    """What comes before each node, by closure."""
+    before: list[set[int]] = [set() for _ in range(n)]
+    for _ in range(n):
+        for a, b in edges:
+            before[b] |= {a} | before[a]
+    return before
+
+
+def test_clocks_agree_with_the_closure() -> None:
+    rng = random.Random(11)
+    shared = cyclic = 0
+    for _ in range(300):
+        n = rng.randint(1, 12)
+        edges = list({(a, b) for a, b in ((rng.randrange(n), rng.randrange(n)) for _ in range(
+            rng.randint(0, 20))) if a < b or (a != b and rng.random() < 0.1)})
+        kinds = [rng.choice((WR, PROCESS, RW)) for _ in edges]
+        graph = Graph(n, [a for a, _ in edges], [b for _, b in edges], kinds)
+        before = reachable(n, [edge for edge, kind in zip(edges, kinds, strict=True)
+                               if kind != RW])
+        if any(node in before[node] for node in range(n)):
+            cyclic += 1
+            with pytest.raises(Cyclic):
+                Clocks(graph, WR | PROCESS, PROCESS, 1 << 20)
+            continue
+        clocks = Clocks(graph, WR | PROCESS, PROCESS, 1 << 20)
+        for a, b in itertools.product(range(n), range(n)):
+            assert clocks.before(a, b) == (a in before[b])
+        shared += clocks.chains < sum(any(node in some for some in before) for node in range(n))
+    assert shared > 50
+    assert cyclic > 10
+
+
+def test_clocks_need_as_many_chains_as_there_are_clients_though_processes_crash() -> None:
+    n, clients = 600, 3
+    edges = [(i, j, REALTIME) for i in range(n) for j in range(i + clients, i + 2 * clients)
+             if j < n]
+    graph = Graph(n, *(list(column) for column in zip(*edges, strict=True)))
+    assert Clocks(graph, REALTIME, PROCESS, 1 << 30).chains == clients
+    with pytest.raises(MemoryError):
+        Clocks(graph, REALTIME, PROCESS, 1 << 10)
+
+
+# Put into the midst of transactions of 6 clients that ran one after the other.
+MANY = 21_000
+STALE: dict[str, list[Txn]] = {
+    LISTS: [ok(0, ["append", "odd", 1]), ok(1, ["r", "odd", [1]], ["append", "even", 1]),
+            ok(2, ["r", "even", [1]], ["append", "third", 1]),
+            ok(3, ["r", "third", [1]], ["r", "odd", []])],
+    REGISTERS: [ok(0, ["w", "odd", 1]), ok(1, ["r", "odd", 1], ["w", "odd", 2], ["w", "even", 1]),
+                ok(2, ["r", "even", 1], ["w", "third", 1]),
+                ok(3, ["r", "third", 1], ["r", "odd", 1])],
+}
+
+
+def many(model: str) -> list[Txn]:
+    """Transactions on keys of 16 versions each, every read of which is right."""
+    found, written = [], list[int]()
+    for i in range(MANY):
+        key = f"k{i // 32}"
+        if i % 32 == 0:
+            written = []
+        seen: Any = list(written) if model == LISTS else written[-1] if written else None
+        change: list[Any] = ["append" if model == LISTS else "w", key, i]
+        found.append(ok(i % 6, ["r", key, seen], change) if i % 2 else ok(i % 6, ["r", key, seen]))
+        if i % 2:
+            written.append(i)
+    return found
+
+
+@pytest.mark.parametrize("model", [LISTS, REGISTERS])
+def test_among_many_transactions_the_guilty_are_named_and_drawn(model: str) -> None:
+    clean = many(model)
+    result = check_transactions(sequence(*clean[:2000]), model, "causal")
+    assert result.verdict == Verdict.PASS
+    assert set(result.evidence["levels"].values()) == {"pass"}
+    at = MANY // 2
+    rows = {2 * (at + i) for i in range(4)}
+    result = check_transactions(sequence(*clean[:at], *STALE[model], *clean[at:]), model, "causal")
+    assert result.verdict == Verdict.VIOLATION
+    assert result.evidence["levels"]["strong-session-read-atomic"] == "pass"
+    found = result.evidence["anomalies"]
+    name = next(name for name in found if name.startswith("causality"))
+    guilty = {transaction["invoked_row"] for transaction in found[name][0]["transactions"]}
+    assert {min(rows), max(rows)} <= guilty <= rows
+    assert "odd" in result.text
+    assert "not causal" in result.summary
 
 
 def test_edges_that_lead_nowhere_are_refused() -> None:

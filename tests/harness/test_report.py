@@ -14,6 +14,7 @@ import pytest
 from seatrial.checker import CheckResult, Verdict
 from seatrial.checker.history import History
 from seatrial.checker.linearizable import check_linearizable
+from seatrial.checker.transactions import check_transactions
 from seatrial.harness import coverage, results, topology
 from seatrial.harness.errors import BadInput
 from seatrial.harness.report import figure, render_report
@@ -240,7 +241,26 @@ def test_what_the_checker_finds_is_what_the_report_draws(tmp_path: Path) -> None
     assert "place 1" in page.text
 
 
+def test_an_anomaly_of_transactions_is_drawn_as_a_cycle_of_the_guilty(tmp_path: Path) -> None:
+    write_skew = [(0, [["r", "x", []], ["append", "y", 1]]),
+                  (1, [["r", "y", []], ["append", "x", "<2>"]])]
+    rows = [{"process": process, "type": type, "f": "txn", "value": value, "time": 0}
+            for type in ("invoke", "ok") for process, value in write_skew]
+    page = page_of(make_run(tmp_path, rows, check_transactions(
+        History.from_rows(rows), "list-append", "serializable")))
+    kinds = [str(attributes.get("class")) for _, attributes in page.elements]
+    assert kinds.count("transaction") == 2
+    assert kinds.count("step") == 3                       # two reasons, and the way back
+    assert "G2: each comes before the next, and the last before the first" in page.text
+    assert "rw: read y = nil, which the other overwrote with 1" in page.text
+    assert "p1 r y → [], append x" in page.text
+    assert "+-> p0 r x -> [], append y 1 (rows 0-2)" in page.text
+    assert "p1 r y -> [], append x '<2>' (rows 1-3)" in page.text
+
+
 @pytest.mark.parametrize("evidence", [
+    {"anomalies": {"G1a": [{"transactions": [7], "cycle": []}, 7]}, "violated": ["G1a", "G2"]},
+    {"anomalies": {"G1a": ["odd"]}, "violated": ["G1a"]}, {"anomalies": 7, "violated": []},
     {}, {"counterexamples": []}, {"counterexamples": ["odd"]}, {"core": "odd"},
     {"core": [{"invoked_row": 10**9}, {"invoked_row": -5}, {"invoked_row": "x"}, 7],
      "operation": "odd", "order_before": 7},
