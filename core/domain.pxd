@@ -29,7 +29,6 @@ cdef class Domain(Uplink):
     cdef int _change(self, int kind, uint16_t domain) except -1
     cdef int _tell_members(self) except -1 nogil
     cdef int _answer_tickets(self) except -1 nogil
-    cdef bint voided_for_now(self, uint64_t rindex, uint64_t index) noexcept nogil
     cdef bint holds_writers_up(self) noexcept nogil
     cdef uint64_t age_at(self, uint64_t now_ns) noexcept nogil
     cdef uint64_t bound_ns(self) noexcept nogil

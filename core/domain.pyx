@@ -283,8 +283,12 @@ cdef class Domain(Uplink):
         elif view.sync and acked and acked + SMALL_GAP >= end \
                 and self.now_ns < c.heard_ns + self.raft.election_ns:
             return self._conclude(READY, view.id)
-        if (view.max_lag_entries and end > acked + view.max_lag_entries
-                or view.max_lag_ns and lag_ns > view.max_lag_ns):
+        if view.max_lag_ns and lag_ns > view.max_lag_ns:
+            return self._conclude(LAGGING, view.id)
+        # (a leader that is new has not been told yet what a child holds)
+        if c.next_ack == 0 and lag_ns <= view.exclude_after_ns:
+            return 0
+        if view.max_lag_entries and end > acked + view.max_lag_entries:
             return self._conclude(LAGGING, view.id)
         return 0
 
@@ -347,12 +351,6 @@ cdef class Domain(Uplink):
         if self.raft.transfer_to:
             raise BadTree("leadership is being handed over")
         self._propose(change, connection, request)
-
-    cdef bint voided_for_now(self, uint64_t rindex, uint64_t index) noexcept nogil:
-        """Of an entry that no longer holds: whether what says so may still be cut."""
-        cdef bint wait
-        self.is_void(rindex, index, &wait)
-        return wait
 
     cdef bint holds_writers_up(self) noexcept nogil:
         """Whether a write is to come again later, because a child lags too far."""
@@ -455,7 +453,11 @@ cdef class Domain(Uplink):
         return <uint64_t>-1
 
     def status(self, uint64_t now_ns) -> dict:
-        """Return what this node knows of its domain, for people and metrics."""
+        """Return what this node knows of its domain, for people and metrics.
+
+        A lag is what it was by the last word of the other end, ``told_ns`` ago; None: nobody told
+        this leader yet.
+        """
         cdef Child* c
         cdef Downlink* link
         cdef uint64_t end, acked
@@ -480,14 +482,18 @@ cdef class Domain(Uplink):
                                  else "snapshot" if link.state == SENDING_SNAPSHOT
                                  else "catching-up" if acked + SMALL_GAP < end else "streaming")
                 excluded = tree.domains[i].sync and not tree.domains[i].included
+                told = c is not NULL and c.next_ack != 0
                 children[tree.domains[i].id] = {
                     "state": "excluded" if excluded and state in ("detached", "streaming")
                     else state,
                     "link": state, "sync": bool(tree.domains[i].sync), "included": not excluded,
-                    "acked": acked, "lag_entries": end - acked,
-                    "lag_ns": 0 if acked >= end or c is NULL else self.now_ns - c.current_ns,
+                    "acked": acked, "lag_entries": end - acked if told else None,
+                    "lag_ns": None if not told else 0 if acked >= end
+                    else self.now_ns - c.current_ns,
+                    "told_ns": self.now_ns - c.heard_ns if told else None,
                     "lease_left_ns": 0 if c is NULL or c.granted_until_ns < self.now_ns
                     else c.granted_until_ns - self.now_ns}
+        told = self.raft.role == LEADER and self.their_end_ns != 0 and not self.is_root()
         return {
             "id": self.domain, "root": bool(self.is_root()),
             "adopted": list(self.mirror.adopted), "mirror_end": self.mirror.end,
@@ -497,6 +503,8 @@ cdef class Domain(Uplink):
             "lease_left_ns": self.own_lease_left_ns(),
             "uplink": {"state": UPLINK_STATES[self.state], "node": self.parent_node,
                        "their_end": self.their_end.rindex,
-                       "lag_entries": max(0, <int64_t>(self.their_end.rindex - self.applied))},
+                       "lag_entries": max(0, <int64_t>(self.their_end.rindex - self.applied))
+                       if told else None,
+                       "told_ns": self.now_ns - self.their_end_ns if told else None},
             "exclusions": self.exclusions, "inclusions": self.inclusions, "children": children,
         }

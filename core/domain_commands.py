@@ -13,11 +13,15 @@ from typing import Any
 import msgspec
 
 from seatrial.core.admin import PAUSE_S, Cluster, Status, fetch_status
-from seatrial.core.config import parse_address
+from seatrial.core.config import load, parse_address
 from seatrial.core.domain_config import parse_policy
 from seatrial.core.errors import ConfigError, NodeError
 from seatrial.core.member_commands import cluster, node_id, where
+from seatrial.core.tree_survey import render as render_survey
+from seatrial.core.tree_survey import survey
 
+NS = 1_000_000_000
+OLD_S = 2                       # what was told so long ago is said to be old
 Shown = dict[str, Any]          # domain_administration.describe_tree
 
 
@@ -111,10 +115,19 @@ def describe(id: int, domain: Shown, children: int, tree: Shown, found: dict[str
         line += f", policy {domain['policy']}"
     child = found["children"].get(str(id))
     if child is not None:
-        line += f": {child['state']}, {child['lag_entries']} entries behind"
+        line += f": {child['state']}, {behind(child)}"
     if id == found["id"] and not found["root"]:
-        line += f": {found['uplink']['state']}, {found['uplink']['lag_entries']} entries behind"
+        line += f": {found['uplink']['state']}, {behind(found['uplink'])}"
     return line
+
+
+def behind(link: Shown) -> str:
+    """Return a lag, and how old this knowledge is when it may have grown since."""
+    if link.get("lag_entries") is None:
+        return "lag not known yet"
+    told_s = (link.get("told_ns") or 0) / NS
+    return f"{link['lag_entries']} entries behind" + (
+        f" {told_s:.0f} s ago" if told_s >= OLD_S else "")
 
 
 # -- the commands ---------------------------------------------------------------------------------
@@ -123,6 +136,19 @@ def describe(id: int, domain: Shown, children: int, tree: Shown, found: dict[str
 def list_domains(options: argparse.Namespace) -> None:
     """Print the tree as the root's leader knows it."""
     print_tree(options, root_cluster(options).status())
+
+
+def list_nodes(options: argparse.Namespace) -> None:
+    """Print what each node of each domain says of itself."""
+    near = cluster(options)
+    seeds = list(near.known)
+    if options.config is not None:
+        seeds += load(options.config).parent.values()
+    found = survey(seeds, near.cluster, near.key, options.timeout)
+    if not found.nodes:
+        raise NodeError("no node answers: " + "; ".join(found.silent.values()))
+    print(msgspec.json.encode({"nodes": found.nodes, "silent": found.silent}).decode()
+          if options.json else render_survey(found))
 
 
 def add_domain(options: argparse.Namespace) -> None:
@@ -210,13 +236,14 @@ def add(commands: Any) -> None:
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
         sub: argparse.ArgumentParser = domains.add_parser(name, help=text)
-        if name != "list":
+        if name not in ("list", "nodes"):
             sub.add_argument("domain", metavar="DOMAIN", help="its name, or its id")
         where(sub)
         sub.set_defaults(run=run)
         return sub
 
     command("list", list_domains, "the tree, and how far its domains are")
+    command("nodes", list_nodes, "what each node of each domain says of itself")
     sub = command("add", add_domain, "put a domain below another one")
     sub.add_argument("--id", type=node_id, required=True, metavar="N")
     sub.add_argument("--parent", required=True, metavar="DOMAIN")

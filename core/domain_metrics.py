@@ -16,12 +16,14 @@ NODE = (
 )
 UPLINK = (
     ("uplink_parent_node", "node", "Node of the parent that this leader is linked to."),
-    ("uplink_lag_entries", "lag_entries", "Entries that the parent has more."),
+    ("uplink_lag_entries", "lag_entries", "Entries that the parent had more when it last spoke."),
+    ("uplink_told_nanoseconds", "told_ns", "How long ago the parent said what it has."),
 )
 DOWNLINK = (
     ("downlink_acked_rindex", "acked", "Newest entry that a child has acknowledged."),
-    ("downlink_lag_entries", "lag_entries", "Entries that a child lacks."),
+    ("downlink_lag_entries", "lag_entries", "Entries that a child lacks, by its last word."),
     ("downlink_lag_nanoseconds", "lag_ns", "For how long a child lacks them."),
+    ("downlink_told_nanoseconds", "told_ns", "How long ago a child said anything."),
     ("downlink_lease_nanoseconds", "lease_left_ns", "What is left of a child's lease."),
 )
 
@@ -36,13 +38,14 @@ def families(found: Mapping[str, Any]) -> Iterable[Metric]:
     yield gauge("uplink_state", "1 for the state of the link to the parent.", ["state"],
                 states([], uplink.get("state")))
     for name, key, text in UPLINK:
-        yield gauge(name, text, [], [([], uplink[key])] if key in uplink else [])
+        yield gauge(name, text, [], [([], uplink[key])] if uplink.get(key) is not None else [])
     children = found["children"].items()
     yield gauge("downlink_state", "1 for the state of the link to a child.", ["child", "state"],
                 [each for id, child in children for each in states([str(id)], child["state"])])
     for name, key, text in DOWNLINK:
         yield gauge(name, text, ["child"],
-                    [([str(id)], child[key]) for id, child in children if key in child])
+                    [([str(id)], child[key]) for id, child in children
+                     if child.get(key) is not None])
 
 
 def states(labels: list[str], present: str | None) -> list[tuple[list[str], float]]:

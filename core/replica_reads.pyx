@@ -68,7 +68,7 @@ cdef class ReplicaReads(ReplicaSnapshots):
         read.connection = c.id
         read.request = r.request
         read.term = self.raft.term
-        read.round = read.index = read.ticket = read.deadline_ns = 0
+        read.round = read.index = read.ticket = read.deadline_ns = read.bound_ns = 0
         read.way = BY_LEADERSHIP
         if self.raft.role != LEADER:
             if not self.domain.is_root():
@@ -210,7 +210,7 @@ cdef class ReplicaReads(ReplicaSnapshots):
         read.deadline_ns = self.raft.now_ns + PATIENCE * self.raft.election_ns
         read.key.assign(key, q.key_length)
         read.argument.assign(key + q.key_length, q.value_length)
-        read.round = bound_ns
+        read.bound_ns = bound_ns
         if self.kv.applied >= read.index and not bound_ns:
             return self._answer_read(c, &read)
         if self.waiting.size() >= MAX_WAITING_READS:
@@ -228,8 +228,8 @@ cdef class ReplicaReads(ReplicaSnapshots):
                              self.kv.applied)
 
     cdef int _serve_waiting(self, uint64_t now_ns) except -1 nogil:
-        """Answer the reads whose token is reached, if what they would show is not too old for them
-        (``round``: their bound in ns); give those up that have waited long enough."""
+        """Answer the reads whose token is reached, if what they would show is not too old for
+        them; give those up that have waited long enough."""
         cdef size_t n = self.waiting.size()
         cdef Connection* c
         cdef Read read
@@ -240,7 +240,7 @@ cdef class ReplicaReads(ReplicaSnapshots):
             if c is NULL:
                 continue
             if self.kv.applied >= read.index and (
-                    read.round == 0 or self.domain.age_at(now_ns) <= read.round):
+                    read.bound_ns == 0 or self.domain.age_at(now_ns) <= read.bound_ns):
                 self._answer_read(c, &read)
             elif now_ns > read.deadline_ns or self.kv.applied >= read.index:
                 self.refused += 1

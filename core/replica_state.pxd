@@ -27,6 +27,7 @@ cdef cppclass Read:         # a linearizable read on its way
     uint64_t round          # leadership must be confirmed in this round or a later one
     uint64_t index          # and this root entry must be applied
     uint64_t deadline_ns    # 0: none
+    uint64_t bound_ns       # of one that waits: how old its answer may be; 0: any age
     int way                 # who vouches for it
     uint64_t ticket         # at a follower: the READ_INDEX whose answer gives `index`; 0: we lead
     uint8_t op              # read, scan, holder

@@ -57,5 +57,5 @@ cdef class RootCommit:
     cdef int note_mark(self, Mark mark) noexcept nogil
     cdef int advance(self, uint64_t now_ns) except -1 nogil
     cdef int _use_marks(self) except -1 nogil
-    cdef bint is_void(self, uint64_t rindex, uint64_t index, bint* wait) noexcept nogil
+    cdef bint voided_for_now(self, uint64_t rindex, uint64_t index) noexcept nogil
     cdef uint64_t quorum_left_ns(self) noexcept nogil

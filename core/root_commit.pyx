@@ -265,12 +265,11 @@ cdef class RootCommit:
             return 0
         return self._use_marks()
 
-    cdef bint is_void(self, uint64_t rindex, uint64_t index, bint* wait) noexcept nogil:
-        """Whether a root entry of the log's committed part no longer holds. ``wait``: the entry
-        that says so is not committed yet."""
+    cdef bint voided_for_now(self, uint64_t rindex, uint64_t index) noexcept nogil:
+        """Whether a root entry of the log's committed part no longer holds, but what says so is
+        not committed yet, and may be cut."""
         cdef const Adopted* adopted
         cdef size_t i
-        wait[0] = False
         if self.mirror.index_of(rindex) == index:
             return False
         adopted = <const Adopted*>(self.mirror.adoptions.data + self.mirror.adoptions.start)
@@ -278,8 +277,8 @@ cdef class RootCommit:
         while i > 0 and adopted[i - 1].index > self.raft.commit:
             i -= 1
             if adopted[i].cuts:
-                wait[0] = True
-        return True
+                return True
+        return False
 
     cdef uint64_t quorum_left_ns(self) noexcept nogil:
         """For how long nobody else can be elected in this domain, by our clock: a majority heard us

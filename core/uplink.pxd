@@ -33,6 +33,7 @@ cdef class Uplink(Downlinks):
     cdef bint begun_pieces          # of a snapshot, on this link
     cdef RootTerm offered_term      # T of what they serve
     cdef Coordinates their_end
+    cdef uint64_t their_end_ns      # when they said so; 0: never
     cdef uint64_t lease_until_ns
     cdef uint64_t lease_include
     cdef uint64_t fresh_ns          # what is applied was all there was at this moment, by our clock

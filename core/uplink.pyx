@@ -281,6 +281,7 @@ cdef class Uplink(Downlinks):
         before.rindex, before.rterm.epoch, before.rterm.term = m.rindex, m.epoch, m.rterm
         self.their_end.rindex = m.end_rindex
         self.their_end.rterm.epoch, self.their_end.rterm.term = m.end_epoch, m.end_term
+        self.their_end_ns = self.now_ns
         if not self._acceptable(theirs):
             return 0
         mine = self.mirror.adopted_at(self.raft.log.last())

@@ -96,6 +96,23 @@ def test_three_levels_carry_the_log_to_the_last_one(worlds: Any) -> None:
     assert [line.split(":")[0] for line in shown.stdout.splitlines()[1:]] == [
         "  a (id 1) 1/1", "    b (id 2) 1/1, sync, included, exclude",
         "      c (id 3) 1/0, sync, included, exclude"]
+    asked = json.loads(world.domain_command("nodes", "--json").stdout)
+    assert {node: said["domain"]["id"] for node, said in asked["nodes"].items()} == {
+        "1": 1, "11": 2, "21": 3}
+    assert asked["silent"] == {}
+    world["b"].kill(11)
+    shown = world.domain_command("nodes", "--timeout", "5")
+    assert shown.returncode == 0, shown.stderr
+    lines = shown.stdout.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("node 1: domain 1, leader in term ")
+    assert lines[1].startswith("node 21: domain 3, leader in term ")
+    assert lines[2] == f"can't reach {world['b'].members[11]}: Connection refused"
+    world["a"].kill(1)
+    world["c"].kill(21)
+    none = world.domain_command("nodes", "--timeout", "5")
+    assert (none.returncode, none.stdout) == (255, "")
+    assert "no node answers: can't reach " in none.stderr
 
 
 def test_a_child_that_knows_one_follower_only_is_sent_on_to_the_leader(worlds: Any) -> None:

@@ -179,3 +179,22 @@ def test_domains_whose_old_trees_go_round_in_a_circle_hear_of_the_newest() -> No
                   w.tree().domains[c].parent == p)
     w.start(hosts_of(shape)[B][0])      # A sends it to C, which asks it
     run_until(w, lambda: w.converged() is None)
+
+
+def test_a_new_leader_excludes_nobody_for_what_it_has_not_been_told_yet() -> None:
+    shape = SHAPES["lag"]
+    w = world_of(shape)
+    run_until(w, lambda: w.converged() is None)
+    writer = clients(w, shape, Rng(1), writers=1)[0]
+    run_until(w, lambda: writer.answered > 60)      # more than the bound
+    writer.stopped = True
+    run_until(w, lambda: w.converged() is None)
+    before = w.tree()
+    for _ in range(3):
+        leader = leader_of(w, A)
+        assert leader is not None
+        w.kill(leader)
+        run_until(w, lambda leader=leader: leader_of(w, A) not in (None, leader))  # type: ignore[misc]
+        w.start(leader)
+        run_until(w, lambda: w.converged() is None)
+        assert w.tree() == before
