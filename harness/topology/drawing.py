@@ -5,8 +5,12 @@
     '- C(3/1)  sync         n7 to n9
        '- D(1) async        n10
 
-With the state of a running tree the nodes give way to leaders, links and lags. What is not known
-is not drawn.
+With the state of a running tree the nodes give way to leaders, links and lags:
+
+    A(3/1)     root            leader n2, term 4, 3 of 3 up  applied 1,204
+    '- B(3)    sync, included  leader n6, term 2, 2 of 3 up  streaming, applied 1,204, ...
+
+What is not known is not drawn.
 """
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from .policy import ALL
-from .status import DomainStatus, Lag
+from .status import OLD_S, DomainStatus, Lag
 from .tree import Domain, MaxLag, Node, Pool, Tree
 
 TEE, ELBOW, BAR, BLANK = "├─ ", "└─ ", "│  ", "   "
@@ -61,14 +65,13 @@ def twigs(tree: Tree) -> Iterator[tuple[str, Domain]]:
 
 
 def cells(tree: Tree, domain: Domain,
-          status: Mapping[str, DomainStatus] | None) -> tuple[str, str, str]:
+          status: Mapping[str, DomainStatus] | None) -> tuple[str, ...]:
     """Return the columns beside a domain's name."""
+    words = [] if domain.policy == ALL else [f"policy {domain.policy}"]
     if status is not None:
         found = status.get(domain.name)
-        return mode(domain), led(domain, found), state(found)
-    words = []
-    if domain.policy != ALL:
-        words.append(f"policy {domain.policy}")
+        return (", ".join([mode(domain) + counted(found), *words]), led(domain, found),
+                state(found))
     if domain.max_lag is not None:
         words.append(bound(domain.max_lag))
     if domain.promotion == "automatic":
@@ -110,14 +113,19 @@ def far(entries: int | None, size: int | None, time: float | None, between: str)
         *([f"{time:g} s"] if time is not None else ())))
 
 
+def counted(found: DomainStatus | None) -> str:
+    """Return whether a sync domain counts."""
+    if found is None or found.included is None:
+        return ""
+    return ", included" if found.included else ", excluded"
+
+
 def led(domain: Domain, found: DomainStatus | None) -> str:
-    """Return who leads a domain, and who does not answer."""
+    """Return who leads a domain, and how many of its nodes answer."""
     if found is None:
         return "not known"
     words = f"leader {found.leader}, term {found.term}" if found.leader else "no leader"
-    if found.answering < len(domain.nodes):
-        words += f", {found.answering} of {len(domain.nodes)} answer"
-    return words
+    return f"{words}, {found.answering} of {len(domain.nodes)} up"
 
 
 def state(found: DomainStatus | None) -> str:
@@ -128,8 +136,10 @@ def state(found: DomainStatus | None) -> str:
     if found.rindex is not None:
         words.append(f"applied {found.rindex:,}")
     if found.lag != Lag():
-        lag = far(found.lag.entries, found.lag.bytes, found.lag.time, ", ")
-        words.append(f"{lag} behind")
+        time = None if found.lag.time is None else round(found.lag.time, 3)
+        words.append(f"{far(found.lag.entries, found.lag.bytes, time, ', ')} behind")
+    if found.told is not None and found.told >= OLD_S:
+        words.append(f"parent silent for {found.told:.0f} s")
     return ", ".join(words)
 
 

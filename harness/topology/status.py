@@ -2,7 +2,8 @@
 
 How a node is asked is the caller's: ``gather`` takes a callable. A node that does not answer is
 None; of several that say they lead, the one of the newest term is believed. How a link is, its
-child knows; that the child is excluded, the parent.
+child knows; that the child is excluded, the parent. How far behind a domain is, it knows itself
+while the links between it and the root are up; else the root's word is needed as well.
 """
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from .tree import Domain, Node, Tree
 LinkState = Literal["detached", "attaching", "snapshot", "catching-up", "streaming", "excluded"]
 EXCLUDED: Final = "excluded"
 NS = 1_000_000_000
+OLD_S = 2.0                     # a lag that was told so long ago may be another one now
 LINK_STATES: tuple[str, ...] = get_args(LinkState)
 
 
@@ -31,8 +33,9 @@ class Lag:
 class NodeStatus:
     """What one node says. rindex: up to where it applied, in root coordinates.
 
-    link: of its domain to the parent, where it leads a child. excluded: the ids of its own
-    children that do not count at present, where it leads their parent.
+    link: of its domain to the parent, where it leads a child; told: for how long its parent has
+    said nothing. excluded: the ids of its own children that do not count at present, where it
+    leads their parent.
     """
 
     leads: bool
@@ -41,11 +44,13 @@ class NodeStatus:
     link: LinkState | None = None
     lag: Lag = Lag()
     excluded: frozenset[int] = frozenset()
+    told: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DomainStatus:
-    """What is known of one domain. leader: its node's name; answering: how many nodes do."""
+    """What is known of one domain. leader: its node's name; answering: how many nodes do; told:
+    how long ago its parent spoke; included: whether it counts, of a sync one; None: not known."""
 
     answering: int
     leader: str | None = None
@@ -53,6 +58,8 @@ class DomainStatus:
     rindex: int | None = None
     link: LinkState | None = None
     lag: Lag = Lag()
+    told: float | None = None
+    included: bool | None = None
 
 
 Ask = Callable[[Domain, Node], NodeStatus | None]
@@ -62,13 +69,15 @@ def said(status: Mapping[str, Any]) -> NodeStatus:
     """Return what our own node's status says (``python -m seatrial.core status``)."""
     domain = status.get("domain") or {}
     uplink = domain.get("uplink") or {}
-    state, lag_ns = uplink.get("state"), uplink.get("lag_ns")
+    state = uplink.get("state")
+    age, told = (None if ns is None else ns / NS
+                 for ns in (domain.get("age_ns"), uplink.get("told_ns")))
     return NodeStatus(
         status["role"] == "leader", int(status["term"]), domain.get("applied_rindex"),
         state if state in LINK_STATES else None,
-        Lag(uplink.get("lag_entries"), None, None if lag_ns is None else lag_ns / NS),
+        Lag() if domain.get("root") else Lag(uplink.get("lag_entries"), None, age),
         frozenset(int(id) for id, child in (domain.get("children") or {}).items()
-                  if child.get("state") == EXCLUDED))
+                  if child.get("state") == EXCLUDED), told)
 
 
 def gather(tree: Tree, ask: Ask) -> dict[str, DomainStatus]:
@@ -81,7 +90,21 @@ def gather(tree: Tree, ask: Ask) -> dict[str, DomainStatus]:
         for child in tree.children(domain.name):
             if leader is not None and child.number in leader.excluded:
                 found[child.name] = replace(found[child.name], link=EXCLUDED)
-    return found
+    return {name: measured(tree, name, found) for name in found}
+
+
+def measured(tree: Tree, name: str, found: Mapping[str, DomainStatus]) -> DomainStatus:
+    """Return a domain's status; where some link above it is down its lag is what the root has
+    applied and the domain has not, by what both said just now."""
+    status, root = found[name], found[tree.root.name]
+    if status.leader is None or all(
+            above.told is not None and above.told < OLD_S
+            for above in (found[domain.name] for domain in tree.path(name)[:-1])):
+        return status
+    if status.rindex is None or root.rindex is None:
+        return replace(status, lag=replace(status.lag, entries=None))
+    return replace(status, lag=replace(
+        status.lag, entries=max(0, root.rindex - status.rindex)))
 
 
 def summed(domain: Domain, said: Mapping[str, NodeStatus | None]) -> DomainStatus:
@@ -93,4 +116,4 @@ def summed(domain: Domain, said: Mapping[str, NodeStatus | None]) -> DomainStatu
     term, name = max(leading)
     said_so = heard[name]
     link = None if domain.parent is None else said_so.link or "detached"
-    return DomainStatus(len(heard), name, term, said_so.rindex, link, said_so.lag)
+    return DomainStatus(len(heard), name, term, said_so.rindex, link, said_so.lag, said_so.told)

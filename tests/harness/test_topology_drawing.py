@@ -49,18 +49,19 @@ lease 0.3 s, promise 0.3 s, excluded after 1.5 s of silence, clocks drift by at 
 def test_a_running_tree_is_drawn_with_leaders_links_and_lags() -> None:
     status = {
         "A": DomainStatus(5, "n2", 7, 12_004),
-        "B": DomainStatus(3, "n6", 3, 12_004, "streaming", Lag(0, 0, 0.01)),
-        "C": DomainStatus(2, None, None, None, "detached"),
-        "D": DomainStatus(3, "n12", 1, 9_000, "catching-up", Lag(entries=3_004)),
+        "B": DomainStatus(3, "n6", 3, 12_004, "streaming", Lag(0, 0, 0.01), 0.1, True),
+        "C": DomainStatus(2, None, None, None, "detached", included=False),
+        "D": DomainStatus(3, "n12", 1, 9_000, "catching-up", Lag(entries=3_004), 4.0),
     }
     assert draw(LAYERS, status).splitlines() == [
-        "A(5/2)      root         leader n2, term 7         applied 12,004",
-        "├─ B(3)     sync         leader n6, term 3         streaming, applied 12,004, 0 entries, "
-        "0 bytes, 0.01 s behind",
-        "└─ C(3/2)   sync         no leader, 2 of 3 answer  detached",
-        "   ├─ D(3)  sync, block  leader n12, term 1        catching-up, applied 9,000, "
-        "3,004 entries behind",
-        "   └─ E(1)  async        not known",
+        "A(5/2)      root, policy any 1 of [B, C]  leader n2, term 7, 5 of 5 up   "
+        "applied 12,004",
+        "├─ B(3)     sync, included                leader n6, term 3, 3 of 3 up   "
+        "streaming, applied 12,004, 0 entries, 0 bytes, 0.01 s behind",
+        "└─ C(3/2)   sync, excluded                no leader, 2 of 3 up           detached",
+        "   ├─ D(3)  sync, block                   leader n12, term 1, 3 of 3 up  "
+        "catching-up, applied 9,000, 3,004 entries behind, parent silent for 4 s",
+        "   └─ E(1)  async                         not known",
     ]
 
 
@@ -107,9 +108,10 @@ def test_that_a_child_is_excluded_is_the_parent_s_word() -> None:
 def test_what_our_own_node_says() -> None:
     assert topology.said({"role": "follower", "term": 3}) == NodeStatus(False, 3)
     assert topology.said({"role": "leader", "term": 4, "domain": {
-        "applied_rindex": 17, "children": {2: {"state": "excluded"}, "3": {"state": "streaming"}},
-        "uplink": {"state": "catching-up", "lag_entries": 9, "lag_ns": 1_500_000_000},
-    }}) == NodeStatus(True, 4, 17, "catching-up", Lag(9, None, 1.5), frozenset({2}))
+        "applied_rindex": 17, "age_ns": 1_500_000_000,
+        "children": {2: {"state": "excluded"}, "3": {"state": "streaming"}},
+        "uplink": {"state": "catching-up", "lag_entries": 9, "told_ns": 250_000_000},
+    }}) == NodeStatus(True, 4, 17, "catching-up", Lag(9, None, 1.5), frozenset({2}), 0.25)
     assert topology.said({"role": "leader", "term": 4, "domain": {"uplink": None}}).link is None
 
 
