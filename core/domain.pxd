@@ -24,10 +24,12 @@ cdef class Domain(Uplink):
     cdef int finish(self, uint64_t applied, uint64_t now_ns) except -1 nogil
     cdef int _plant_first(self) except -1
     cdef int _watch(self) except -1 nogil
+    cdef int _forget_children(self, const TreeView* tree, int me) noexcept nogil
     cdef int _watch_child(self, const TreeView* tree, int place) except -1 nogil
     cdef int _conclude(self, int kind, uint16_t domain) except -1 nogil
     cdef int _change(self, int kind, uint16_t domain) except -1
     cdef int _tell_members(self) except -1 nogil
+    cdef int _ask_for_tickets(self) noexcept nogil
     cdef int _answer_tickets(self) except -1 nogil
     cdef bint holds_writers_up(self) noexcept nogil
     cdef uint64_t age_at(self, uint64_t now_ns) noexcept nogil

@@ -50,7 +50,14 @@ from seatrial.core.mirror cimport Planted
 from seatrial.core.raft cimport Raft
 from seatrial.core.raft_state cimport LEADER
 from seatrial.core.root_commit cimport Child, Mark, MAX_CHILDREN
-from seatrial.core.tree cimport DomainView, LAG_EXCLUDES, LAG_STALLS, LAG_THROTTLES
+from seatrial.core.tree cimport (
+    DomainView,
+    LAG_EXCLUDES,
+    LAG_STALLS,
+    LAG_THROTTLES,
+    place_of,
+    TreeView,
+)
 from seatrial.core.uplink cimport LAGGING, READY, SILENT
 
 from operator import methodcaller
@@ -60,6 +67,7 @@ from seatrial.core.tree import BadTree, Tree
 
 cdef enum:
     SMALL_GAP = 256             # entries: who lacks no more has caught up
+    PATIENCE = 8                # election timeouts without a parent
 
 UPLINK_STATES = ("detached", "attaching", "catching-up", "streaming", "snapshot")
 
@@ -153,6 +161,7 @@ cdef class Domain(Uplink):
         if led and self.led_term == 0:
             with gil:
                 self.dismiss()
+        self._ask_for_tickets()
         if self.raft.role != LEADER or self.raft.transfer_to:
             return 0
         if self.initial_tree is not None and self.raft.assigning and self.mirror.tree() is NULL:
@@ -219,6 +228,24 @@ cdef class Domain(Uplink):
         """The root's leader: what a linearizable read must see applied."""
         return max(self.committed, self.elected_rindex)
 
+    cdef int _ask_for_tickets(self) noexcept nogil:
+        """Before Raft's pump: have what children ask confirmed, here or further up."""
+        cdef Downlink* link
+        cdef int i
+        if self.raft.role != LEADER or self.linked == 0:
+            return 0
+        for i in range(MAX_DOWNLINKS):
+            link = &self.downlinks[i]
+            if link.connection == 0 or link.ticket == 0:
+                continue
+            if self.raft.assigning:
+                if link.ticket_round == 0:
+                    link.ticket_round = self.raft.want_round()
+                    link.ticket_rindex = self.read_floor()
+            elif link.ticket_up == 0:
+                link.ticket_up = self.ask_root()
+        return 0
+
     cdef int _answer_tickets(self) except -1 nogil:
         """Answer children who ask what a read of theirs must see."""
         cdef Downlink* link
@@ -231,15 +258,10 @@ cdef class Domain(Uplink):
             if link.connection == 0 or link.ticket == 0:
                 continue
             if self.raft.assigning:
-                if link.ticket_round == 0:
-                    link.ticket_round = self.raft.want_round()
-                    link.ticket_rindex = self.read_floor()
-                if self.raft.round_confirmed < link.ticket_round:
+                if link.ticket_round == 0 or self.raft.round_confirmed < link.ticket_round:
                     continue
             else:
-                if link.ticket_up == 0:
-                    link.ticket_up = self.ask_root()
-                if self.ticket_answered < link.ticket_up:
+                if link.ticket_up == 0 or self.ticket_answered < link.ticket_up:
                     continue
                 link.ticket_rindex = self.ticket_rindex
             self._fill(link, &m, LINK_READ_REPLY)
@@ -259,11 +281,25 @@ cdef class Domain(Uplink):
         if tree is NULL:
             return 0
         me = self.my_place(tree)
+        self._forget_children(tree, me)
         for i in range(tree.count):
             if me >= 0 and tree.domains[i].parent == me:
                 self._watch_child(tree, i)
                 if self.mirror.version != version:
                     return 0            # (the tree is another one now)
+        return 0
+
+    cdef int _forget_children(self, const TreeView* tree, int me) noexcept nogil:
+        """What those acknowledged that are children no longer: they may come again, with less."""
+        cdef int i, place
+        for i in range(MAX_CHILDREN):
+            if self.children[i].domain == 0:
+                continue
+            place = place_of(tree, self.children[i].domain)
+            if place < 0 or tree.domains[place].parent != me:
+                memset(self.children[i].acks, 0, sizeof(self.children[i].acks))
+                if self.now_ns > self.children[i].granted_until_ns:
+                    self.children[i].domain = 0
         return 0
 
     cdef int _watch_child(self, const TreeView* tree, int place) except -1 nogil:
@@ -280,9 +316,11 @@ cdef class Domain(Uplink):
         if self.counts(tree, place):
             if lag_ns > view.exclude_after_ns and not view.block:
                 return self._conclude(SILENT, view.id)
-        elif view.sync and acked and acked + SMALL_GAP >= end \
+        elif view.sync and acked and acked + small_gap(view) >= end \
                 and self.now_ns < c.heard_ns + self.raft.election_ns:
             return self._conclude(READY, view.id)
+        if self.now_ns >= c.heard_ns + 2 * self.raft.election_ns:
+            return 0                    # (who is dead does not lag)
         if view.max_lag_ns and lag_ns > view.max_lag_ns:
             return self._conclude(LAGGING, view.id)
         # (a leader that is new has not been told yet what a child holds)
@@ -413,7 +451,8 @@ cdef class Domain(Uplink):
     def parent_nodes(self) -> list:
         """Return the parent's nodes: (node, address), as the newest tree that was committed says,
         as far as we hold it or were told of it; and those that our newest says, which may yet be.
-        Before there is any, as our file does."""
+        After long silence the root's too: it knows whose child we are by now. Before there is any
+        tree, as our file does."""
         cdef uint64_t at
         found = {}
         for payload in (self.committed_tree(&at), self.mirror.tree_payload()):
@@ -422,6 +461,9 @@ cdef class Domain(Uplink):
                 mine = tree.domains.get(self.domain)
                 if mine is not None and mine.parent in tree.domains:
                     found.update(tree.domains[mine.parent].nodes)
+                if self.now_ns > max(self.heard_ns, self.elected_ns) + (
+                        PATIENCE * self.raft.election_ns):
+                    found.update(tree.domains[tree.root].nodes)
         return list(found.items()) or list(self.initial_parent)
 
     def take_move(self) -> tuple | None:
@@ -508,3 +550,9 @@ cdef class Domain(Uplink):
                        "told_ns": self.now_ns - self.their_end_ns if told else None},
             "exclusions": self.exclusions, "inclusions": self.inclusions, "children": children,
         }
+
+
+cdef uint64_t small_gap(const DomainView* view) noexcept nogil:
+    """What an excluded domain may lack when it is included: it must not lag too far at once."""
+    return min(<uint64_t>SMALL_GAP, view.max_lag_entries // 2) if view.max_lag_entries \
+        else SMALL_GAP

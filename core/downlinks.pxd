@@ -71,7 +71,11 @@ cdef class Downlinks(RootCommit):
     cdef int _see_pieces(self, Downlink* link) noexcept nogil
     cdef uint64_t _snapshot_end(self, const Downlink* link) noexcept nogil
     cdef uint64_t grant_ns(self, uint16_t domain, uint64_t* inclusion) noexcept nogil
+    cdef bint waits_for(self, const TreeView* tree, int place) noexcept nogil
     cdef uint64_t own_lease_left_ns(self) noexcept nogil
     cdef uint64_t age_ns(self) noexcept nogil
+    cdef bint sending_snapshot(self) noexcept nogil
+    cdef bint lacks_snapshot(self) noexcept nogil
+    cdef bint _servable(self) noexcept nogil
     cdef int serve(self) except -1 nogil
     cdef int dismiss(self) except -1

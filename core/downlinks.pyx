@@ -41,7 +41,7 @@ from seatrial.core.codec cimport (
 from seatrial.core.invariant cimport must
 from seatrial.core.mirror cimport compare_terms, Planted
 from seatrial.core.raft_state cimport LEADER
-from seatrial.core.tree cimport DRIFT_PERCENT, read_tree, TreeView
+from seatrial.core.tree cimport DRIFT_PERCENT, place_of, read_tree, TreeView
 
 from seatrial.core.errors import ProtocolError
 from seatrial.core.tree import BadTree, Tree
@@ -194,6 +194,7 @@ cdef class Downlinks(RootCommit):
         """An acknowledgement, or a refusal with a hint; either is a sign of life."""
         cdef Child* c = self.child(link.domain)
         cdef Coordinates at
+        cdef RootTerm t
         cdef uint64_t end
         at.rindex, at.rterm.epoch, at.rterm.term = m.rindex, m.epoch, m.rterm
         if link.state == WAITING:
@@ -207,7 +208,8 @@ cdef class Downlinks(RootCommit):
             return 0
         link.committed = max(link.committed, m.mark_rindex)
         if at.rindex:
-            self.take_ack(c, at)
+            t.epoch, t.term = m.adopted_epoch, m.adopted_term
+            self.take_ack(c, at, t)
         if link.state == SENDING_SNAPSHOT:
             if m.end_rindex < self._snapshot_end(link):
                 return self._see_pieces(link)
@@ -249,14 +251,11 @@ cdef class Downlinks(RootCommit):
 
     cdef RootTerm offered(self, uint64_t* end) noexcept nogil:
         """How far we serve our mirror, and T of exactly that."""
-        cdef RootTerm mine
         if self.raft.role == LEADER and self.raft.assigning:
             end[0] = self.mirror.end
-            mine.epoch = self.raft.epoch()
-            mine.term = self.raft.term
-            return mine
-        end[0] = self.mirror.end_at(self.raft.commit)
-        return self.mirror.adopted_at(self.raft.commit)
+        else:
+            end[0] = self.mirror.end_at(self.raft.commit)
+        return self.served_term()
 
     cdef int _fill(self, Downlink* link, LinkMessage* m, int type) noexcept nogil:
         memset(m, 0, LINK_SIZE)
@@ -284,6 +283,15 @@ cdef class Downlinks(RootCommit):
         link.sent_ns = self.now_ns
         return 0
 
+    cdef bint waits_for(self, const TreeView* tree, int place) noexcept nogil:
+        """Whether a tree has our writes wait for that domain, which is a child of ours there."""
+        cdef int parent
+        if place < 0:
+            return False
+        parent = tree.domains[place].parent
+        return (parent >= 0 and tree.domains[parent].id == self.domain
+                and tree.domains[parent].any_k == 0 and self.counts(tree, place))
+
     cdef uint64_t own_lease_left_ns(self) noexcept nogil:
         """What is left of our own lease from our parent (uplink.pyx)."""
         return 0
@@ -295,34 +303,27 @@ cdef class Downlinks(RootCommit):
     cdef uint64_t grant_ns(self, uint16_t domain, uint64_t* inclusion) noexcept nogil:
         """For how long a child may answer linearizable reads by itself; 0: not at all.
 
-        Only while it counts by the newest tree, its inclusion (the same one) is applied here, and
-        nobody is to be asked first (policy ``any k``).
+        Only while every write waits for it: by the tree that is applied here and by each one after
+        it, up to the newest, it counts since the same inclusion, and under policy ``all``. (Some
+        write between two trees that agree may not have waited for it.)
         """
         cdef const TreeView* tree = self.mirror.tree()
-        cdef const Planted* applied = self.mirror.planted(self.applied)
+        cdef const Planted* one
         cdef Child* c
-        cdef uint64_t left
-        cdef int i, j, me
-        if tree is NULL or applied is NULL or self.raft.role != LEADER:
+        cdef uint64_t left, since = 0
+        cdef int n = self.mirror.tree_count(), i
+        if self.raft.role != LEADER or self.mirror.planted(self.applied) is NULL:
             return 0
-        me = self.my_place(tree)
-        for i in range(tree.count):
-            if tree.domains[i].id == domain:
+        while n > 0:
+            n -= 1
+            one = self.mirror.tree_number(n)
+            i = place_of(&one.view, domain)
+            if not self.waits_for(&one.view, i) or since and (
+                    one.view.domains[i].include_rindex != since):
+                return 0
+            since = one.view.domains[i].include_rindex
+            if one.rindex <= self.applied:
                 break
-        else:
-            return 0
-        if me < 0 or tree.domains[i].parent != me or not self.counts(tree, i) \
-                or tree.domains[me].any_k:
-            return 0
-        for j in range(applied.view.count):
-            if applied.view.domains[j].id == domain:
-                break
-        else:
-            return 0
-        if (not self.counts(&applied.view, j) or applied.view.domains[j].parent < 0
-                or applied.view.domains[applied.view.domains[j].parent].id != self.domain
-                or applied.view.domains[j].include_rindex != tree.domains[i].include_rindex):
-            return 0
         left = min(tree.lease_ns, self.quorum_left_ns())
         if not self.raft.assigning:
             left = min(left, self.own_lease_left_ns())
@@ -335,7 +336,7 @@ cdef class Downlinks(RootCommit):
             return 0
         c.granted_until_ns = max(c.granted_until_ns,
                                  self.now_ns + left + left * DRIFT_PERCENT // 100)
-        inclusion[0] = tree.domains[i].include_rindex
+        inclusion[0] = since
         return left
 
     cdef int _append(self, Downlink* link, uint64_t end, RootTerm rterm,
@@ -368,7 +369,8 @@ cdef class Downlinks(RootCommit):
             link.told = mark
         if end and self.mirror.coordinates(end, &last):
             m.end_rindex, m.end_epoch, m.end_term = last.rindex, last.rterm.epoch, last.rterm.term
-        m.age_ns = self.age_ns()
+        # (what ends before what is applied here is as old as nobody knows)
+        m.age_ns = self.age_ns() if mark.rindex == self.applied else <uint64_t>-1
         if link.their_ns:
             m.lease_ns = self.grant_ns(link.domain, &m.include_rindex)
         link.owed = False
@@ -418,9 +420,8 @@ cdef class Downlinks(RootCommit):
         cdef uint64_t at
         cdef size_t size
         cdef const char* tree
-        if not self.raft.snapshot.complete or (
-                self.raft.snapshot.chunk(0).rindex < self.mirror.floor.rindex):
-            if link.owed:               # it is being made
+        if not self._servable():
+            if link.owed:               # it is being made (replica_snapshots.pyx)
                 link.owed = False
                 self._fill(link, &m, LINK_SNAPSHOT)
                 self._send(link, &m, NULL, 0)
@@ -460,6 +461,31 @@ cdef class Downlinks(RootCommit):
             self._fill(link, &m, LINK_SNAPSHOT)
             self._send(link, &m, NULL, 0)
         return 0
+
+    cdef bint sending_snapshot(self) noexcept nogil:
+        """Whether some child is being sent the newest snapshot."""
+        cdef int i
+        if not self._servable():
+            return False
+        for i in range(MAX_DOWNLINKS):
+            if (self.downlinks[i].connection
+                    and self.downlinks[i].state == SENDING_SNAPSHOT
+                    and self.downlinks[i].snapshot_index == self.raft.snapshot.index):
+                return True
+        return False
+
+    cdef bint lacks_snapshot(self) noexcept nogil:
+        """Whether some child waits for one, and there is none from which it could go on."""
+        cdef int i
+        for i in range(MAX_DOWNLINKS):
+            if self.downlinks[i].connection and self.downlinks[i].state == SENDING_SNAPSHOT:
+                return not self._servable()
+        return False
+
+    cdef bint _servable(self) noexcept nogil:
+        """Whether our newest snapshot goes as far as what our mirror begins after."""
+        return (self.raft.snapshot.complete
+                and self.raft.snapshot.chunk(0).rindex >= self.mirror.floor.rindex)
 
     # ---- once an iteration -----------------------------------------------------------------
 

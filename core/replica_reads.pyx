@@ -53,7 +53,7 @@ cdef class ReplicaReads(ReplicaSnapshots):
         cdef const char* key = <const char*>q + COMMAND_SIZE
         cdef Read read
         cdef Outcome out
-        if r.header.flags & PREFIX:
+        if r.header.flags & (PREFIX | BOUNDED):
             return self._read_prefix(c, r, q)
         if MUTANT(READ_UNCONFIRMED) or MUTANT(READ_FROM_FOLLOWER) and self.raft.role != LEADER:
             self.kv.query(q.op, key, q.key_length, key + q.key_length, q.value_length, &out)

@@ -61,18 +61,21 @@ cdef class ReplicaSnapshots(ReplicaState):
         cdef uint64_t since = self.raft.snapshot.index + 1
         cdef uint64_t logged, enough = max(self.snapshot_bytes, self.raft.snapshot.size)
         if (self.making.index or self.raft.incoming.count() or self.applied < since
-                or since < self.raft.log.first or self.pieces_end > self.kv.applied):
+                or since < self.raft.log.first or self.pieces_end > self.kv.applied
+                or self.raft.mirror._floor_after(self.applied)):    # (of what may yet be cut)
             return 0
         logged = self.raft.log.offset_of(self.applied + 1) - self.raft.log.offset_of(since)
         if logged < enough and not self._snapshot_wanted():
             return 0
-        if logged < 2 * enough and self.raft.sending(now_ns):
+        if logged < 2 * enough and (self.raft.sending(now_ns) or self.domain.sending_snapshot()):
             return 0
         return self._begin_snapshot()
 
     cdef bint _snapshot_wanted(self) noexcept nogil:
-        """Whether somebody asked for one that holds more than the newest."""
+        """Whether somebody asked for one that holds more than the newest, or has use for it."""
         cdef size_t i
+        if self.domain.linked and self.domain.lacks_snapshot():
+            return True
         for i in range(self.snapshot_waiters.size()):
             if self.snapshot_waiters[i].index > self.raft.snapshot.index:
                 return True

@@ -14,6 +14,7 @@ cdef enum:
 cdef struct Child:          # what a domain's leader knows of a child domain
     uint16_t domain         # 0: the place is free
     Coordinates[4] acks
+    RootTerm[4] ack_terms   # T of its log when it acknowledged
     uint32_t next_ack
     uint64_t heard_ns       # when it last spoke, whoever leads it
     uint64_t current_ns     # when it last held all that we had when it was asked
@@ -46,7 +47,8 @@ cdef class RootCommit:
     cdef Child* child(self, uint16_t domain) except NULL nogil
     cdef Child* known_child(self, uint16_t domain) noexcept nogil
     cdef uint64_t acked_by(self, const Child* c) noexcept nogil
-    cdef int take_ack(self, Child* c, Coordinates at) noexcept nogil
+    cdef int take_ack(self, Child* c, Coordinates at, RootTerm t) noexcept nogil
+    cdef RootTerm served_term(self) noexcept nogil
     cdef bint counts(self, const TreeView* tree, int place) noexcept nogil
     cdef uint64_t _wait_ns(self, const TreeView* tree) noexcept nogil
     cdef bint _may_hold_a_lease(self, const TreeView* before, const TreeView* after) noexcept nogil

@@ -6,8 +6,10 @@ the root that is the commit index; elsewhere it is what is acknowledged to the p
 below c goes with it. So a tree that excludes a child unblocks older entries only together with its
 own entry, and one that includes a child needs it from its own entry on.
 
-* An acknowledgement names coordinates. It counts while our mirror holds exactly that entry; those
-  of two leaders of one child are both true.
+* An acknowledgement names coordinates, and the T under which they were held. It counts while our
+  mirror holds exactly that entry under the same T: a child that held an entry may have cut it for
+  a later leader, whose successor brings us the same entry again (as in figure 8 of the paper).
+  Those of two leaders of one child are both true.
 * An acknowledgement that goes beyond an entry by which some domain further below ceases to count
   may rest on that entry, and unblocks nothing before it (``_relies_on_later``). Else the root could
   commit what that domain, which counts until then, does not hold.
@@ -76,26 +78,39 @@ cdef class RootCommit:
         c.heard_ns = c.current_ns = c.sample_ns = self.now_ns
         return c
 
+    cdef RootTerm served_term(self) noexcept nogil:
+        """T of what our children are served."""
+        cdef RootTerm mine
+        if self.raft.role == LEADER and self.raft.assigning:
+            mine.epoch = self.raft.epoch()
+            mine.term = self.raft.term
+            return mine
+        return self.mirror.adopted_at(self.raft.commit)
+
     cdef uint64_t acked_by(self, const Child* c) noexcept nogil:
         """How far a child has acknowledged what our mirror holds."""
         cdef uint64_t best = 0
+        cdef RootTerm t = self.served_term()
         cdef int i
         if c is NULL:
             return 0
         for i in range(ACKS):
-            if c.acks[i].rindex > best and self.mirror.holds(c.acks[i]):
+            if (c.acks[i].rindex > best and compare_terms(c.ack_terms[i], t) >= 0
+                    and self.mirror.holds(c.acks[i])):
                 best = c.acks[i].rindex
         return best
 
-    cdef int take_ack(self, Child* c, Coordinates at) noexcept nogil:
+    cdef int take_ack(self, Child* c, Coordinates at, RootTerm t) noexcept nogil:
         """Keep an acknowledgement: in the place of one of the same term, which it goes on from."""
-        cdef int i
+        cdef int i, newer
         for i in range(ACKS):
             if c.acks[i].rindex and compare_terms(c.acks[i].rterm, at.rterm) == 0:
-                if at.rindex > c.acks[i].rindex:
-                    c.acks[i] = at
+                newer = compare_terms(t, c.ack_terms[i])
+                if newer > 0 or newer == 0 and at.rindex > c.acks[i].rindex:
+                    c.acks[i], c.ack_terms[i] = at, t
                 return 0
-        c.acks[c.next_ack % ACKS] = at
+        i = c.next_ack % ACKS
+        c.acks[i], c.ack_terms[i] = at, t
         c.next_ack += 1
         return 0
 

@@ -7,7 +7,9 @@ cdef enum:
     MAX_NODE_ADDRESS_BYTES = 255
     MAX_TREE_BYTES = 1 << 16
     TREE_VERSION = 1
-    DRIFT_PERCENT = 15          # how much faster one clock may run than another
+    # how much longer a lease may last for its holder than for who gave it: one clock runs 15 % too
+    # slow, the other 15 % too fast
+    DRIFT_PERCENT = 36
 
 cdef enum:                      # DomainView.any_k; else how many of the sync children
     EACH = 0                    # policy `all`

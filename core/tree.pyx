@@ -146,7 +146,7 @@ cdef class Tree:
                 and domain.exclude_after_ns * 100 <= self.lease_ns * (100 + DRIFT_PERCENT)):
             raise BadTree(
                 f"{self._says(id)}: excluded after {domain.exclude_after_ns} ns: expected more "
-                f"than a lease and {DRIFT_PERCENT} % drift, "
+                f"than a lease, by clocks that differ by {DRIFT_PERCENT} %, "
                 f"{self.lease_ns * (100 + DRIFT_PERCENT) // 100} ns")
 
     # ---- questions ---------------------------------------------------------------------

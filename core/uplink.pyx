@@ -169,7 +169,7 @@ cdef class Uplink(Downlinks):
             self.refused = self.ack_owed = False
             self.up_send(&m)
         if self.ticket > self.ticket_answered and (
-                self.ticket_asked < self.ticket
+                self.ticket_asked <= self.ticket_answered
                 or self.now_ns >= self.ticket_ns + self.raft.election_ns):
             self.ticket_asked = self.ticket
             self.ticket_ns = self.now_ns
@@ -439,6 +439,7 @@ cdef class Uplink(Downlinks):
     cdef uint64_t age_ns(self) noexcept nogil:
         """How long ago what we have applied was surely all there was; for ever: nobody told."""
         cdef uint64_t since = self.fresh_ns
-        if self.raft.role == LEADER and self.raft.assigning:
-            since = self.raft.confirmed_ns
+        if self.raft.role == LEADER and self.raft.assigning \
+                and self.applied >= self.elected_rindex:
+            since = self.raft.confirmed_ns      # (leaders before us told clients no more than that)
         return self.now_ns - since if since else <uint64_t>-1

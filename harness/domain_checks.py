@@ -27,7 +27,7 @@ def _guarantee(domain: Domain, tree: Tree) -> Guarantee:
         domain.name, domain.parent, domain.mode or "", str(domain.policy), domain.exclusion,
         int(lag.time * 1e9) if lag is not None and lag.time is not None else None,
         lag.entries if lag is not None else None, **settle,
-        fence_ns=int(timers.lease * (1 + timers.drift) * 1e9),
+        fence_ns=int(timers.longest_lease * 1e9),
         nodes=tuple(node.name for node in domain.nodes))
 
 

@@ -185,7 +185,7 @@ def times(timers: TimersSection) -> Complaints:
     silence = Timers(**timers.model_dump()).silence
     if timers.exclude_after <= silence:
         yield ("timers", "exclude_after"), (
-            f"expected more than lease x (1 + drift) + promise = {silence:g}, "
+            f"expected more than lease x (1 + drift) / (1 - drift) + promise = {silence:g}, "
             f"got {timers.exclude_after:g}")
 
 

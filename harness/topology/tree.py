@@ -87,8 +87,14 @@ class Timers:
 
     @property
     def silence(self) -> float:
-        """What ``exclude_after`` must be more than: L(1 + drift) + P."""
-        return self.lease * (1 + self.drift) + self.promise
+        """What ``exclude_after`` must be more than: a lease, by a slow clock as a fast one sees
+        it, and a promise."""
+        return self.longest_lease + self.promise
+
+    @property
+    def longest_lease(self) -> float:
+        """How long a lease may last for its holder, by the clock of who gave it."""
+        return self.lease * (1 + self.drift) / (1 - self.drift)
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,13 +149,8 @@ class Client:
     def question(self) -> bytes:
         key = b"%d" % self.rng.below(5)
         if not self.writes:
-            flags = self.rng.choice((0, 0, 0, PREFIX, BOUNDED))
-            expected = None
-            if flags:
-                expected = self.token + (struct.pack("<Q", 5 * S) if flags == BOUNDED else b"")
-            return flagged(codec.encode_request(
-                self.request, self.number, 0, codec.OPS["read"], key, expected=expected,
-                any_node=True), flags)
+            return read(self.request, self.number, self.rng.choice((0, 0, 0, PREFIX, BOUNDED)),
+                        self.token, 5 * S if self.request % 2 else 300 * MS, key)
         op = "open-session"
         if self.session:
             op = self.rng.choice(("read", "write", "append", "delete"))
@@ -184,6 +179,16 @@ class Client:
     def closed(self, connection: int) -> None:
         if connection == self.connection:
             self.turn_to(self.rng.choice(self.hosts))
+
+
+def read(request: int, client: int, flags: int, token: bytes = bytes(24), bound_ns: int = 0,
+         key: bytes = b"1") -> bytes:
+    """Return a read of whatever kind."""
+    expected = token if flags & (PREFIX | BOUNDED) else None
+    if flags & BOUNDED:
+        expected = token + struct.pack("<Q", bound_ns)
+    return flagged(codec.encode_request(request, client, 0, codec.OPS["read"], key,
+                                        expected=expected, any_node=True), flags)
 
 
 def flagged(frame: bytes, flags: int) -> bytes:

@@ -221,10 +221,10 @@ WRONG_BESIDE = [
     ("shared_hosts: true", "t.yml:5: shared_hosts: expected nodes to be named: nodes that are "
      "counted share nothing"),
     ("timers: {lease: 1, promise: 1, exclude_after: 2.15}",
-     "t.yml:5: timers.exclude_after: expected more than lease x (1 + drift) + promise = 2.15, "
-     "got 2.15"),
+     "t.yml:5: timers.exclude_after: expected more than lease x (1 + drift) / (1 - drift) + "
+     "promise = 2.35294, got 2.15"),
     ("timers: {lease: 1, promise: 0.5}", "t.yml:5: timers.exclude_after: expected more than lease "
-     "x (1 + drift) + promise = 1.65, got 1"),
+     "x (1 + drift) / (1 - drift) + promise = 1.85294, got 1"),
     ("timers: {lease: 0}", "t.yml:5: timers.lease: expected more than 0, got 0"),
     ("timers: {drift: 1}", "t.yml:5: timers.drift: expected less than 1, got 1"),
     ("pools: {p: {domain: X}}", "t.yml:5: pools.p.domain: unknown domain 'X'; (known: A, B)"),
@@ -246,8 +246,8 @@ def test_what_is_wrong_beside_the_domains(more: str, message: str) -> None:
 
 
 def test_timers_that_just_fit_are_accepted() -> None:
-    found = tree(TWO + "timers: {lease: 1, promise: 1, exclude_after: 2.151}\n")
-    assert found.timers.silence == pytest.approx(2.15)
+    found = tree(TWO + "timers: {lease: 1, promise: 1, exclude_after: 2.353}\n")
+    assert found.timers.silence == pytest.approx(1.15 / 0.85 + 1)
 
 
 def test_an_empty_tree_is_refused() -> None:
