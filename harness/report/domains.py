@@ -7,16 +7,23 @@ from pydantic import ValidationError
 
 from .. import topology
 from ..topology.section import TreeSection, made
+from ..topology.tree import Tree
 
 
-def drawing(test: bytes) -> str:
-    """Return the tree of a test that says its domains; nothing for others."""
+def tree_of(test: bytes) -> Tree | None:
+    """Return the tree of a test that says its domains; None for others."""
     try:
         section = json.loads(test)["topology"]
         if not section.get("domains"):
-            return ""
+            return None
         given = TreeSection.model_validate(
             {key: section[key] for key in TreeSection.model_fields if key in section})
     except (ValueError, KeyError, TypeError, AttributeError, ValidationError):
-        return ""               # a run that broke early may have left anything
-    return topology.draw(made(given.domains, given.pools, given.timers))
+        return None             # a run that broke early may have left anything
+    return made(given.domains, given.pools, given.timers)
+
+
+def drawing(test: bytes) -> str:
+    """Return that tree as it is drawn; nothing for others."""
+    tree = tree_of(test)
+    return "" if tree is None else topology.draw(tree)

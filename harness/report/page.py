@@ -26,13 +26,14 @@ from . import figure, series
 from .bands import Band, bands, legend
 from .charts import charts
 from .counterexample import stories
-from .domains import drawing
+from .domains import drawing, tree_of
 from .lag import lag_plot, measured
 from .logs import log_tails
 from .palette import fault_colour
 from .proof import proved, unproved
 from .tables import errors, final_reads
 from .timeline import timeline
+from .writes import sentences, standstills
 
 MOST_EVIDENCE = 40_000         # characters of one check's evidence that go into the page
 
@@ -123,6 +124,7 @@ def _body(results: Results, history: History | None, folder: RunFolder) -> dict[
         reads, left_out = final_reads(history, results.nodes)
     told = stories(results, history)
     test = folder.test.read_bytes() if folder.test.exists() else b""
+    stood = standstills(results, history, tree_of(test))
     return {
         "stories": told,
         "sequence": Markup(folder.sequence.read_text(encoding="utf-8"))
@@ -142,6 +144,8 @@ def _body(results: Results, history: History | None, folder: RunFolder) -> dict[
         "domains": drawing(test),
         "measured": measured(results),
         "lag_plot": lag_plot(results, seconds),
+        "standstills": stood,
+        "stood_still": sentences(stood),
         "files": [path.name for path in (folder.results, folder.history, folder.test)
                   if path.exists()],
         "seconds": _seconds,
