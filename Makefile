@@ -54,7 +54,7 @@ sanitize: ## the tests of what is compiled, with every access to memory checked;
 	@$(prepare) test
 	@$(V)/python scripts/sanitize.py $(PYTEST)
 
-nightly: ## random tests 50 times longer, sanitize, 1000 simulated seeds, 10^7 states, planted bugs, all installs
+nightly: ## random tests 50 times longer, sanitize, 1000 simulated seeds of four tests, 10^7 states, planted bugs, all installs
 	@$(prepare) test
 	@SEATRIAL_HISTORIES=1000000 SEATRIAL_RAFT_SEEDS=3000 SEATRIAL_SIM_SEEDS=20000 \
 	  SEATRIAL_ETCD_SCHEDULES=10000 SEED=$$(date +%s) \
@@ -62,6 +62,9 @@ nightly: ## random tests 50 times longer, sanitize, 1000 simulated seeds, 10^7 s
 	  --timeout=14400 $(PYTEST)
 	@$(V)/python scripts/sanitize.py
 	@$(V)/seatrial run examples/register.yml --on sim --seeds 1000 || test $$? -eq 3 # no-coverage
+	@for tree in sync async layers; do \
+	  $(V)/seatrial run examples/domains-$$tree.yml --on sim --seeds 1000 || test $$? -eq 3 \
+	  || exit 1; done
 	@$(as_root) $(V)/seatrial run examples/vm.yml --on vm
 	@$(V)/seatrial mutants
 	@$(V)/seatrial explore
