@@ -317,7 +317,8 @@ cdef class Domain(Uplink):
             if lag_ns > view.exclude_after_ns and not view.block:
                 return self._conclude(SILENT, view.id)
         elif view.sync and acked and acked + small_gap(view) >= end \
-                and self.now_ns < c.heard_ns + self.raft.election_ns:
+                and self.now_ns < c.heard_ns + self.raft.election_ns \
+                and lag_ns <= view.exclude_after_ns:    # (or it would be excluded at once)
             return self._conclude(READY, view.id)
         if self.now_ns >= c.heard_ns + 2 * self.raft.election_ns:
             return 0                    # (who is dead does not lag)
