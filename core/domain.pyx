@@ -47,6 +47,15 @@ from seatrial.core.downlinks cimport (
 )
 from seatrial.core.invariant cimport must
 from seatrial.core.mirror cimport Planted
+from seatrial.core.mutant cimport (
+    CONFIRMERS_FROM_TREE,
+    EXCLUSION_WAITS_BEFORE_PROPOSING,
+    LAG_BY_HEARTBEAT,
+    MUTANT,
+    READMIT_BEFORE_CAUGHT_UP,
+    ROOT_READ_BEFORE_ELECTED_END,
+    seatrial_arm,
+)
 from seatrial.core.raft cimport Raft
 from seatrial.core.raft_state cimport LEADER
 from seatrial.core.root_commit cimport Child, Mark, MAX_CHILDREN
@@ -70,6 +79,10 @@ cdef enum:
     PATIENCE = 8                # election timeouts without a parent
 
 UPLINK_STATES = ("detached", "attaching", "catching-up", "streaming", "snapshot")
+
+
+def _arm(int mutant) -> None:
+    seatrial_arm(mutant)
 
 
 cdef class Domain(Uplink):
@@ -226,7 +239,8 @@ cdef class Domain(Uplink):
 
     cdef uint64_t read_floor(self) noexcept nogil:
         """The root's leader: what a linearizable read must see applied."""
-        return max(self.committed, self.elected_rindex)
+        return self.committed if MUTANT(ROOT_READ_BEFORE_ELECTED_END) else max(
+            self.committed, self.elected_rindex)
 
     cdef int _ask_for_tickets(self) noexcept nogil:
         """Before Raft's pump: have what children ask confirmed, here or further up."""
@@ -311,14 +325,16 @@ cdef class Domain(Uplink):
             c.current_ns = c.sample_ns
             c.sample_rindex, c.sample_ns = end, self.now_ns
         lag_ns = self.now_ns - c.current_ns
-        if acked >= end and self.now_ns < c.heard_ns + 2 * self.raft.election_ns:
+        if ((acked >= end or MUTANT(LAG_BY_HEARTBEAT))
+                and self.now_ns < c.heard_ns + 2 * self.raft.election_ns):
             lag_ns = 0
         if self.counts(tree, place):
             if lag_ns > view.exclude_after_ns and not view.block:
                 return self._conclude(SILENT, view.id)
-        elif view.sync and acked and acked + small_gap(view) >= end \
-                and self.now_ns < c.heard_ns + self.raft.election_ns \
-                and lag_ns <= view.exclude_after_ns:    # (or it would be excluded at once)
+        elif view.sync and (acked and acked + small_gap(view) >= end
+                            and lag_ns <= view.exclude_after_ns     # (or it would go at once)
+                            or MUTANT(READMIT_BEFORE_CAUGHT_UP)) \
+                and self.now_ns < c.heard_ns + self.raft.election_ns:
             return self._conclude(READY, view.id)
         if self.now_ns >= c.heard_ns + 2 * self.raft.election_ns:
             return 0                    # (who is dead does not lag)
@@ -356,6 +372,9 @@ cdef class Domain(Uplink):
         else:
             return 0
         if kind == SILENT and self.counts(tree, i) and not tree.domains[i].block:
+            if MUTANT(EXCLUSION_WAITS_BEFORE_PROPOSING) and self.known_child(domain) is not NULL \
+                    and self.now_ns < self.known_child(domain).granted_until_ns:
+                return 0
             self.exclusions += 1
             self._propose(methodcaller("exclude", domain), 0, 0)
         elif kind == READY and tree.domains[i].sync and not tree.domains[i].included:
@@ -420,7 +439,8 @@ cdef class Domain(Uplink):
         cdef const Planted* planted = self.mirror.planted(self.committed)
         cdef int i, j, at = 0, many = 0
         for i in range(MAX_CHILDREN):
-            if self.children[i].domain and self.acked_by(&self.children[i]) >= rindex:
+            if self.children[i].domain and (self.acked_by(&self.children[i]) >= rindex
+                                            or MUTANT(CONFIRMERS_FROM_TREE)):
                 domains[many] = self.children[i].domain
                 many += 1
         while planted is not NULL and at < many:

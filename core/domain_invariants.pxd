@@ -75,6 +75,7 @@ cdef class DomainInvariants:
     cdef int _voids(self, View* v, Replica r, int domain, uint64_t keep) except -1
     cdef int _applies(self, View* v, Replica r, int domain, uint64_t rindex) except -1
     cdef int _root_commits(self, View* v, Replica r, uint64_t rindex) except -1
+    cdef bint confirmed_by(self, int domain, uint64_t rindex) except -1
     cdef bint _on_majority(self, int domain, uint64_t rindex) except -1
     cdef int _held_as_told(self, object tree, int domain, uint64_t rindex) except -1
 

@@ -356,6 +356,10 @@ cdef class DomainInvariants:
             self._held_as_told(tree, child, rindex)
         return 0
 
+    cdef bint confirmed_by(self, int domain, uint64_t rindex) except -1:
+        """Whether a domain may be named to a client as one that holds what the root committed."""
+        return self.durability is None or self._on_majority(domain, rindex)
+
     cdef bint _on_majority(self, int domain, uint64_t rindex) except -1:
         nodes = self.members.get(domain, ())
         return 2 * sum([1 for node in nodes if self._held(node, rindex)]) > len(nodes)

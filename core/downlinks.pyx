@@ -40,11 +40,24 @@ from seatrial.core.codec cimport (
 )
 from seatrial.core.invariant cimport must
 from seatrial.core.mirror cimport compare_terms, Planted
+from seatrial.core.mutant cimport (
+    LEASE_BEFORE_INCLUSION,
+    LEASE_BEYOND_OWN,
+    LEASE_BEYOND_QUORUM,
+    LEASE_TO_EXCLUDED,
+    MUTANT,
+    seatrial_arm,
+    SNAPSHOT_WITHOUT_TREE,
+)
 from seatrial.core.raft_state cimport LEADER
 from seatrial.core.tree cimport DRIFT_PERCENT, place_of, read_tree, TreeView
 
 from seatrial.core.errors import ProtocolError
 from seatrial.core.tree import BadTree, Tree
+
+
+def _arm(int mutant) -> None:
+    seatrial_arm(mutant)
 
 
 cdef class Downlinks(RootCommit):
@@ -317,17 +330,20 @@ cdef class Downlinks(RootCommit):
         while n > 0:
             n -= 1
             one = self.mirror.tree_number(n)
+            if MUTANT(LEASE_TO_EXCLUDED) and one.rindex > self.applied:
+                continue
             i = place_of(&one.view, domain)
             if not self.waits_for(&one.view, i) or since and (
                     one.view.domains[i].include_rindex != since):
                 return 0
             since = one.view.domains[i].include_rindex
-            if one.rindex <= self.applied:
+            if one.rindex <= self.applied or MUTANT(LEASE_BEFORE_INCLUSION):
                 break
-        left = min(tree.lease_ns, self.quorum_left_ns())
-        if not self.raft.assigning:
+        left = tree.lease_ns if MUTANT(LEASE_BEYOND_QUORUM) else min(tree.lease_ns,
+                                                                     self.quorum_left_ns())
+        if not self.raft.assigning and not MUTANT(LEASE_BEYOND_OWN):
             left = min(left, self.own_lease_left_ns())
-        elif self.raft.commit < self.raft.term_start:
+        elif self.raft.assigning and self.raft.commit < self.raft.term_start:
             return 0
         if left == 0:
             return 0
@@ -450,6 +466,8 @@ cdef class Downlinks(RootCommit):
         if link.piece_held == self.raft.snapshot.count() and link.owed:
             r = self.raft.snapshot.chunk(0)
             tree = self.mirror.tree_bytes(r.rindex, &size, &at)
+            if MUTANT(SNAPSHOT_WITHOUT_TREE):
+                size = 0
             self._fill(link, &m, LINK_BASE)
             m.adopted_epoch, m.adopted_term = rterm.epoch, rterm.term
             m.rindex, m.epoch, m.rterm = r.rindex, r.epoch, r.rterm

@@ -87,7 +87,53 @@ static inline void seatrial_arm(int id) { seatrial_mutant = id; }
     "damaged-votes," \
     "damaged-trusted-early," \
     "damaged-match-kept," \
-    "follower-read-unapplied"
+    "follower-read-unapplied," \
+    "child-not-waited-for," \
+    "domain-majority-not-waited-for," \
+    "grandchild-not-waited-for," \
+    "link-ack-by-rindex," \
+    "ack-before-adoption," \
+    "exclusion-acts-on-older," \
+    "inclusion-acts-late," \
+    "ack-rests-on-later-exclusion," \
+    "any-k-counts-excluded," \
+    "catching-up-gates," \
+    "degrades-silently," \
+    "adopted-term-volatile," \
+    "stale-parent-truncates," \
+    "adopted-at-once," \
+    "tail-cut-at-parents-end," \
+    "serves-heard-term," \
+    "mark-by-rindex," \
+    "mark-of-later-leader," \
+    "apply-before-root-commit," \
+    "truncates-to-mark," \
+    "link-previous-unchecked," \
+    "child-assigns," \
+    "lease-beyond-quorum," \
+    "lease-beyond-own," \
+    "lease-before-inclusion," \
+    "lease-taken-before-inclusion," \
+    "link-lease-from-answer," \
+    "lease-to-excluded," \
+    "exclusion-without-waiting," \
+    "exclusion-forgets-earlier-leader," \
+    "exclusion-waits-before-proposing," \
+    "only-exclusion-waits," \
+    "root-reads-unconfirmed-writes," \
+    "root-read-before-elected-end," \
+    "domain-read-of-applied," \
+    "domain-read-unconfirmed," \
+    "domain-read-old-clock," \
+    "domain-read-without-lease," \
+    "domain-read-joins-asked," \
+    "token-ignored," \
+    "age-from-arrival," \
+    "readmit-before-caught-up," \
+    "lag-by-heartbeat," \
+    "snapshot-without-tree," \
+    "confirmers-from-tree," \
+    "ack-of-earlier-term"
 #else
 #define MUTANT(id) 0
 static inline void seatrial_arm(int id) { (void)id; }

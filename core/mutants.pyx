@@ -7,6 +7,8 @@ from seatrial.core.mutant cimport SEATRIAL_MUTANT_NAMES
 from seatrial.core import (
     chunks,
     clock,
+    domain,
+    downlinks,
     group_write,
     keys,
     kv,
@@ -26,14 +28,18 @@ from seatrial.core import (
     replica_snapshots,
     replica_writes,
     retention,
+    root_commit,
     segment,
     sessions,
     snapshot,
+    uplink,
 )
 
 MODULES = (
     chunks,
     clock,
+    domain,
+    downlinks,
     group_write,
     keys,
     kv,
@@ -53,9 +59,11 @@ MODULES = (
     replica_snapshots,
     replica_writes,
     retention,
+    root_commit,
     segment,
     sessions,
     snapshot,
+    uplink,
 )
 NAMES = tuple(SEATRIAL_MUTANT_NAMES.decode().split(",")) if SEATRIAL_MUTANT_NAMES[0] else ()
 

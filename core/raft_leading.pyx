@@ -44,6 +44,7 @@ from seatrial.core.marks cimport (
 from seatrial.core.mutant cimport (
     CHANGE_BEFORE_NOOP,
     CHANGES_OVERLAP,
+    CHILD_ASSIGNS,
     COMMIT_OLD_TERM,
     DAMAGED_MATCH_KEPT,
     JOINT_BY_NEW_HALF_ONLY,
@@ -102,7 +103,7 @@ cdef class RaftLeading(RaftRounds):
         if adopted.epoch and (adopted.epoch & 0xffff) != self.domain:
             return False
         if tree is NULL:
-            return not self.child
+            return not self.child or MUTANT(CHILD_ASSIGNS)
         return tree.domains[tree.root].id == self.domain
 
     cdef uint64_t epoch(self) noexcept nogil:

@@ -32,5 +32,6 @@ cdef class ReadInvariants:
     cdef int answered(self, uint32_t node, int domain, uint32_t connection, const char* p,
                       size_t size, uint64_t now_ns) except -1
     cdef int _ask(self, uint32_t connection, const Request* r, size_t size) except -1
+    cdef int _confirmed(self, uint32_t node, const Response* r) except -1
     cdef int _judge(self, uint32_t node, int domain, const Asked* asked, const Response* r,
                     uint64_t now_ns) except -1

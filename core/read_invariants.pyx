@@ -6,6 +6,8 @@ leaves, in all domains, which no node could do.
 
 *Acknowledged is committed*: a write is acknowledged with an rindex that the root has committed.
 
+*Confirmed is held*: a majority of the disks of each domain that the answer names has that entry.
+
 *Linearizable reads*: an answer reflects no less than the newest write that was acknowledged, and
 the newest linearizable read that was answered, anywhere, before the question came (Herlihy and
 Wing, 1990: the order of what does not overlap in time is kept). So an excluded domain that still
@@ -14,7 +16,7 @@ trusts an old lease is caught as soon as it misses one write.
 *Other reads*: none is behind the token that came with it, and one with a bound in time shows
 nothing that was replaced longer ago than the bound and the drift of clocks allow.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from cython.operator cimport dereference
 
@@ -128,6 +130,19 @@ cdef class ReadInvariants:
                 self._judge(node, domain, &asked, r, now_ns)
         return 0
 
+    cdef int _confirmed(self, uint32_t node, const Response* r) except -1:
+        """Look at who confirmed a write, as its answer says: a u16 each, behind the value."""
+        cdef const char* p = <const char*>r + RESPONSE_SIZE + r.value_length
+        cdef uint16_t domain
+        while p + sizeof(domain) <= <const char*>r + r.header.length:
+            memcpy(&domain, p, sizeof(domain))
+            p += sizeof(domain)
+            if not self.mirrors.confirmed_by(domain, r.rindex):
+                raise InvariantViolation(
+                    f"confirmed is held: node {node} answers that domain {domain} confirmed the "
+                    f"write at rindex {r.rindex}; no majority of its disks has it")
+        return 0
+
     cdef int _judge(self, uint32_t node, int domain, const Asked* asked, const Response* r,
                     uint64_t now_ns) except -1:
         cdef uint64_t committed = self.mirrors.committed(), most_ns, since_ns
@@ -138,7 +153,7 @@ cdef class ReadInvariants:
         if asked.what == WRITES:
             self.writes += 1
             self.told = max(self.told, r.rindex)
-            return 0
+            return self._confirmed(node, r)
         if r.rindex < asked.token:
             raise InvariantViolation(
                 f"sessions go forward: node {node} of domain {domain} answers a read with rindex "

@@ -24,11 +24,16 @@ from seatrial.core.marks cimport (
     READ_LOST,
 )
 from seatrial.core.mutant cimport (
+    DOMAIN_READ_OF_APPLIED,
+    DOMAIN_READ_OLD_CLOCK,
+    DOMAIN_READ_UNCONFIRMED,
+    DOMAIN_READ_WITHOUT_LEASE,
     FOLLOWER_READ_UNAPPLIED,
     MUTANT,
     READ_FROM_FOLLOWER,
     READ_UNCONFIRMED,
     seatrial_arm,
+    TOKEN_IGNORED,
 )
 from seatrial.core.mirror cimport Coordinates, same
 from seatrial.core.outcome cimport Outcome
@@ -96,13 +101,15 @@ cdef class ReplicaReads(ReplicaSnapshots):
         cdef size_t i = self.reads.size()
         cdef bint leased
         if i and self.reads[i - 1].way == BY_LEASE_OR_ROOT and self.raft.role == LEADER:
-            self.domain.now_ns = max(self.domain.now_ns, now_ns)
-            leased = self.domain.holds_domain_lease()
+            if not MUTANT(DOMAIN_READ_OLD_CLOCK):
+                self.domain.now_ns = max(self.domain.now_ns, now_ns)
+            leased = self.domain.holds_domain_lease() or MUTANT(DOMAIN_READ_WITHOUT_LEASE)
             while i > 0 and self.reads[i - 1].way == BY_LEASE_OR_ROOT:
                 i -= 1
                 if leased:
                     self.reads[i].way = BY_DOMAIN_LEASE
-                    self.reads[i].index = self.raft.mirror.end
+                    self.reads[i].index = (self.kv.applied if MUTANT(DOMAIN_READ_OF_APPLIED)
+                                           else self.raft.mirror.end)
                     self.reads[i].round = self.raft.want_round()
                 else:
                     self.reads[i].way = BY_ROOT
@@ -132,7 +139,8 @@ cdef class ReplicaReads(ReplicaSnapshots):
         if r.way == BY_DOMAIN_LEASE:    # (a cut mirror never gets further than it is)
             if r.index > self.raft.mirror.end:
                 r.index = self.raft.mirror.end
-            return self.kv.applied >= r.index and self.raft.round_confirmed >= r.round
+            return self.kv.applied >= r.index and (self.raft.round_confirmed >= r.round
+                                                   or MUTANT(DOMAIN_READ_UNCONFIRMED))
         if r.ticket:
             return (self.raft.ticket_answered >= r.ticket
                     and (self.kv.applied >= self.raft.ticket_index
@@ -206,7 +214,7 @@ cdef class ReplicaReads(ReplicaSnapshots):
             return self._respond(c, r.request, STATUS_LOST, False, NULL, 0, 0)
         read.connection, read.request = c.id, r.request
         read.op = q.op
-        read.index = token.rindex
+        read.index = 0 if MUTANT(TOKEN_IGNORED) else token.rindex
         read.deadline_ns = self.raft.now_ns + PATIENCE * self.raft.election_ns
         read.key.assign(key, q.key_length)
         read.argument.assign(key + q.key_length, q.value_length)

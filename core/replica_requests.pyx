@@ -44,9 +44,11 @@ from seatrial.core.log cimport Slot
 from seatrial.core.marks cimport BUSY_WITH_UNCOMMITTED, mark, TRANSFER_BLOCKED_WRITE
 from seatrial.core.mutant cimport (
     ANSWER_BEFORE_COMMIT,
+    APPLY_BEFORE_ROOT_COMMIT,
     CONFIGURATION_WHEN_APPLIED,
     MUTANT,
     READ_FROM_FOLLOWER,
+    ROOT_READS_UNCONFIRMED_WRITES,
     seatrial_arm,
     STEP_DOWN_SAYS_NO,
     TRANSFER_DOES_NOT_BLOCK,
@@ -162,7 +164,10 @@ cdef class ReplicaRequests(ReplicaReads):
                         break
                     self.applied = i        # another leader of the root never had it
                     continue
-                if record.rindex > self.domain.committed:
+                if record.rindex > self.domain.committed and not (
+                        MUTANT(APPLY_BEFORE_ROOT_COMMIT) and not self.domain.is_root()
+                        or MUTANT(ROOT_READS_UNCONFIRMED_WRITES) and self.domain.is_root()
+                        and self._connection(self.raft.log.slot(i).connection) is NULL):
                     break
             self.kv.apply(record, &out)
             self.applied = i

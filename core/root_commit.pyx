@@ -25,8 +25,32 @@ from libc.string cimport memset
 from seatrial.core.buffer cimport buffer_size
 from seatrial.core.invariant cimport must
 from seatrial.core.mirror cimport Adopted, compare_terms, same
+from seatrial.core.mutant cimport (
+    ACK_OF_EARLIER_TERM,
+    ACK_RESTS_ON_LATER_EXCLUSION,
+    ANY_K_COUNTS_EXCLUDED,
+    CATCHING_UP_GATES,
+    CHILD_NOT_WAITED_FOR,
+    DEGRADES_SILENTLY,
+    DOMAIN_MAJORITY_NOT_WAITED_FOR,
+    EXCLUSION_ACTS_ON_OLDER,
+    EXCLUSION_FORGETS_EARLIER_LEADER,
+    EXCLUSION_WAITS_BEFORE_PROPOSING,
+    EXCLUSION_WITHOUT_WAITING,
+    INCLUSION_ACTS_LATE,
+    LINK_ACK_BY_RINDEX,
+    MARK_BY_RINDEX,
+    MUTANT,
+    ONLY_EXCLUSION_WAITS,
+    seatrial_arm,
+    SERVES_HEARD_TERM,
+)
 from seatrial.core.raft_state cimport LEADER
 from seatrial.core.tree cimport DRIFT_PERCENT, NO_CHILD
+
+
+def _arm(int mutant) -> None:
+    seatrial_arm(mutant)
 
 
 cdef class RootCommit:
@@ -85,7 +109,8 @@ cdef class RootCommit:
             mine.epoch = self.raft.epoch()
             mine.term = self.raft.term
             return mine
-        return self.mirror.adopted_at(self.raft.commit)
+        return self.mirror.adopted_at(self.raft.log.last() if MUTANT(SERVES_HEARD_TERM)
+                                      else self.raft.commit)
 
     cdef uint64_t acked_by(self, const Child* c) noexcept nogil:
         """How far a child has acknowledged what our mirror holds."""
@@ -95,8 +120,9 @@ cdef class RootCommit:
         if c is NULL:
             return 0
         for i in range(ACKS):
-            if (c.acks[i].rindex > best and compare_terms(c.ack_terms[i], t) >= 0
-                    and self.mirror.holds(c.acks[i])):
+            if (c.acks[i].rindex > best
+                    and (compare_terms(c.ack_terms[i], t) >= 0 or MUTANT(ACK_OF_EARLIER_TERM))
+                    and (self.mirror.holds(c.acks[i]) or MUTANT(LINK_ACK_BY_RINDEX))):
                 best = c.acks[i].rindex
         return best
 
@@ -139,9 +165,13 @@ cdef class RootCommit:
                 if (after.domains[j].id == before.domains[i].id and after.domains[j].parent == now
                         and now >= 0 and self.counts(after, j) and not after.domains[now].any_k):
                     break
+                if (MUTANT(ONLY_EXCLUSION_WAITS) and after.domains[j].id == before.domains[i].id
+                        and not after.domains[j].sync):
+                    break
             else:
                 c = self.known_child(before.domains[i].id)
-                if self.now_ns < self.elected_ns + self._wait_ns(before) or (
+                if (self.now_ns < self.elected_ns + self._wait_ns(before)
+                        and not MUTANT(EXCLUSION_FORGETS_EARLIER_LEADER)) or (
                         c is not NULL and self.now_ns < c.granted_until_ns):
                     return True
         return False
@@ -151,6 +181,8 @@ cdef class RootCommit:
         ceases to count can still hold a lease. (Others are given theirs all the time.)"""
         cdef const Planted* after
         cdef int i
+        if MUTANT(EXCLUSION_WITHOUT_WAITING) or MUTANT(EXCLUSION_WAITS_BEFORE_PROPOSING):
+            return True
         for i in range(1, number + 1):
             after = self.mirror.tree_number(i)
             if after.rindex > self.committed and self._may_hold_a_lease(
@@ -164,6 +196,8 @@ cdef class RootCommit:
         cdef const TreeView* before
         cdef const TreeView* after
         cdef int i, j, k
+        if MUTANT(ACK_RESTS_ON_LATER_EXCLUSION):
+            return False
         for i in range(number + 1, self.mirror.tree_count()):
             if self.mirror.tree_number(i).rindex > acked:
                 return False
@@ -192,12 +226,20 @@ cdef class RootCommit:
         cdef int me = self.my_place(tree), i, j, many = 0, needed
         cdef uint64_t[64] acked
         cdef uint64_t one
-        if me < 0 or tree.domains[me].any_k == NO_CHILD:
+        cdef const Child* c
+        if me < 0 or tree.domains[me].any_k == NO_CHILD or MUTANT(CHILD_NOT_WAITED_FOR):
             return until
         for i in range(tree.count):
-            if tree.domains[i].parent != me or not self.counts(tree, i):
+            if tree.domains[i].parent != me or not (
+                    self.counts(tree, i) or tree.domains[i].sync and (
+                        MUTANT(CATCHING_UP_GATES)
+                        or MUTANT(ANY_K_COUNTS_EXCLUDED) and tree.domains[me].any_k)):
                 continue
-            one = self.acked_by(self.known_child(tree.domains[i].id))
+            c = self.known_child(tree.domains[i].id)
+            if MUTANT(DEGRADES_SILENTLY) and (
+                    c is NULL or self.now_ns > c.heard_ns + self.raft.election_ns):
+                continue
+            one = self.acked_by(c)
             if one > until and self._relies_on_later(number, one):
                 one = self.committed
             j = many
@@ -213,18 +255,21 @@ cdef class RootCommit:
 
     cdef uint64_t gated(self) noexcept nogil:
         """The largest rindex that is committed here and acknowledged by whom it needs."""
-        cdef uint64_t end = self.mirror.end_at(self.raft.commit), high = end, low, reached
+        cdef uint64_t end = self.mirror.end_at(self.raft.commit), high, low, reached
         cdef int n = self.mirror.tree_count() - 1
         cdef const Planted* planted
+        if MUTANT(DOMAIN_MAJORITY_NOT_WAITED_FOR) and not self.is_root():
+            end = self.mirror.end
+        high = end
         while n >= 0:
             planted = self.mirror.tree_number(n)
             low = planted.rindex
-            if low <= high:
+            if low <= high or MUTANT(EXCLUSION_ACTS_ON_OLDER):
                 if self._may_pass(n):
                     reached = self._counted(n, high)
-                    if reached >= low:
+                    if reached >= low or MUTANT(EXCLUSION_ACTS_ON_OLDER):
                         return reached
-                high = low - 1 if low else 0
+                high = low if MUTANT(INCLUSION_ACTS_LATE) else low - 1 if low else 0
             n -= 1
         return min(high, end)       # before the first tree nobody else counts
 
@@ -251,8 +296,8 @@ cdef class RootCommit:
         cdef int i, kept = 0
         for i in range(self.mark_count):
             if (self.marks[i].at.rindex > self.committed and self.marks[i].at.rindex <= end
-                    and compare_terms(mine, self.marks[i].rterm) >= 0
-                    and self.mirror.holds(self.marks[i].at)):
+                    and (compare_terms(mine, self.marks[i].rterm) >= 0
+                         and self.mirror.holds(self.marks[i].at) or MUTANT(MARK_BY_RINDEX))):
                 self.committed = self.marks[i].at.rindex
         for i in range(self.mark_count):
             if self.marks[i].at.rindex > self.committed:

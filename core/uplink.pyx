@@ -55,10 +55,31 @@ from seatrial.core.mirror cimport (
     Planted,
     same,
 )
+from seatrial.core.mutant cimport (
+    ACK_BEFORE_ADOPTION,
+    ADOPTED_AT_ONCE,
+    ADOPTED_TERM_VOLATILE,
+    AGE_FROM_ARRIVAL,
+    DOMAIN_READ_JOINS_ASKED,
+    GRANDCHILD_NOT_WAITED_FOR,
+    LEASE_TAKEN_BEFORE_INCLUSION,
+    LINK_LEASE_FROM_ANSWER,
+    LINK_PREVIOUS_UNCHECKED,
+    MARK_OF_LATER_LEADER,
+    MUTANT,
+    seatrial_arm,
+    STALE_PARENT_TRUNCATES,
+    TAIL_CUT_AT_PARENTS_END,
+    TRUNCATES_TO_MARK,
+)
 from seatrial.core.raft_state cimport LEADER
 from seatrial.core.root_commit cimport Mark
 
 from seatrial.core.errors import ProtocolError
+
+
+def _arm(int mutant) -> None:
+    seatrial_arm(mutant)
 
 
 cdef class Uplink(Downlinks):
@@ -78,6 +99,9 @@ cdef class Uplink(Downlinks):
         self.parent_node = node
         self.state = ATTACHING
         self.heard_ns = now_ns
+        if MUTANT(TRUNCATES_TO_MARK) and self.mirror.end > self.committed >= self.applied:
+            self._adopt(self.mirror.adopted_at(self.raft.log.last()),
+                        max(self.committed, self.mirror.floor.rindex))
         self._say(ATTACH, &m)
         m.header.flags = LINK_ASKS
         self.up_send(&m)
@@ -148,8 +172,11 @@ cdef class Uplink(Downlinks):
             with gil:
                 return self._move(0, "")
         mine = self.mirror.adopted_at(self.raft.commit)
-        if self.state != ATTACHING and compare_terms(mine, self.offered_term) == 0:
-            acked = self.gated()
+        if self.state != ATTACHING and (
+                compare_terms(mine, self.offered_term) == 0 or MUTANT(ACK_BEFORE_ADOPTION)
+                or MUTANT(ADOPTED_TERM_VOLATILE) and self.verified >= self.mirror.end):
+            acked = (self.mirror.end_at(self.raft.commit) if MUTANT(GRANDCHILD_NOT_WAITED_FOR)
+                     else self.gated())
         asks = self.now_ns >= self.asked_ns + self.raft.heartbeat_ns
         if (asks or self.ack_owed or acked != self.sent[0]
                 or self.mirror.end_at(self.raft.commit) != self.sent[1]
@@ -181,7 +208,8 @@ cdef class Uplink(Downlinks):
     cdef uint64_t ask_root(self) noexcept nogil:
         """Number a question for what a linearizable read must see applied; one question at a time
         is on its way, and it answers those that were asked before it left."""
-        if self.ticket == self.ticket_asked:
+        if self.ticket == self.ticket_asked and not (MUTANT(DOMAIN_READ_JOINS_ASKED)
+                                                     and self.ticket > self.ticket_answered):
             self.ticket += 1
         return self.ticket
 
@@ -247,7 +275,8 @@ cdef class Uplink(Downlinks):
         """Whether we listen to what is a prefix of this leader's log."""
         if self.raft.transfer_to:       # whoever leads next has all that we took, and no more
             return False
-        if compare_terms(rterm, self.mirror.adopted_at(self.raft.log.last())) < 0:
+        if (compare_terms(rterm, self.mirror.adopted_at(self.raft.log.last())) < 0
+                and not MUTANT(STALE_PARENT_TRUNCATES)):
             self.state = ATTACHING
             return False
         return True
@@ -286,12 +315,20 @@ cdef class Uplink(Downlinks):
             return 0
         mine = self.mirror.adopted_at(self.raft.log.last())
         self.offered_term = theirs
+        if MUTANT(ADOPTED_AT_ONCE) and compare_terms(theirs, mine) > 0:
+            self._adopt(theirs, self.mirror.end)
+            mine = theirs
+        if MUTANT(TAIL_CUT_AT_PARENTS_END) and compare_terms(theirs, mine) > 0 \
+                and self.committed <= m.end_rindex < self.mirror.end:
+            self._adopt(theirs, m.end_rindex)
+            mine = theirs
         if compare_terms(theirs, mine) > 0 and later_end(self.mirror.newest(), self.their_end):
             self.state = ATTACHING      # our tail waits until the parent gets there
             return 0
         if before.rindex > self.mirror.end:
             return self._reject(self.mirror.newest())
-        if self.mirror.coordinates(before.rindex, &known) and not same(known, before):
+        if (self.mirror.coordinates(before.rindex, &known) and not same(known, before)
+                and not MUTANT(LINK_PREVIOUS_UNCHECKED)):
             return self._reject(self._hint(before))
         for i in range(m.count):
             r = <const Record*>p
@@ -304,39 +341,46 @@ cdef class Uplink(Downlinks):
             if r.rindex <= self.mirror.end:
                 if not self.mirror.coordinates(r.rindex, &known) or same(known, there):
                     continue
-                must(compare_terms(theirs, mine) > 0, b"a leader of the root contradicts itself",
+                must(compare_terms(theirs, mine) > 0 or MUTANT(STALE_PARENT_TRUNCATES),
+                     b"a leader of the root contradicts itself",
                      r.rindex, r.rterm, known.rterm.term)
                 self._adopt(theirs, r.rindex - 1)
                 mine = theirs
             elif compare_terms(theirs, mine) > 0:
-                self._adopt(theirs, self.mirror.end)
+                if not MUTANT(ADOPTED_TERM_VOLATILE):
+                    self._adopt(theirs, self.mirror.end)
                 mine = theirs
             self.raft.copy(r)
         self.verified = before.rindex + m.count
         self.verified_any = True
         if compare_terms(theirs, mine) > 0 and self.verified >= self.mirror.end:
-            self._adopt(theirs, self.mirror.end)
+            if not MUTANT(ADOPTED_TERM_VOLATILE):
+                self._adopt(theirs, self.mirror.end)
             mine = theirs
         self.state = FOLLOWING if self.verified + 64 >= m.end_rindex else CATCHING_UP
         self.ack_owed = self.ack_owed or m.count or not self.sent[2]
-        if compare_terms(theirs, mine) > 0:
+        if compare_terms(theirs, mine) > 0 and not MUTANT(MARK_OF_LATER_LEADER):
             return 0                    # not adopted yet
         if m.mark_rindex:
             mark.at.rindex = m.mark_rindex
             mark.at.rterm.epoch, mark.at.rterm.term = m.mark_epoch, m.mark_term
-            mark.rterm = theirs
+            mark.rterm = (self.mirror.adopted_at(self.raft.log.last())
+                          if MUTANT(ADOPTED_TERM_VOLATILE) or MUTANT(MARK_OF_LATER_LEADER)
+                          else theirs)
             self.note_mark(mark)
         return self._take_lease(m)
 
     cdef int _take_lease(self, const LinkMessage* m) noexcept nogil:
         """A lease counts from when we sent what this answers."""
-        cdef uint64_t until = m.echo_ns + m.lease_ns
+        cdef uint64_t until = m.lease_ns + (self.now_ns if MUTANT(LINK_LEASE_FROM_ANSWER)
+                                            else m.echo_ns)
         if m.echo_ns == 0:
             return 0
         if self.fresh_next_ns == 0 or self.fresh_next_rindex <= self.applied:
             self.freshen()
             self.fresh_next_rindex = m.mark_rindex
-            self.fresh_next_ns = m.echo_ns - min(m.age_ns, m.echo_ns)
+            self.fresh_next_ns = (self.now_ns if MUTANT(AGE_FROM_ARRIVAL)
+                                  else m.echo_ns - min(m.age_ns, m.echo_ns))
         if m.lease_ns and (until > self.lease_until_ns or m.include_rindex > self.lease_include):
             self.lease_until_ns = until
             self.lease_include = m.include_rindex
@@ -427,8 +471,11 @@ cdef class Uplink(Downlinks):
         cdef const Planted* applied = self.mirror.planted(self.applied)
         cdef const TreeView* tree = self.mirror.tree()
         if (self.raft.role != LEADER or self.now_ns >= self.lease_until_ns or tree is NULL
-                or applied is NULL or self.applied < self.lease_include):
+                or applied is NULL or (self.applied < self.lease_include
+                                       and not MUTANT(LEASE_TAKEN_BEFORE_INCLUSION))):
             return False
+        if MUTANT(LEASE_TAKEN_BEFORE_INCLUSION):
+            return self.in_force(tree)
         return (self.in_force(tree) and self.in_force(&applied.view)
                 and applied.view.domains[self.my_place(&applied.view)].include_rindex
                 == self.lease_include)

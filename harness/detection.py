@@ -1,7 +1,8 @@
 """How soon the simulated world finds each planted bug, and by what: ``seatrial mutants``.
 
-One test, the same consecutive seeds with each bug in turn, and many more with none: a control
-that finds something means that the findings prove nothing. All seeds are run, so that a row says
+The test that each bug names, or one for all of them; the same consecutive seeds with each bug in
+turn, and many more of each test with none: a control that finds something means that the findings
+prove nothing. All seeds are run, so that a row says
 how often a bug is found, not only that it once was; or only those up to the first that finds it,
 which is the same one however many work at it. A bug that kills the process which runs it has been
 found, too.
@@ -13,15 +14,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from .launch import Request, plan
-from .mutants import PROPERTIES, Mutant
+from .mutants import PROPERTIES, SWARM, Mutant
 from .sim.answer import Answer
 from .sim.crew import PROCESS, crew
 
 MUTANT_KEY = ("system", "options", "mutant")
 CRASH = "crash"
+OTHERS_SHARE = 10       # other tests get one seed where the swarm's gets so many: they are long
 VIOLATION, PASS, FAILURE = "violation", "pass", "harness-failure"
 
 
@@ -34,6 +37,7 @@ class Row:
     """
 
     mutant: Mutant | None
+    file: Path = Path(SWARM)
     seeds: int = 0
     found: dict[int, str] = field(default_factory=dict)
     cpu_ns: dict[int, int] = field(default_factory=dict)
@@ -44,7 +48,9 @@ class Row:
     @property
     def name(self) -> str:
         """The bug's name."""
-        return "control" if self.mutant is None else self.mutant.name
+        if self.mutant is not None:
+            return self.mutant.name
+        return "control" if self.file == Path(SWARM) else f"control of {self.file.name}"
 
     def add(self, answer: Answer) -> None:
         """Count a seed."""
@@ -86,15 +92,15 @@ class Row:
 
 @dataclass(slots=True)
 class Matrix:
-    """All rows. control: None when there was none."""
+    """All rows. controls: one for each test, none when none were asked for."""
 
     rows: list[Row]
-    control: Row | None
+    controls: list[Row]
     wall_ns: int = 0
 
     def good(self) -> bool:
         """Return whether every bug was found, and nothing where there is none."""
-        clean = self.control is None or not (self.control.found or self.control.broke)
+        clean = not any(row.found or row.broke for row in self.controls)
         return clean and all(row.found for row in self.rows)
 
 
@@ -111,20 +117,37 @@ def broken(answer: Answer) -> str | None:
     return None
 
 
+def share(file: Path, seeds: int) -> int:
+    """Return how many seeds a test gets where the swarm's gets so many."""
+    return seeds if file == Path(SWARM) else -(-seeds // OTHERS_SHARE)
+
+
+def tests_of(request: Request, mutants: Sequence[Mutant], *, own: bool) -> dict[Path, Request]:
+    """Return the tests that are to be run, by their files. own: each bug's own."""
+    files = [Path(mutant.file) for mutant in mutants] if own else [request.file]
+    return {file: replace(request, file=file) for file in files}
+
+
 def detect(
     request: Request, mutants: Sequence[Mutant], seeds: int, control: int, jobs: int,
-    tell: Callable[[Row], None], *, first: bool = False,
+    tell: Callable[[Row], None], *, first: bool = False, own: bool = False,
 ) -> Matrix:
     """Measure everything. ``tell`` is called after every seed with its row.
 
     first: run no more seeds with a bug once it is known which is the first that finds it.
+    own: each bug is given the test that it names, not that of the request.
     """
     began = time.monotonic_ns()
-    matrix = Matrix([], None)
+    matrix = Matrix([], [])
+    tests = tests_of(request, mutants, own=own)
+    many = {file: share(file, seeds) if own else seeds for file in tests}
     if control:
-        matrix.control = measure(request, None, control, jobs, tell)
+        matrix.controls += [
+            measure(test, None, share(file, control) if own else control, jobs, tell)
+            for file, test in tests.items()]
     for mutant in mutants:
-        matrix.rows.append(measure(request, mutant, seeds, jobs, tell, first=first))
+        file = Path(mutant.file) if own else request.file
+        matrix.rows.append(measure(tests[file], mutant, many[file], jobs, tell, first=first))
     matrix.wall_ns = time.monotonic_ns() - began
     return matrix
 
@@ -134,7 +157,7 @@ def measure(
     *, first: bool = False,
 ) -> Row:
     """Run seeds with one bug, or with none."""
-    row = Row(mutant)
+    row = Row(mutant, request.file)
     if mutant is not None:
         request = planted(request, mutant.name)
     system: Any = plan(request.seeded(1)).system

@@ -11,31 +11,10 @@ request on GitHub.
 """
 from __future__ import annotations
 
-from typing import NamedTuple
+from .domain_mutants import BY_STORY
+from .mutant import PARTS, PROPERTIES, SWARM, Mutant
 
-PARTS = ("wal", "log", "election", "replication", "commit", "sessions", "reads", "codec",
-         "membership", "leases", "snapshots", "damage")
-PROPERTIES = (
-    # what the simulated world checks after every step (core/invariants.pyx)
-    "election safety", "election by majority", "one vote a term", "terms only grow", "log matching",
-    "leader append-only", "state machine safety", "leader completeness", "commit by counting",
-    "commit only grows", "durability", "configuration safety", "leader leases",
-    # what the node checks itself, and stops at
-    "assertion", "recovery",
-    # what is judged when a run is over
-    "linearizable", "liveness", "livelock",
-)
-
-
-class Mutant(NamedTuple):
-    """One planted bug. breaks: the properties of which it is expected to break one."""
-
-    name: str
-    part: str
-    what: str
-    source: str
-    breaks: tuple[str, ...]
-
+__all__ = ["ELSEWHERE", "MUTANTS", "PARTS", "PROPERTIES", "SWARM", "Mutant"]
 
 MUTANTS = (
     # write-ahead log
@@ -364,4 +343,5 @@ ELSEWHERE = (
            "a lease is counted on the wall clock, which may be set back",
            "vesoft-inc/nebula#2723, sofastack/sofa-jraft#26",
            ("leader leases", "linearizable")),
+    *BY_STORY,
 )

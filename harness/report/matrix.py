@@ -37,8 +37,8 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def rows(matrix: Matrix) -> list[Row]:
-    """Return all rows, the control last."""
-    return [*matrix.rows, *([] if matrix.control is None else [matrix.control])]
+    """Return all rows, the controls last."""
+    return [*matrix.rows, *matrix.controls]
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
@@ -57,9 +57,9 @@ def remarks(matrix: Matrix) -> Iterable[str]:
         if row.broke:
             yield f"{row.name}: the harness failed at {row.broke} seeds; {row.reason}"
         if row.mutant is None and row.found:
-            yield f"control: not clean, first at seed {row.first()}: {found_by(row)}"
+            yield f"{row.name}: not clean, first at seed {row.first()}: {found_by(row)}"
         if row.mutant is None and row.uncovered:
-            yield f"control: {row.uncovered} of {row.seeds:,} seeds were no test of anything"
+            yield f"{row.name}: {row.uncovered} of {row.seeds:,} seeds were no test of anything"
         if row.found and row.mutant is not None and not row.as_expected():
             yield (f"{row.name}: broke {found_by(row)}, expected "
                    f"{' or '.join(row.mutant.breaks)}")
@@ -82,9 +82,9 @@ def markdown(matrix: Matrix, how: str) -> str:
         *(piped((f"`{mutant.name}`", mutant.what, linked(mutant))) for mutant in MUTANTS)])
 
 
-def found(matrix: Matrix, file: Path) -> str:
+def found(matrix: Matrix) -> str:
     """Return the table of first finds; a bug that was not found has no line."""
-    lines = [(row.name, str(file), str(first), row.found[first])
+    lines = [(row.name, str(row.file), str(first), row.found[first])
              for row in matrix.rows if (first := row.first()) is not None]
     return "".join("\t".join(line) + "\n" for line in [FOUND, *lines])
 

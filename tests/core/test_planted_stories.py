@@ -20,7 +20,7 @@ from seatrial.core.errors import CorruptSnapshot
 from seatrial.core.kv import KeyValue
 from seatrial.harness.mutants import ELSEWHERE, MUTANTS
 from seatrial.workloads.systems.planted import mutants_folder
-from tests.core import snapshot_stories
+from tests.core import domain_stories, snapshot_stories
 from tests.core.kv_tools import Log, S, chunks_of
 from tests.core.test_raft import GRANTED, LEASE_NS, Node, holder
 
@@ -171,6 +171,7 @@ STORIES = {
     "lease-on-wall-clock": wall_clock_set_back,
     "transfer-keeps-lease": read_after_handing_over,
     **snapshot_stories.STORIES,
+    **domain_stories.STORIES,
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 from seatrial.harness.cli import main
 from seatrial.harness.detection import Matrix, Row
 from seatrial.harness.mutants import ELSEWHERE, MUTANTS, PARTS, PROPERTIES
-from seatrial.harness.report.matrix import found
+from seatrial.harness.report.matrix import found, linked
 from seatrial.harness.sim.answer import Answer
 from seatrial.workloads.systems.wheels import mutant_names
 
@@ -29,7 +29,7 @@ def test_each_planted_bug_has_a_source_and_a_property_that_it_breaks() -> None:
     for mutant in (*MUTANTS, *ELSEWHERE):
         assert mutant.breaks
         assert set(mutant.breaks) <= set(PROPERTIES), mutant.name
-        assert re.search(r"paper|thesis|#\d|20\d\d", mutant.source), mutant.name
+        assert re.search(r"paper|thesis|#\d|(19|20)\d\d", mutant.source), mutant.name
         assert mutant.what[0].islower(), mutant.name
         assert not mutant.what.endswith("."), mutant.name
 
@@ -52,10 +52,10 @@ def test_the_first_find_is_known_when_all_seeds_before_it_are_over() -> None:
 
 
 def test_first_finds_are_written_as_a_table() -> None:
-    first, second = Row(MUTANTS[0]), Row(MUTANTS[1])
+    first, second = Row(MUTANTS[0], Path("a.yml")), Row(MUTANTS[1])
     first.add(ended(7, by="durability"))
     second.add(ended(7))
-    assert found(Matrix([first, second], None), Path("a.yml")) == (
+    assert found(Matrix([first, second], [])) == (
         f"bug\tfile\tseed\tproperty\n{MUTANTS[0].name}\ta.yml\t7\tdurability\n")
 
 
@@ -70,3 +70,10 @@ def test_options_of_the_command_that_contradict_each_other_are_refused(
     monkeypatch.chdir(Path(__file__).resolve().parents[2])
     assert main(["mutants", *options]) == 254
     assert capsys.readouterr().err.startswith(f"seatrial: {line}")
+
+
+def test_the_document_lists_the_planted_bugs_of_domains() -> None:
+    document = (Path(__file__).resolve().parents[2] / "docs" / "mutants.md").read_text("utf-8")
+    for mutant in (*MUTANTS, *ELSEWHERE):
+        if mutant.part == "domains":
+            assert f"| `{mutant.name}` | {mutant.what} | {linked(mutant)} |" in document
