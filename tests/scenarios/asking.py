@@ -83,7 +83,12 @@ class Requests:
     def __init__(self, world: DomainWorld) -> None:
         self.world = world
         self.session = self.sequence = self.number = 0
-        self.token = bytes(24)      # what the session has seen
+        self.token = bytes(24)      # the newest that the session was told of
+
+    def seen(self, answer: Answer) -> None:
+        """Remember what an answer reflects."""
+        if answer.status == "ok" and answer.rindex >= int.from_bytes(self.token[:8], "little"):
+            self.token = struct.pack("<QQQ", answer.rindex, answer.epoch, answer.term)
 
     def open(self, hosts: list[int], run_until: Callable[[Callable[[], bool]], bool]) -> None:
         """Open the session."""
@@ -102,11 +107,13 @@ class Requests:
             value.encode()), repeats=False)
 
     def read(self, hosts: list[int], key: str, *, kind: str = "", bound_ns: int = 0) -> Asking:
-        """Read a value: linearizable, ``prefix``, or ``bounded``."""
+        """Read a value: linearizable, ``prefix``, ``session`` (a prefix that holds what was seen
+        here before), or ``bounded``."""
         self.number += 1
         expected = None
         if kind:
-            expected = self.token + (struct.pack("<Q", bound_ns) if kind == "bounded" else b"")
+            expected = self.token if kind == "session" else bytes(24)
+            expected += struct.pack("<Q", bound_ns) if kind == "bounded" else b""
         return Asking(self.world, hosts, codec.encode_request(
             self.number, 2, 0, codec.OPS["read"], key.encode(), expected=expected,
             any_node=bool(kind), prefix=bool(kind), bounded=kind == "bounded"), repeats=True)

@@ -170,10 +170,10 @@ def write_many(stage: Stage, number: str, domain: str) -> list[str]:
 
 @command("read KEY at PLACE", "read KEY at PLACE WORDS")
 def read(stage: Stage, key: str, place: str, how: str = "") -> list[str]:
-    """Read: linearizable, ``prefix``, or ``bounded TIME``."""
+    """Read: linearizable, ``prefix``, ``session`` or ``bounded TIME``."""
     kind, _, bound = how.partition(" ")
-    if kind not in ("", "prefix", "bounded") or (kind == "bounded") != bool(bound):
-        raise StoryError(f"expected 'prefix' or 'bounded TIME', got {how!r}")
+    if how not in ("", "prefix", "session") and not re.fullmatch(f"bounded {TIME}", how):
+        raise StoryError(f"expected 'prefix', 'session' or 'bounded 2 s', got {how!r}")
     asking = stage.requests.read(hosts(stage, place), key, kind=kind,
                                  bound_ns=ns(bound) if bound else 0)
     if not stage.run_until(lambda: asking.over, READ_NS):

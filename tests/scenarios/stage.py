@@ -283,6 +283,7 @@ class Stage:
         """Return what a client was told."""
         if asking.answer is None:
             return f"{what}: unknown, the connection broke"
+        self.requests.seen(asking.answer)
         return f"{what}: {self.told(what, asking.answer)}"
 
     def told(self, what: str, answer: Answer) -> str:

@@ -26,6 +26,7 @@ STORIES = sorted(Path(__file__).parent.glob("*.txt"))
     ("kill B2", "unknown node 'B2'; expected B1 to B1"),
     ("kill everybody", "expected a domain, a node, or 'leader of DOMAIN', got 'everybody'"),
     ("wait until B is happy", "unknown condition 'B is happy'; did you mean 'DOMAIN is async'?"),
+    ("read x at A quickly", "expected 'prefix', 'session' or 'bounded 2 s', got 'quickly'"),
     ("wait until x=7 is answered", "nobody waits for an answer to x=7"),
     ("wait until all agree within a moment", "expected 'within 2 s', got 'a moment'"),
     ("heal A-B", "'A-B' is not cut; cut are: none"),
@@ -47,7 +48,8 @@ def test_what_is_not_understood_is_told_in_one_line(line: str, told: str) -> Non
     ("tree A(1); B(1)\n", "s.txt:1: B has no parent: there is a root already"),
     ("tree A(1) -> B(1); A -> B(1)\n", "s.txt:1: B was declared already"),
     ("tree A(1) -> B(1) quick\n", "s.txt:1: B: unknown word 'quick'; expected sync, async, block, "
-                                  "exclude, excluded, any K, all, none, outside or down"),
+                                  "exclude, excluded, any K, all, none, lag N, outside or down"),
+    ("tree A(1) -> B(1) lag 5\n", "s.txt:1: B: expected 'lag N' and one of throttle, stall, drop"),
     ("tree A(1) any 2 -> B(1) sync\n", "s.txt:1: domain 1 (A): policy any 2 could never be met"),
     ("seed x\n", "s.txt:1: expected 'seed N', got 'seed x'"),
     ("\ngiven leases=yes\n", "s.txt:2: expected 'given FIELD=NUMBER', got 'leases=yes'"),

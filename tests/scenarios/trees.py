@@ -15,6 +15,7 @@ LEASE_NS = 300 * MS
 EXCLUDE_NS = 800 * MS
 PLACE = re.compile(r"(?P<name>[A-Z])(?:\((?P<nodes>\d+)\))?(?P<words>(?: [a-z0-9]+)*)")
 MOST_NODES = 9
+ON_LAG = {"throttle": "throttle", "stall": "stall", "drop": "exclude"}
 
 
 @dataclass
@@ -29,6 +30,8 @@ class Site:
     included: bool = True
     block: bool = False
     any_k: int = 0
+    lag: int = 0                # entries that it may be behind; 0: any number
+    on_lag: str = "none"
     outside: bool = False       # its nodes know their parent, but the tree does not know it
     down: bool = False          # its nodes are started later
     first: int = 0              # the first of its hosts
@@ -43,7 +46,7 @@ class Site:
         return Domain(
             self.name, sites[self.parent].id if self.parent else 0, self.sync,
             included=self.sync and self.included, block=self.block, any_k=self.any_k,
-            exclude_after_ns=EXCLUDE_NS,
+            exclude_after_ns=EXCLUDE_NS, max_lag_entries=self.lag, on_lag=self.on_lag,
             nodes=tuple((host + 1, f"{self.name}:{host + 1}") for host in self.hosts))
 
 
@@ -64,9 +67,12 @@ def describe(site: Site, words: list[str]) -> None:
         if word in ("all", "none", "any"):
             site.any_k = policy(words)
             continue
+        if word == "lag":
+            _describe_lag(site, words)
+            continue
         if word not in ("sync", "async", "block", "exclude", "excluded", "outside", "down"):
             raise StoryError(f"{site.name}: unknown word {word!r}; expected sync, async, block, "
-                             "exclude, excluded, any K, all, none, outside or down")
+                             "exclude, excluded, any K, all, none, lag N, outside or down")
         words.pop(0)
         if word in ("sync", "async"):
             site.sync = word == "sync"
@@ -74,6 +80,14 @@ def describe(site: Site, words: list[str]) -> None:
             site.included = False
         elif word != "exclude":
             setattr(site, word, True)
+
+
+def _describe_lag(site: Site, words: list[str]) -> None:
+    """Take ``lag N`` and what happens beyond it."""
+    if len(words) < 3 or not words[1].isdecimal() or words[2] not in ON_LAG:
+        raise StoryError(f"{site.name}: expected 'lag N' and one of {', '.join(ON_LAG)}")
+    site.lag, site.on_lag = int(words[1]), ON_LAG[words[2]]
+    del words[:3]
 
 
 def declared(text: str) -> dict[str, Site]:
