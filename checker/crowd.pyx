@@ -11,10 +11,10 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy
 
-NAMES = ("read", "write", "cas", "enqueue", "dequeue", "push", "pop")       # by Operation
+NAMES = ("read", "write", "cas", "enqueue", "dequeue", "push", "pop", "insert", "poll", "add")
 
 cdef enum Operation:
-    READ, WRITE, CAS, ENQUEUE, DEQUEUE, PUSH, POP
+    READ, WRITE, CAS, ENQUEUE, DEQUEUE, PUSH, POP, INSERT, POLL, ADD    # as in NAMES
 
 cdef enum Phase:
     IDLE, CALLED, EFFECTIVE
@@ -73,7 +73,7 @@ cdef class Crowd:
 
     cdef Client* clients
     cdef int64_t* state             # of each key, when they are registers
-    cdef int64_t* items             # of the queue or stack, a ring
+    cdef int64_t* items             # of the queue or stack, a ring; of a priority queue, a heap
     cdef int64_t room, first, count
     cdef Call* late                 # pending calls that take effect at some later moment
     cdef Call[MOST_STEPS] script
@@ -105,7 +105,7 @@ cdef class Crowd:
         for i in range(clients):
             self.clients[i].process = i
         for i in range(keys):
-            self.state[i] = NIL
+            self.state[i] = 0 if self.change == ADD else NIL
         self._take(script)
 
     def __dealloc__(self):
@@ -239,6 +239,8 @@ cdef class Crowd:
             if client.call.f == WRITE or client.call.f == CAS:
                 self.state[client.call.key] = (client.call.a if client.call.f == WRITE
                                                else client.call.b)
+            elif client.call.f == ADD:
+                self.state[client.call.key] += client.call.a
             return True
         if client.pending:
             fate = self._below(4)
@@ -278,13 +280,20 @@ cdef class Crowd:
             call.holds = state[0] == call.a
             if call.holds:
                 state[0] = call.b
-        elif call.f == ENQUEUE or call.f == PUSH:
+        elif call.f == ADD:
+            state[0] += call.a
+        elif call.f == ENQUEUE or call.f == PUSH or call.f == INSERT:
             if self.count == self.room and not self._grow():
                 return False
+            if call.f == INSERT:
+                self._rise(call.a)
+                return True
             self.items[(self.first + self.count) & (self.room - 1)] = call.a
             self.count += 1
         elif self.count == 0:
             call.seen = NIL
+        elif call.f == POLL:
+            call.seen = self._sink()
         elif call.f == DEQUEUE:
             call.seen = self.items[self.first]
             self.first = (self.first + 1) & (self.room - 1)
@@ -293,6 +302,30 @@ cdef class Crowd:
             self.count -= 1
             call.seen = self.items[(self.first + self.count) & (self.room - 1)]
         return True
+
+    cdef void _rise(self, int64_t value) noexcept nogil:
+        """Put a value into the heap; there is room."""
+        cdef int64_t at = self.count
+        self.count += 1
+        while at and self.items[(at - 1) >> 1] < value:
+            self.items[at] = self.items[(at - 1) >> 1]
+            at = (at - 1) >> 1
+        self.items[at] = value
+
+    cdef int64_t _sink(self) noexcept nogil:
+        """Take the largest out of the heap, which is not empty."""
+        cdef int64_t largest = self.items[0], last, at = 0, child = 1
+        self.count -= 1
+        last = self.items[self.count]
+        while child < self.count:
+            if child + 1 < self.count and self.items[child + 1] > self.items[child]:
+                child += 1
+            if self.items[child] <= last:
+                break
+            self.items[at] = self.items[child]
+            at, child = child, 2 * child + 1
+        self.items[at] = last
+        return largest
 
     cdef bint _grow(self) noexcept nogil:
         cdef int64_t* items = <int64_t*>realloc(self.items, 2 * self.room * sizeof(int64_t))
@@ -304,10 +337,14 @@ cdef class Crowd:
         return True
 
     cdef inline int64_t _value(self) noexcept nogil:
-        """A value to write: one that nobody wrote before, or one of a few."""
+        """A value to write: one that nobody wrote before, or one of a few; 1 to add."""
+        if self.change == ADD:
+            return 1
         if self.values:
             return <int64_t>(draw(&self.seed) % <uint64_t>self.values)
         self.fresh += 1
+        if self.change == INSERT:                   # in no order, and still never twice
+            return <int64_t>((draw(&self.seed) >> 34) << 32) | (self.fresh - 1)
         return self.fresh - 1
 
     cdef inline int32_t _below(self, int32_t end) noexcept nogil:

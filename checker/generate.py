@@ -56,6 +56,13 @@ KINDS: Mapping[str, Kind] = {
         "reordered": (("push", 0, None, None), ("push", 1, None, None),
                       ("pop", None, None, 0), ("pop", None, None, 1)),
         "duplicate": (("push", 0, None, None), ("pop", None, None, 0), ("pop", None, None, 0))}),
+    "priority-queue": Kind("poll", "insert", {
+        "reordered": (("insert", 0, None, None), ("insert", 1, None, None),
+                      ("poll", None, None, 0), ("poll", None, None, 1)),
+        "duplicate": (("insert", 0, None, None), ("poll", None, None, 0),
+                      ("poll", None, None, 0))}),
+    "counter": Kind("read", "add", {
+        "stale-read": (("add", 1, None, None), ("read", None, None, 0))}),
 }
 VIOLATIONS = tuple(sorted({name for kind in KINDS.values() for name in kind.violations}))
 
@@ -88,7 +95,7 @@ class Recipe:
                                "likes")
         if self.cas and "lost-update" not in kind.violations:
             raise CheckerError(f"a {self.model} knows no cas; expected cas-register or kv")
-        if self.values and self.model in ("fifo-queue", "stack"):
+        if self.values and self.model in ("fifo-queue", "stack", "priority-queue", "counter"):
             raise CheckerError(f"repeated values in a {self.model}: a violation would not be "
                                "certain; expected values 0")
         if self.pending + len(self.script) > self.operations:

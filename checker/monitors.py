@@ -1,8 +1,9 @@
 """Which monitor judges which model, and what is left to the frontier search.
 
-Monitors (zones.pyx, levels.pyx, queues.pyx) are near-linear, whatever the number of clients and of
-pending operations. They decide the keys whose elements or written values are all different, and
-say of the others that they are none of theirs. Sets with removals are taken apart (members.py).
+Monitors (zones, levels, queues, priorities, counters) are near-linear, whatever the number of
+clients and of pending operations. They decide the keys whose elements or written values are all
+different (to counters: the same is added each time), and say of the others that they are none of
+theirs. Sets with removals are taken apart (members.py).
 """
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import levels, members, queues, zones
+from . import counters, levels, members, priorities, queues, zones
 from .history import Ints
 from .models import Family, Role
 from .operations import APPENDS_ELEMENTS, INF, NIL, Operations
@@ -31,7 +32,7 @@ class Watched:
 
 def exists_for(operations: Operations) -> bool:
     """Return whether some monitor knows the model."""
-    return operations.family in (Family.VALUE, Family.SET, *QUEUES, *LOCKS)
+    return operations.family is not Family.USER
 
 
 def judge(operations: Operations, keys: Sequence[int], initial: int, *, jobs: int = 1) -> Watched:
@@ -46,6 +47,10 @@ def judge(operations: Operations, keys: Sequence[int], initial: int, *, jobs: in
         return _sets(operations, keys, jobs)
     elif operations.family in QUEUES:
         codes, guilty = queues.judge(operations, keys, jobs=jobs)
+    elif operations.family == Family.PRIORITY:
+        codes, guilty = priorities.judge(operations, keys, jobs=jobs)
+    elif operations.family == Family.COUNTER:
+        codes, guilty = counters.judge(operations, keys, initial, jobs=jobs), {}
     else:
         return _locks(operations, keys)
     return Watched([VERDICTS[code] for code in codes.tolist()], guilty)

@@ -7,6 +7,8 @@ of those. With times narrowed in this way a history is linearizable exactly when
 - no element is taken twice, or taken without having been added, or gone before it was added;
 - FIFO: there are no a, b with add(a) before add(b) and take(b) before take(a), where an element
   that nobody took is taken at the end of time;
+- FIFO with ``peek``: nobody saw another element at the head between two who saw this one there
+  (zones as those of registers: Gibbons & Korach, SICOMP 1997);
 - stack: the times during which elements are in can be chosen so that they nest (stacks.pxd);
 - each answer "empty" overlaps a moment at which no element is certainly in.
 
@@ -16,7 +18,7 @@ Bouajjani, Emmi, Enea, Hamza, "On reducing linearizability to state reachability
 A crashed ``add`` that nobody saw is dropped. A crashed ``take`` may have taken any element: without
 it a queue can only hold more, so if all can be explained without those the verdict stands, else
 the key is left to the frontier search; so are elements that are added twice, and ``peek``
-where order counts.
+at a stack.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
@@ -27,7 +29,7 @@ from seatrial.checker.findings cimport (
 )
 from seatrial.checker.keyed cimport Watch, judge_keys
 from seatrial.checker.stacks cimport Stay, nest
-from seatrial.checker.steps cimport BAG, FIFO, STACK
+from seatrial.checker.steps cimport FIFO, STACK
 from seatrial.checker.tokens cimport ANY, NIL
 
 cdef enum:
@@ -46,6 +48,7 @@ cdef struct Element:
     int64_t take_ret
     int32_t add
     int32_t take
+    int64_t head_ret        # it was the next one by then: who saw or took it had returned
     int32_t by              # whose return, and whose invocation, the narrowed times are
     int32_t still
     bint seen
@@ -66,6 +69,7 @@ cdef struct Monitor:
     int32_t n_empties
     int64_t cell_room
     bint unknown            # a crashed take may have taken anything
+    bint peeks              # somebody looked at the next element
 
 
 cdef void monitor_free(void* monitor) noexcept nogil:
@@ -104,7 +108,7 @@ cdef bint begin_key(Monitor* m) noexcept nogil:
             m.cell_room = 0
             return False
     m.n_elements = m.n_starts = m.n_ends = m.n_empties = 0
-    m.unknown = False
+    m.unknown = m.peeks = False
     return True
 
 
@@ -128,7 +132,7 @@ cdef Element* element_of(Monitor* m, int64_t value) noexcept nogil:
     m.n_elements += 1
     m.table[i] = m.n_elements
     e.value = value
-    e.add_inv, e.add_ret, e.take_inv, e.take_ret = -1, INF, -1, INF
+    e.add_inv, e.add_ret, e.take_inv, e.take_ret, e.head_ret = -1, INF, -1, INF, INF
     e.add = e.take = e.by = e.still = NOBODY
     e.seen = False
     return e
@@ -148,7 +152,8 @@ cdef int gather(Monitor* m) noexcept nogil:
         if m.at.a[op] == ANY:
             m.unknown = True
             continue
-        if (m.at.kind[op] == PEEK and m.at.family != BAG) or (
+        m.peeks |= m.at.kind[op] == PEEK
+        if (m.at.kind[op] == PEEK and m.at.family == STACK) or (
                 m.at.kind[op] == TAKE and m.at.ret[op] == INF):
             return UNDECIDED
         e = element_of(m, m.at.a[op])
@@ -166,6 +171,7 @@ cdef int gather(Monitor* m) noexcept nogil:
             if e.take != NOBODY:
                 return taken_twice(m, e, op)
             e.take, e.take_ret = op, m.at.ret[op]
+        e.head_ret = min(e.head_ret, m.at.ret[op])
         if m.at.ret[op] < e.add_ret:
             e.add_ret, e.by = m.at.ret[op], op
         if m.at.inv[op] > e.take_inv:
@@ -227,7 +233,7 @@ cdef int in_order(Monitor* m) noexcept nogil:
                                   > m.elements[last].take_inv):
                 last = <int32_t><uint32_t>m.starts[j]
             j += 1
-        if last != NOBODY and m.elements[last].take_inv > b.take_ret:
+        if last != NOBODY and m.elements[last].take_inv > b.head_ret:
             blame_element(m, &m.elements[last])
             blame_element(m, b)
             return CONTRADICTION
@@ -239,6 +245,69 @@ cdef void blame_element(Monitor* m, const Element* e) noexcept nogil:
     blame(&m.at.guilty, e.by)
     blame(&m.at.guilty, e.take)
     blame(&m.at.guilty, e.still)
+
+
+cdef int one_at_the_head(Monitor* m) noexcept nogil:
+    """FIFO with peeks: an element is the next one all the time from one who saw that to another.
+
+    So these times are disjoint, and who could have been the next one within such a time of another
+    was so before or after it: then only the order is left to judge. ``starts`` is in no order yet.
+    """
+    cdef int32_t i, n = 0
+    cdef Element* e
+    cdef Element* other
+    for i in range(m.n_starts):
+        e = &m.elements[<uint32_t>m.starts[i]]
+        if e.head_ret < e.take_inv:
+            m.ends[n] = (<uint64_t>e.head_ret << 32) | <uint32_t>m.starts[i]
+            n += 1
+    sort_cells(&m.ends, &m.scratch, n)
+    for i in range(1, n):
+        e, other = &m.elements[<uint32_t>m.ends[i - 1]], &m.elements[<uint32_t>m.ends[i]]
+        if other.head_ret < e.take_inv:
+            blame_all_of(m, e)
+            blame_all_of(m, other)
+            return CONTRADICTION
+    for i in range(m.n_starts):
+        e = &m.elements[<uint32_t>m.starts[i]]
+        if e.head_ret < e.take_inv:
+            continue
+        other = at_the_head(m, e.take_inv, n)
+        if other is not NULL:
+            e.take_inv = other.take_inv
+        other = at_the_head(m, e.head_ret, n)
+        if other is not NULL:
+            e.head_ret = other.head_ret
+        if e.head_ret < e.take_inv:                 # within the time of that other
+            blame_all_of(m, e)
+            blame_all_of(m, other)
+            return CONTRADICTION
+        e.add_ret = min(e.add_ret, e.head_ret)
+        m.starts[i] = (<uint64_t>e.add_ret << 32) | <uint32_t>m.starts[i]
+    return LINEARIZABLE
+
+
+cdef Element* at_the_head(Monitor* m, int64_t now, int32_t n) noexcept nogil:
+    """Which element was certainly the next one at this time; NULL: who knows."""
+    cdef int32_t low = 0, high = n, middle
+    cdef Element* e
+    while low < high:                               # the first that begins later
+        middle = (low + high) >> 1
+        if <int64_t>(m.ends[middle] >> 32) < now:
+            low = middle + 1
+        else:
+            high = middle
+    if low == 0:
+        return NULL
+    e = &m.elements[<uint32_t>m.ends[low - 1]]
+    return e if now < e.take_inv else NULL
+
+
+cdef void blame_all_of(Monitor* m, const Element* e) noexcept nogil:
+    cdef int64_t i
+    for i in range(m.at.n):
+        if m.at.a[m.at.ops[i]] == e.value:
+            blame(&m.at.guilty, m.at.ops[i])
 
 
 cdef int nested(Monitor* m) noexcept nogil:
@@ -329,6 +398,8 @@ cdef int judge_key(void* monitor) noexcept nogil:
         found = narrow(m)
     if found == CONTRADICTION:
         return found                                # of one element: whatever else was taken
+    if found == LINEARIZABLE and m.at.family == FIFO and m.peeks:
+        found = one_at_the_head(m)
     if found == LINEARIZABLE:
         sort_cells(&m.starts, &m.scratch, m.n_starts)
         if m.at.family == FIFO:

@@ -168,7 +168,7 @@ def draw_call(rng: random.Random, family: Family, state: Any, fresh: int, call: 
         return changed(call, role=role, a=fresh if role == Role.ADD else x)
     if family == Family.COUNTER:
         if rng.random() < 0.5:
-            return changed(call, role=Role.INCREASE, a=rng.choice((1, 1, 2, -1)))
+            return changed(call, role=Role.INCREASE, a=3 if grows else rng.choice((1, 1, 2, -1)))
         return changed(call, role=Role.COUNT, a=state)
     owner = call.process if family == Family.OWNED_MUTEX else 0
     holds = state and holder == call.process

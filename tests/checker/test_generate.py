@@ -18,7 +18,7 @@ from seatrial.harness.cli import main
 
 REGISTERS = ("register", "cas-register", "kv")
 VIOLATED = [(model, violation) for model in REGISTERS for violation in KINDS[model].violations]
-COLLECTIONS = ("fifo-queue", "stack")
+COLLECTIONS = ("fifo-queue", "stack", "priority-queue")
 
 
 def history(**recipe: Any) -> History:
@@ -78,9 +78,10 @@ def test_each_violation_is_found_and_its_read_is_named(
 
 
 def explained(made: History, model: str) -> bool:
-    """The slow twin: try every order of a queue's or stack's operations, all of them ended."""
+    """The slow twin: try every order of a collection's operations, all of them ended."""
     invocation, completion = made.pairs
-    calls = [(made.fs[made.f[i]] in ("enqueue", "push"), int(i), int(c), made.value(int(c)))
+    adding = ("enqueue", "push", "insert")
+    calls = [(made.fs[made.f[i]] in adding, int(i), int(c), made.value(int(c)))
              for i, c in zip(invocation, completion, strict=True)]
 
     def search(left: list[tuple[bool, int, int, Any]], items: tuple[Any, ...]) -> bool:
@@ -99,6 +100,9 @@ def explained(made: History, model: str) -> bool:
             elif model == "stack" and items[-1] == value:
                 if search(rest, items[:-1]):
                     return True
+            elif model == "priority-queue" and max(items) == value:
+                if search(rest, tuple(item for item in items if item != value)):
+                    return True
             elif model == "fifo-queue" and items[0] == value and search(rest, items[1:]):
                 return True
         return not left
@@ -106,12 +110,29 @@ def explained(made: History, model: str) -> bool:
 
 
 @pytest.mark.parametrize("model", COLLECTIONS)
-def test_queues_and_stacks_are_what_they_are_said_to_be(model: str) -> None:
+def test_collections_are_what_they_are_said_to_be(model: str) -> None:
     for seed in range(30):
         assert explained(history(model=model, operations=12, clients=3, seed=seed), model)
         for violation in KINDS[model].violations:
             assert not explained(history(model=model, operations=12, clients=3, seed=seed,
                                          violation=violation), model)
+
+
+def test_counters_are_what_they_are_said_to_be() -> None:
+    for seed in range(10):
+        for violation, verdict in ((None, Verdict.PASS), ("stale-read", Verdict.VIOLATION)):
+            made = history(model="counter", operations=100, clients=4, pending=seed, seed=seed,
+                           violation=violation)
+            assert check_linearizable(made, "counter", engine="search").verdict == verdict
+
+
+def test_the_heap_of_a_priority_queue_gives_back_the_largest_when_it_grows() -> None:
+    made = history(model="priority-queue", operations=10_000, clients=1, reads=0.3)
+    found = check_linearizable(made, "priority-queue", engine="monitor")
+    assert found.verdict == Verdict.PASS
+    values = [made.value(int(row)) for row in made.pairs[1]]
+    assert len(set(values)) > 6_000
+    assert sorted(values, key=str) != values
 
 
 def test_the_ring_of_a_queue_keeps_its_order_when_it_grows() -> None:
@@ -154,6 +175,7 @@ def test_a_pipe_takes_it_to_check(
      "register can't be violated by 'lost-update'; expected one of stale-read, never-written"),
     (["--model", "register", "--cas", "0.5"], "a register knows no cas"),
     (["--model", "stack", "--values", "2"], "repeated values in a stack"),
+    (["--model", "counter", "--values", "2"], "repeated values in a counter"),
     (["--ops", "5", "--pending", "4", "--violation", "stale-read"],
      "4 pending and 3 of the violation are more than 5 operations"),
     (["--ops", "0"], "0 is not in the range"),

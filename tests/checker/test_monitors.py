@@ -60,6 +60,16 @@ BLAMED = {
     "empty while an element was in": ("fifo-queue", [
         ("enqueue", 1, 1), ("dequeue", None, None), ("dequeue", None, 1)],
         {"enqueue 1", "dequeue -> empty", "dequeue -> 1"}),
+    "two at the head of a queue by turns": ("fifo-queue", [
+        ("enqueue", 1, 1), ("enqueue", 2, 2), ("peek", None, 1), ("peek", None, 2),
+        ("dequeue", None, 1)],
+        {"enqueue 1", "enqueue 2", "peek -> 1", "peek -> 2", "dequeue -> 1"}),
+    "not the largest": ("priority-queue", [
+        ("insert", 5, 5), ("insert", 7, 7), ("insert", 1, 1), ("peek", None, 5),
+        ("poll", None, 7)], {"insert 5", "insert 7", "peek -> 5", "poll -> 7"}),
+    "empty although something was in": ("priority-queue", [
+        ("insert", 5, 5), ("poll", None, 5), ("insert", 3, 3), ("poll", None, None)],
+        {"insert 3", "poll -> empty"}),
     "a stack taken from below": ("stack", [
         ("push", 1, 1), ("push", 2, 2), ("pop", None, 1), ("pop", None, 2)],
         {"push 1", "push 2", "pop -> 1", "pop -> 2"}),
@@ -99,6 +109,7 @@ def test_two_holders_of_a_lock_are_blamed() -> None:
     ("register", "stale-read"), ("register", "never-written"), ("cas-register", "lost-update"),
     ("fifo-queue", "reordered"), ("fifo-queue", "duplicate"), ("fifo-queue", "lost"),
     ("stack", "reordered"), ("stack", "duplicate"),
+    ("priority-queue", "reordered"), ("priority-queue", "duplicate"),
 ])
 def test_one_violation_in_a_long_history_is_found_and_explained(
     model: str, violation: str,
@@ -126,5 +137,41 @@ def test_what_no_monitor_is_made_for_is_left_to_the_search() -> None:
     asked = check_linearizable(twice, "register", engine="monitor")
     assert asked.verdict == Verdict.INCONCLUSIVE
     assert "monitor is not made for this key" in asked.summary
-    with pytest.raises(CheckerError, match="no monitor judges counter"):
-        check_linearizable(sequential(("add", 1, 1)), "counter", engine="monitor")
+    different = sequential(("add", 1, 1), ("add", 2, 2), ("read", None, 3))
+    assert watched(different, "counter")[0] == ["undecided"]
+    with pytest.raises(CheckerError, match="no monitor judges user"):
+        check_linearizable(different, Dial(), engine="monitor")
+
+
+class Dial:
+    """A user's model that allows everything."""
+
+    name = "dial"
+    initial = 0
+
+    def step(self, state: int, f: str, argument: Any, answer: Any) -> int:
+        return state
+
+
+def test_a_read_of_a_counter_that_is_too_small_is_found_among_many() -> None:
+    recipe = {"model": "counter", "operations": LONG, "clients": 8, "pending": 200}
+    assert watched(generated(**recipe), "counter")[0] == ["ok"]
+    assert watched(generated(**recipe, violation="stale-read"), "counter")[0] == ["violation"]
+
+
+@pytest.mark.parametrize(("reads", "verdict"), [
+    ((4,), "ok"), ((7,), "ok"), ((4, 7, 10), "ok"), ((5,), "violation"), ((13,), "violation"),
+    ((1,), "violation"), ((7, 4), "violation"), ((10, 10), "ok")])
+def test_a_counter_starts_where_it_is_said_to_and_goes_on_in_steps(
+    reads: tuple[int, ...], verdict: str,
+) -> None:
+    """One addition of 3 has ended, two more have crashed; it began with 1."""
+    events = [(0, "invoke", "add", 3), (0, "ok", "add", 3), (1, "invoke", "add", 3),
+              (2, "invoke", "add", 3)]
+    for read in reads:
+        events += [(3, "invoke", "read", None), (3, "ok", "read", read)]
+    history = History.from_rows([
+        {"index": i, "time": i, "process": process, "type": type_, "f": f, "value": value}
+        for i, (process, type_, f, value) in enumerate(events)])
+    operations = element_operations(history, MODELS["counter"])
+    assert monitors.judge(operations, [0], 1).verdicts == [verdict]
