@@ -182,6 +182,12 @@ def read(stage: Stage, key: str, place: str, how: str = "") -> list[str]:
     return [stage.answer_line(f"{key} at {place}", asking)]
 
 
+@command("ask KEY at PLACE")
+def ask(stage: Stage, key: str, place: str) -> None:
+    """Ask for a linearizable read and go on at once."""
+    stage.pending[f"{key} at {place}"] = stage.requests.read(hosts(stage, place), key)
+
+
 def hosts(stage: Stage, place: str) -> list[int]:
     """Return whom a client asks: one node, or a domain's, its leader first."""
     found = stage.place(place)
@@ -306,7 +312,15 @@ def has_no_lease(stage: Stage, domain: str) -> bool:
 
 @condition("KEY=VALUE is answered")
 def is_answered(stage: Stage, key: str, value: str) -> bool:
-    what = f"{key}={value}"
+    return is_over(stage, f"{key}={value}")
+
+
+@condition("KEY at PLACE is answered")
+def read_is_answered(stage: Stage, key: str, place: str) -> bool:
+    return is_over(stage, f"{key} at {place}")
+
+
+def is_over(stage: Stage, what: str) -> bool:
     if what not in stage.pending:
         raise StoryError(f"nobody waits for an answer to {what}")
     return stage.pending[what].over
