@@ -11,7 +11,7 @@ request on GitHub.
 """
 from __future__ import annotations
 
-from .domain_mutants import BY_STORY
+from .domain_mutants import BY_SEEDS, BY_STORY
 from .mutant import PARTS, PROPERTIES, SWARM, Mutant
 
 __all__ = ["ELSEWHERE", "MUTANTS", "PARTS", "PROPERTIES", "SWARM", "Mutant"]
@@ -247,6 +247,7 @@ MUTANTS = (
            "paper, 7 (figure 13, 7); hashicorp/raft#704, databendlabs/openraft#753, "
            "etcd-io/etcd#10358",
            ("state machine safety", "log matching", "assertion")),
+    *BY_SEEDS,
 )
 
 # What the swarm does not show, or by rare luck only: tests/core/test_planted_stories.py plants what
