@@ -38,6 +38,7 @@ FOUND = {
     "confirmers-from-tree": "any-k",
 }
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.timeout(1800)      # the first to ask for the build waits for it
 
 
 @pytest.fixture(scope="module")
