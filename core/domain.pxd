@@ -1,7 +1,7 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from seatrial.core.codec cimport LinkMessage
-from seatrial.core.mirror cimport Coordinates
+from seatrial.core.mirror cimport Coordinates, Planted
 from seatrial.core.tree cimport TreeView
 from seatrial.core.uplink cimport Uplink
 
@@ -19,6 +19,7 @@ cdef class Domain(Uplink):
     cdef int receive_link(self, uint32_t connection, const char* p, size_t size,
                           uint64_t now_ns) except -1
     cdef int receive_uplink(self, const char* p, size_t size, uint64_t now_ns) except -1
+    cdef bint _is_above(self, uint16_t domain, uint16_t below) noexcept nogil
     cdef int on_mark(self, uint32_t sender, const char* frame) except -1 nogil
     cdef int begin(self, uint64_t now_ns) except -1 nogil
     cdef int finish(self, uint64_t applied, uint64_t now_ns) except -1 nogil
@@ -34,6 +35,8 @@ cdef class Domain(Uplink):
     cdef bint holds_writers_up(self) noexcept nogil
     cdef uint64_t age_at(self, uint64_t now_ns) noexcept nogil
     cdef uint64_t bound_ns(self) noexcept nogil
+    cdef bint _counts_in_both(self, const Planted* then, const Planted* now,
+                              int place) noexcept nogil
     cdef int confirmers(self, uint64_t rindex, uint16_t* domains) noexcept nogil
     cdef uint64_t read_floor(self) noexcept nogil
     cdef int take_output(self, list out) except -1

@@ -132,7 +132,7 @@ cdef class Domain(Uplink):
             m = <const LinkMessage*>p
             if n != LINK_SIZE or plain_crc(p) != m.header.crc:
                 raise ProtocolError("child's frame: check failed: bytes were altered on the way")
-            if m.header.type == LINK_REPORT and self.is_child(link.domain):
+            if m.header.type == LINK_REPORT and self._is_above(link.domain, m.root):
                 self._conclude(m.header.flags, m.root)
             self.from_child(link, m)
             buffer_consume(&link.input, n)
@@ -151,6 +151,19 @@ cdef class Domain(Uplink):
             self.from_parent(p)
             buffer_consume(&self.up_input, min(<size_t>n, buffer_size(&self.up_input)))
         return 0
+
+    cdef bint _is_above(self, uint16_t domain, uint16_t below) noexcept nogil:
+        """Whether a child of ours is another domain's parent, or further above it."""
+        cdef const TreeView* tree = self.mirror.tree()
+        cdef int at
+        if not self.is_child(domain):
+            return False
+        at = place_of(tree, below)
+        while at >= 0:
+            at = tree.domains[at].parent
+            if at >= 0 and tree.domains[at].id == domain:
+                return True
+        return False
 
     cdef int on_mark(self, uint32_t sender, const char* frame) except -1 nogil:
         """Our leader tells what the root has committed."""
@@ -306,7 +319,7 @@ cdef class Domain(Uplink):
     cdef int _forget_children(self, const TreeView* tree, int me) noexcept nogil:
         """What those acknowledged that are children no longer: they may come again, with less."""
         cdef int i, place
-        for i in range(MAX_CHILDREN):
+        for i in range(self.child_places):
             if self.children[i].domain == 0:
                 continue
             place = place_of(tree, self.children[i].domain)
@@ -437,21 +450,31 @@ cdef class Domain(Uplink):
         """Which domains are known to hold an entry; how many. A child that acknowledged speaks for
         those below it that count, as long as its policy waits for all of them."""
         cdef const Planted* planted = self.mirror.planted(self.committed)
+        cdef const Planted* then = self.mirror.planted(rindex)      # (the tree as of the entry)
         cdef int i, j, at = 0, many = 0
-        for i in range(MAX_CHILDREN):
+        for i in range(self.child_places):
             if self.children[i].domain and (self.acked_by(&self.children[i]) >= rindex
                                             or MUTANT(CONFIRMERS_FROM_TREE)):
                 domains[many] = self.children[i].domain
                 many += 1
-        while planted is not NULL and at < many:
+        while planted is not NULL and then is not NULL and at < many:
             for i in range(planted.view.count):
                 j = planted.view.domains[i].parent
                 if (j >= 0 and planted.view.domains[j].id == domains[at] and many < MAX_CHILDREN
-                        and self.counts(&planted.view, i) and not planted.view.domains[j].any_k):
+                        and not planted.view.domains[j].any_k
+                        and self._counts_in_both(then, planted, i)):
                     domains[many] = planted.view.domains[i].id
                     many += 1
             at += 1
         return many
+
+    cdef bint _counts_in_both(self, const Planted* then, const Planted* now,
+                              int place) noexcept nogil:
+        """Whether a domain of the tree ``now`` counts there, and did for the same parent then."""
+        cdef int before = place
+        if then != now:
+            before = place_of(&then.view, now.view.domains[place].id)
+        return before >= 0 and self._counts_alike(&then.view, before, &now.view, place)
 
     def root_nodes(self) -> bytes:
         """Return the root's id (u16) and its nodes' addresses, by newlines, as our tree knows

@@ -417,7 +417,8 @@ cdef class Downlinks(RootCommit):
             return self._append(link, end, rterm, end)
         while link.next_rindex <= end:
             # (it may have committed what we have yet to verify, or what was cut since)
-            index = self.mirror.index_of(min(link.committed + 1, link.next_rindex))
+            index = self.mirror.index_of(min(
+                max(link.committed, self.mirror.floor.rindex) + 1, link.next_rindex))
             unacked = self.raft.log.offset_of(self.mirror.index_of(link.next_rindex)) \
                 - self.raft.log.offset_of(index) if index else 0
             if unacked >= self.max_inflight_bytes:

@@ -257,7 +257,11 @@ class Node:
             "connected", role=inbound.role, address=inbound.address,
             peer=inbound.peer or inbound.domain)
         if inbound.role == "link":
-            self.replica.link_up(inbound.number, inbound.domain, boottime_ns())
+            try:
+                self.replica.link_up(inbound.number, inbound.domain, boottime_ns())
+            except ProtocolError as error:      # (so many of them at a time)
+                del self.inbound[inbound.number]
+                inbound.close(str(error))
             self.wake()
             return
         if inbound.role != "peer":

@@ -194,7 +194,7 @@ cdef class ReplicaReads(ReplicaSnapshots):
         and, if it is to be bounded, not older than asked for."""
         cdef const char* key = <const char*>q + COMMAND_SIZE
         cdef const char* more = key + q.key_length + q.value_length
-        cdef Coordinates token, mine
+        cdef Coordinates token
         cdef uint64_t bound_ns = 0
         cdef Read read
         token.rindex = 0
@@ -208,13 +208,13 @@ cdef class ReplicaReads(ReplicaSnapshots):
             if bound_ns == 0:
                 self.refused += 1
                 return self._respond(c, r.request, STATUS_TOO_OLD, False, NULL, 0, 0)
-        if token.rindex and token.rindex <= self.raft.mirror.end and (
-                self.raft.mirror.coordinates(token.rindex, &mine) and not same(mine, token)):
+        if self._token_lost(token):
             self.refused += 1
             return self._respond(c, r.request, STATUS_LOST, False, NULL, 0, 0)
         read.connection, read.request = c.id, r.request
         read.op = q.op
         read.index = 0 if MUTANT(TOKEN_IGNORED) else token.rindex
+        read.token = token
         read.deadline_ns = self.raft.now_ns + PATIENCE * self.raft.election_ns
         read.key.assign(key, q.key_length)
         read.argument.assign(key + q.key_length, q.value_length)
@@ -227,6 +227,13 @@ cdef class ReplicaReads(ReplicaSnapshots):
             return self._respond(c, r.request, STATUS_BUSY, False, NULL, 0, 0)
         self.waiting.push_back(read)
         return 0
+
+    cdef bint _token_lost(self, Coordinates token) noexcept nogil:
+        """Whether what a session has seen is not in the root's log any more: what is applied here,
+        which all domains share, has another entry there. (What is only held here may be behind.)"""
+        cdef Coordinates mine
+        return (token.rindex != 0 and token.rindex <= self.kv.applied
+                and self.raft.mirror.coordinates(token.rindex, &mine) and not same(mine, token))
 
     cdef int _answer_read(self, Connection* c, Read* r) except -1 nogil:
         cdef Outcome out
@@ -247,7 +254,10 @@ cdef class ReplicaReads(ReplicaSnapshots):
             c = self._connection(read.connection)
             if c is NULL:
                 continue
-            if self.kv.applied >= read.index and (
+            if self._token_lost(read.token):
+                self.refused += 1
+                self._respond(c, read.request, STATUS_LOST, False, NULL, 0, 0)
+            elif self.kv.applied >= read.index and (
                     read.bound_ns == 0 or self.domain.age_at(now_ns) <= read.bound_ns):
                 self._answer_read(c, &read)
             elif now_ns > read.deadline_ns or self.kv.applied >= read.index:

@@ -13,8 +13,8 @@ from seatrial.core.codec cimport (
     KIND_CONFIG,
     KIND_OPEN_SESSION,
     KIND_PIECE,
+    LINK_SIZE,
     MAX_FRAME_BYTES,
-    MESSAGE_SIZE,
     OP_CAS,
     OP_OPEN_SESSION,
     OP_PING,
@@ -95,7 +95,7 @@ cdef class ReplicaRequests(ReplicaReads):
                 or (op == OP_TRANSACT and largest_key(command) > self.max_key_bytes)
                 or command.value_length > self.max_value_bytes
                 or command.expected_length > self.max_value_bytes
-                or MESSAGE_SIZE + RECORD_SIZE + size - REQUEST_SIZE > MAX_FRAME_BYTES):
+                or LINK_SIZE + RECORD_SIZE + size - REQUEST_SIZE > MAX_FRAME_BYTES):
             self.refused += 1
             return self._respond(c, r.request, STATUS_TOO_LARGE, False, NULL, 0, 0)
         if op_reads(op):

@@ -21,6 +21,7 @@ cdef struct Connection:
     Buffer output
 
 cdef cppclass Read:         # a linearizable read on its way
+    Coordinates token       # (of one that waits for it)
     uint32_t connection
     uint64_t request
     uint64_t term           # the leader's when it came

@@ -34,6 +34,7 @@ cdef class RootCommit:
     cdef uint64_t elected_ns
     cdef uint64_t elected_rindex    # the mirror's end then
     cdef Child[64] children
+    cdef int child_places           # how many of these were used
     cdef Mark[16] marks
     cdef int mark_count
     cdef readonly uint64_t committed    # rindex: the root has committed up to here
@@ -54,6 +55,10 @@ cdef class RootCommit:
     cdef bint _may_hold_a_lease(self, const TreeView* before, const TreeView* after) noexcept nogil
     cdef bint _may_pass(self, int number) noexcept nogil
     cdef bint _relies_on_later(self, int number, uint64_t acked) noexcept nogil
+    cdef bint _asks_less(self, const TreeView* before, const TreeView* after) noexcept nogil
+    cdef bint _counts_below(self, const TreeView* tree, int place) noexcept nogil
+    cdef bint _counts_alike(self, const TreeView* before, int i, const TreeView* after,
+                            int j) noexcept nogil
     cdef uint64_t _counted(self, int number, uint64_t until) noexcept nogil
     cdef uint64_t gated(self) noexcept nogil
     cdef int note_mark(self, Mark mark) noexcept nogil

@@ -10,9 +10,10 @@ own entry, and one that includes a child needs it from its own entry on.
   mirror holds exactly that entry under the same T: a child that held an entry may have cut it for
   a later leader, whose successor brings us the same entry again (as in figure 8 of the paper).
   Those of two leaders of one child are both true.
-* An acknowledgement that goes beyond an entry by which some domain further below ceases to count
-  may rest on that entry, and unblocks nothing before it (``_relies_on_later``). Else the root could
-  commit what that domain, which counts until then, does not hold.
+* An acknowledgement that goes beyond an entry by which less is asked of domains further below (one
+  ceases to count; one more does under ``any k``, so that it may be another k) may rest on that
+  entry, and unblocks nothing before it (``_relies_on_later``). Else the root could commit what a
+  domain, which counts until then, does not hold.
 * An entry by which a child ceases to count passes only when every lease that this leader gave has
   run out, and those that leaders before it may have given: until then the child may answer reads
   without us (``_may_pass``).
@@ -46,7 +47,7 @@ from seatrial.core.mutant cimport (
     SERVES_HEARD_TERM,
 )
 from seatrial.core.raft_state cimport LEADER
-from seatrial.core.tree cimport DRIFT_PERCENT, NO_CHILD
+from seatrial.core.tree cimport DRIFT_PERCENT, NO_CHILD, place_of
 
 
 def _arm(int mutant) -> None:
@@ -85,7 +86,7 @@ cdef class RootCommit:
 
     cdef Child* known_child(self, uint16_t domain) noexcept nogil:
         cdef int i
-        for i in range(MAX_CHILDREN):
+        for i in range(self.child_places):
             if self.children[i].domain == domain:
                 return &self.children[i]
         return NULL
@@ -96,7 +97,10 @@ cdef class RootCommit:
         if c is not NULL:
             return c
         c = self.known_child(0)
-        must(c is not NULL, b"more children than a tree has", domain)
+        if c is NULL:
+            must(self.child_places < MAX_CHILDREN, b"more children than a tree has", domain)
+            c = &self.children[self.child_places]
+            self.child_places += 1
         memset(c, 0, sizeof(Child))
         c.domain = domain
         c.heard_ns = c.current_ns = c.sample_ns = self.now_ns
@@ -180,45 +184,61 @@ cdef class RootCommit:
         """Whether entries up to that tree's may be committed or acknowledged: no child that it
         ceases to count can still hold a lease. (Others are given theirs all the time.)"""
         cdef const Planted* after
-        cdef int i
+        cdef int i = number
         if MUTANT(EXCLUSION_WITHOUT_WAITING) or MUTANT(EXCLUSION_WAITS_BEFORE_PROPOSING):
             return True
-        for i in range(1, number + 1):
+        while i > 0:
             after = self.mirror.tree_number(i)
-            if after.rindex > self.committed and self._may_hold_a_lease(
-                    &self.mirror.tree_number(i - 1).view, &after.view):
+            if after.rindex <= self.committed:
+                break
+            i -= 1
+            if self._may_hold_a_lease(&self.mirror.tree_number(i).view, &after.view):
                 return False
         return True
 
     cdef bint _relies_on_later(self, int number, uint64_t acked) noexcept nogil:
-        """Whether an acknowledgement that goes beyond a tree may rest on a later one in which some
-        domain further below no longer counts: then it unblocks nothing before that one."""
-        cdef const TreeView* before
-        cdef const TreeView* after
-        cdef int i, j, k
+        """Whether an acknowledgement that goes beyond a tree may rest on a later one by which less
+        is asked of some domain further below: then it unblocks nothing before that one."""
+        cdef int i
         if MUTANT(ACK_RESTS_ON_LATER_EXCLUSION):
             return False
         for i in range(number + 1, self.mirror.tree_count()):
             if self.mirror.tree_number(i).rindex > acked:
                 return False
-            before = &self.mirror.tree_number(i - 1).view
-            after = &self.mirror.tree_number(i).view
-            for j in range(before.count):
-                if not self.counts(before, j) or before.domains[j].parent < 0 \
-                        or before.domains[before.domains[j].parent].id == self.domain:
-                    continue
-                for k in range(after.count):
-                    if after.domains[k].id == before.domains[j].id:
-                        break
-                else:
+            if self._asks_less(&self.mirror.tree_number(i - 1).view,
+                               &self.mirror.tree_number(i).view):
+                return True
+        return False
+
+    cdef bint _asks_less(self, const TreeView* before, const TreeView* after) noexcept nogil:
+        """Whether, below our children, some domain no longer counts, counts elsewhere or under
+        another policy; or one more does under policy ``any k``, so that k may be others."""
+        cdef int i, j
+        for i in range(before.count):
+            if self._counts_below(before, i):
+                j = place_of(after, before.domains[i].id)
+                if j < 0 or not self._counts_alike(before, i, after, j):
                     return True
-                if (not self.counts(after, k) or after.domains[k].parent < 0
-                        or after.domains[after.domains[k].parent].id
-                        != before.domains[before.domains[j].parent].id
-                        or after.domains[after.domains[k].parent].any_k
-                        != before.domains[before.domains[j].parent].any_k):
+        for i in range(after.count):
+            if self._counts_below(after, i) and after.domains[after.domains[i].parent].any_k:
+                j = place_of(before, after.domains[i].id)
+                if j < 0 or not self._counts_alike(before, j, after, i):
                     return True
         return False
+
+    cdef bint _counts_below(self, const TreeView* tree, int place) noexcept nogil:
+        """Whether a domain counts in another one's policy than ours."""
+        cdef int parent = tree.domains[place].parent
+        return (parent >= 0 and tree.domains[parent].id != self.domain
+                and self.counts(tree, place))
+
+    cdef bint _counts_alike(self, const TreeView* before, int i, const TreeView* after,
+                            int j) noexcept nogil:
+        """Whether a domain counts in both, for the same parent and under the same policy."""
+        cdef int p = before.domains[i].parent, q = after.domains[j].parent
+        return (p >= 0 and q >= 0 and self.counts(before, i) and self.counts(after, j)
+                and before.domains[p].id == after.domains[q].id
+                and before.domains[p].any_k == after.domains[q].any_k)
 
     cdef uint64_t _counted(self, int number, uint64_t until) noexcept nogil:
         """How far the children have acknowledged, as this tree counts them; at most ``until``."""
@@ -317,6 +337,7 @@ cdef class RootCommit:
             self.elected_ns = now_ns
             self.elected_rindex = self.mirror.end
             memset(self.children, 0, sizeof(self.children))
+            self.child_places = 0
         if self.raft.role == LEADER and self.raft.assigning:
             if self.raft.commit >= self.raft.term_start:
                 reached = self.gated()

@@ -282,8 +282,8 @@ class Link(asyncio.Protocol):
                 await self._ready.wait()
         except TimeoutError:
             failure = "no answer in time"
-        except OSError as error:
-            failure = error.strerror or str(error)
+        except (OSError, UnicodeError) as error:    # (the latter: a name that can be none)
+            failure = getattr(error, "strerror", None) or str(error)
         except HandshakeRefused as refusal:
             failure = str(refusal)
         if self._transport is None:

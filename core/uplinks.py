@@ -163,8 +163,8 @@ class Uplink:
                 await wire.ready.wait()
         except TimeoutError:
             failure = "no answer in time"
-        except OSError as error:
-            failure = error.strerror or str(error)
+        except (OSError, UnicodeError) as error:    # (the latter: a name that can be none)
+            failure = getattr(error, "strerror", None) or str(error)
         if failure:
             wire.close()
         if wire.made:

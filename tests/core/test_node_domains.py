@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 
 from seatrial.core.client import Client
+from seatrial.core.config import parse_address
 from seatrial.core.errors import DomainFenced, NotRoot, TooOld
+from seatrial.core.handshake import ConnectorHandshake
 
 from .domain_nodes import KEYS, World
-from .nodes import run_async, until
+from .nodes import CLUSTER, run_async, until
 
 SYNC = {"mode": "sync", "exclude_after_ms": 1500}
 ASYNC = {"mode": "async"}
@@ -405,3 +408,31 @@ def test_a_directory_of_another_domain_is_refused(worlds: Any) -> None:
     refused = world["a"].command("recover", "collect", "--config", world.folder / "node1.yml")
     assert (refused.returncode, refused.stderr) == (
         254, "seatrial: domain: a node of a tree of domains can't be recovered so yet\n")
+
+
+def test_more_links_than_a_node_takes_are_refused_and_it_lives(worlds: Any) -> None:
+    world = worlds(a=(1, "", {}), b=(1, "a", ASYNC))
+    world.start("a")
+    node = world["a"].leads()
+    key = (world.folder / "link.key").read_bytes().strip()
+
+    async def joined() -> asyncio.StreamWriter:
+        reader, writer = await asyncio.open_connection(*parse_address(world["a"].members[node]))
+        handshake = ConnectorHandshake(CLUSTER, "link", key, os.urandom(32),
+                                       node=world["b"].number, expect=node)
+        writer.write(handshake.hello())
+        while not handshake.done:
+            if answer := handshake.receive(await reader.read(4096)):
+                writer.write(answer)
+        return writer
+
+    async def story() -> None:
+        links = [await joined() for _ in range(131)]
+        near = await world["a"].client()
+        await near.write(b"key", b"still there")
+        await near.close()
+        for writer in links:
+            writer.close()
+
+    run_async(story())
+    assert world["a"].leads() == node

@@ -1,7 +1,10 @@
 """What a review of the protocol found in trees of domains, as it was found: each was so once."""
 from __future__ import annotations
 
+import struct
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -13,11 +16,15 @@ from seatrial.harness.sim.environment import Environment
 from .domain_sites import (
     BOUNDED,
     MS,
+    NAMES,
+    PREFIX,
     STATUSES,
     A,
     B,
     C,
     Client,
+    D,
+    E,
     S,
     Shape,
     Site,
@@ -195,3 +202,153 @@ def test_writers_wait_for_who_lags_and_not_for_who_is_dead() -> None:
     before = Counter(asking[0].statuses)
     run_until(w, lambda: asking[0].answered > before["ok"] + 50)
     assert asking[0].statuses.get("busy", 0) == before["busy"]
+
+
+def step_until(w: DomainWorld, done: Callable[[], bool], step_ns: int, limit_ns: int = 10 * S,
+               ) -> None:
+    """Let time pass in small steps until something is so."""
+    end = w.now_ns + limit_ns
+    while not done():
+        assert w.now_ns < end, "it never happened"
+        w.call_at(w.now_ns + step_ns, int)
+        w.run([], w.now_ns + step_ns)
+
+
+def domain(w: DomainWorld, host: int) -> dict[str, Any]:
+    """Return what a running node knows of its domain."""
+    status = w.status(host)
+    assert status is not None
+    found: dict[str, Any] = status["domain"]
+    return found
+
+
+def leads(w: DomainWorld, host: int) -> bool:
+    status = w.status(host)
+    return status is not None and w.state(host) == "up" and status["role"] == "leader"
+
+
+def test_one_more_that_counts_under_any_k_unblocks_nothing_before_its_inclusion() -> None:
+    f = 6
+    NAMES.setdefault(f, "f")
+    block = {"sync": True, "block": True}
+    w, hosts, leader = begun({                                      # type: ignore[arg-type]
+        A: Site(1), B: Site(1, A, any_k=1, **block), D: Site(1, B, **block),
+        E: Site(1, B, **block), f: Site(1, A, **block)})
+    writer = writers(w, hosts[A], 1)[0]
+    writer.stopped = True
+    w.run([], w.now_ns + 2 * S)
+    back = cut(w, between(hosts[E], hosts[B]))
+    w.run([], w.now_ns + S)
+    assert w.change_tree(leader, lambda tree: tree.exclude(E))      # any 1 of D alone
+    run_until(w, lambda: not w.tree().domains[E].included)
+    w.run([], w.now_ns + S)
+    cut(w, between(hosts[D], hosts[B]))
+    writer.stopped = False
+    before = writer.answered
+    writer.dial()
+    w.run([], w.now_ns + S)
+    assert writer.answered == before, "B needs D"
+    cut(w, between(hosts[f], hosts[A]))     # it holds the writes, and not what comes now
+    back()
+    run_until(w, lambda: not w.first_tree().domains[E].included
+              or domain(w, hosts[E][0])["mirror_end"] >= domain(w, leader)["mirror_end"])
+    w.run([], w.now_ns + 2 * S)             # (the invariants look at what is committed)
+
+
+class Tokened(Client):
+    """Reads what a token of somebody else asks for."""
+
+    seen = bytes(24)
+
+    def question(self) -> bytes:
+        return read(self.request, self.number, PREFIX, self.seen)
+
+
+def test_a_session_is_not_lost_where_a_domain_is_only_behind() -> None:
+    w, hosts, old = begun({A: Site(3), B: Site(1, A)})
+    others, child = [host for host in hosts[A] if host != old], hosts[B][0]
+    writer = Client(w, 1, range(old, old + 1), Rng(1), writes=True)
+    run_until(w, lambda: writer.answered > 20)
+    cut(w, between([old], others))
+    back = cut(w, between([child], others))
+    run_until(w, lambda: domain(w, child)["mirror_end"] > domain(w, others[0])["mirror_end"])
+    writer.stopped = True
+    run_until(w, lambda: any(leads(w, host) for host in others))
+    new = next(host for host in others if leads(w, host))
+    second = Client(w, 2, range(new, new + 1), Rng(3), writes=True)
+    end = domain(w, child)["mirror_end"]
+    run_until(w, lambda: int.from_bytes(second.token[:8], "little") >= end)
+    _, epoch, term = struct.unpack("<QQQ", second.token)
+    reader = Tokened(w, 9, hosts[B], Rng(2), writes=False)
+    reader.seen = struct.pack("<QQQ", end, epoch, term)
+    run_until(w, lambda: reader.statuses.get("too-old", 0) > 2)
+    back()
+    run_until(w, lambda: reader.answered > 2)
+    assert "lost" not in reader.statuses
+
+
+def test_what_a_grandchild_has_cut_since_does_not_count() -> None:
+    """Figure 8 of the Raft paper, two levels down."""
+    block = {"sync": True, "block": True}
+    w, hosts, old = begun(
+        {A: Site(3), B: Site(1, A, **block), C: Site(1, B, **block)},   # type: ignore[arg-type]
+        Environment(latency_ns=2 * MS, jitter_ns=0))
+    b, c = hosts[B][0], hosts[C][0]
+    others = [host for host in hosts[A] if host != old]
+    writer = Client(w, 1, range(old, old + 1), Rng(1), writes=True)
+    run_until(w, lambda: writer.answered > 10)
+    apart = cut(w, between([old], others))
+    held = domain(w, others[0])["mirror_end"]
+    step_until(w, lambda: domain(w, c)["mirror_end"] >= held + 1, MS // 5)
+    writer.stopped = True
+    term = w.status(old)["term"]
+    w.run([], w.now_ns + 30 * MS)               # C tells B that it has it
+    end = domain(w, old)["mirror_end"]
+    away = cut(w, between([old], [b]))
+    w.reset(old, b)
+    step_until(w, lambda: any(leads(w, host) for host in others), MS // 5)
+    second = next(host for host in others if leads(w, host))
+    third = next(host for host in others if host != second)
+    w.power_loss(third)
+    step_until(w, lambda: domain(w, c)["adopted"][1] > term, MS)
+    w.run([], w.now_ns + 20 * MS)               # B and C have cut it
+    deaf = cut(w, between([b], [c]))
+    w.power_loss(second)
+    apart()
+    away()
+    w.start(third)
+    step_until(w, lambda: leads(w, old) and domain(w, b)["mirror_end"] > end
+               and domain(w, b)["adopted"][1] == w.status(old)["term"], MS)
+    w.run([], w.now_ns + 2 * S)                 # B has it again, and C does not
+    deaf()
+    w.start(second)
+    run_until(w, lambda: w.converged() is None)
+
+
+def test_no_snapshot_is_begun_while_a_base_may_be_cut() -> None:
+    w, hosts, root = begun({A: Site(1), B: Site(3, A), C: Site(1, B)},
+                           Environment(snapshot_bytes=200_000, keep_bytes=1))
+    asking = writers(w, hosts[A], 8)
+    w.run([], w.now_ns + S)
+    back = cut(w, between(hosts[A], hosts[B]))
+    run_until(w, lambda: w.status(root)["snapshot_index"] > 0 and w.status(root)["first_index"]
+              > domain(w, hosts[B][0])["mirror_end"] + 50, 300 * S)
+    for client in asking:
+        client.stopped = True
+    w.run([], w.now_ns + 2 * S)
+    leader = leader_of(w, B)
+    assert leader is not None
+    back()
+    run_until(w, lambda: domain(w, leader)["uplink"]["state"] in ("attaching", "snapshot"))
+    alone = cut(w, between([leader], [host for host in hosts[B] if host != leader]))
+    ahead = []                                  # of what it has applied: the base is not committed
+
+    def deposed() -> bool:
+        told = domain(w, leader)
+        ahead.append(told["mirror_end"] - told["applied_rindex"])
+        return not leads(w, leader)
+
+    step_until(w, deposed, 5 * MS)
+    assert max(ahead) > 50
+    alone()
+    run_until(w, lambda: w.converged() is None, 60 * S)
