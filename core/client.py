@@ -317,9 +317,11 @@ class Operations:
         future = self._waiting.pop(done.handle, None)
         if future is None or future.done():
             return
+        answer = done.outcome if isinstance(done.outcome, Answer) else done.outcome.answer
+        if answer is not None and answer.rindex and (
+                self.token is None or self.token < answer.token):
+            self.token = answer.token
         if isinstance(done.outcome, Answer):
-            if done.outcome.rindex and (self.token is None or self.token < done.outcome.token):
-                self.token = done.outcome.token
             future.set_result(done.outcome)
         else:
             future.set_exception(done.outcome)

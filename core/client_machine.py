@@ -485,6 +485,7 @@ class ClientMachine:
             self._succeeded(operation, Answer(
                 value, node, rindex, epoch, term, *response_domains(frame)), opened)
         elif refusal is not None:
+            refusal.answer = Answer(value, node, rindex, epoch, term, *response_domains(frame))
             self._finish(operation, refusal)
         elif final is not None:
             self._refuse(operation, final)

@@ -11,6 +11,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seatrial.core.client_machine import Answer
 
 
 class InvariantViolation(Exception):
@@ -88,7 +92,12 @@ class DirectoryInUse(WalError):
 
 
 class OperationError(Exception):
-    """Base of the ways in which a client operation does not succeed."""
+    """Base of the ways in which a client operation does not succeed.
+
+    answer: of what the state itself declined, when it was executed: where in history that stands.
+    """
+
+    answer: Answer | None = None
 
 
 class CasMismatch(OperationError):

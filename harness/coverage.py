@@ -44,7 +44,8 @@ from .leadership import leadership
 from .topology.tree import Tree
 from .voters import voters_of
 
-READS = frozenset({"read"})
+FINAL = frozenset({"read"})
+READS = FINAL | {"read-bounded", "read-prefix"}
 LABELS = {
     "min_ok": "ok operations",
     "min_write_share": "share of writes among ok operations",
@@ -170,7 +171,7 @@ def keys_at_a_time(history: History, final: int) -> int:
 def final_reads(history: History, final: int) -> tuple[int, int]:
     """Return how many keys had a final read, and how many keys there are."""
     invoked, completed = history.pairs
-    done = completed[(invoked >= final) & (completed != NONE) & is_read(history)[invoked]]
+    done = completed[(invoked >= final) & (completed != NONE) & is_read(history, FINAL)[invoked]]
     read = np.unique(history.key[done[history.type[done] == OK]])
     return len(read), len(np.unique(history.key[history.process != NEMESIS]))
 
@@ -181,9 +182,9 @@ def final_phase(history: History) -> int:
     return max(int(np.flatnonzero(changes).max(initial=NONE)), last_fault_row(history)) + 1
 
 
-def is_read(history: History) -> npt.NDArray[np.bool_]:
+def is_read(history: History, reads: frozenset[str] = READS) -> npt.NDArray[np.bool_]:
     """Return which rows belong to operations that change nothing."""
-    codes = [code for code, f in enumerate(history.fs) if f in READS]
+    codes = [code for code, f in enumerate(history.fs) if f in reads]
     return np.isin(history.f, codes)
 
 

@@ -28,7 +28,7 @@ def _guarantee(domain: Domain, tree: Tree) -> Guarantee:
         int(lag.time * 1e9) if lag is not None and lag.time is not None else None,
         lag.entries if lag is not None else None, **settle,
         fence_ns=int(timers.longest_lease * 1e9),
-        nodes=tuple(node.name for node in domain.nodes))
+        nodes=tuple(node.name for node in domain.nodes), drift=timers.drift)
 
 
 def carried(spec: Spec) -> Sequence[Mapping[str, Any]] | None:

@@ -190,6 +190,10 @@ def plan_of(document: Document, request: Request) -> Plan:
         raise document.error(("topology", "spares"), (
             f"{spec.system.name!r} can't be administered, so no node could join"))
     workload = registry.make(registry.WORKLOADS, spec.workload, document, "workload")
+    for name, pool in spec.topology.pools.items():
+        if pool.does != "all" and not getattr(workload, "heeds_pools", False):
+            raise document.error(("topology", "pools", name, "does"), (
+                f"expected 'all': the workload {spec.workload.name!r} does not heed it"))
     for part, section in ((system, "system"), (workload, "workload")):
         try:
             if hasattr(part, "validate"):

@@ -145,6 +145,15 @@ class Client(Protocol):
         """Release connections."""
 
 
+@runtime_checkable
+class Addressing(Protocol):
+    """What a client may also do: say where an operation goes, before it is recorded."""
+
+    def address(self, test: Test, op: Op) -> None:
+        """Fill in the domain that an invocation is sent to, and its session token. Asked of the
+        prototype where there is no client yet; may not fail, nor take time."""
+
+
 class System(Protocol):
     """What is tested: how to install, start, stop and ask it. ``node`` args are Hosts."""
 

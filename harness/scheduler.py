@@ -206,6 +206,8 @@ class Scheduler:
             return
         if op.process < 0:
             op.time_ns = now_ns
+        if worker.addresses:
+            worker.address(op)
         event = self._record(op)
         self._wheel.arm(worker, now_ns + self._limits_ns[thread])
         worker.give(op)                          # from here on, whatever breaks, it gets completed

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from .deadline import Timer
 from .errors import HarnessFailure
 from .op import FAIL, INFO, OK, Op
-from .protocols import Client
+from .protocols import Addressing, Client
 
 logger = logging.getLogger(__name__)
 
@@ -61,16 +61,18 @@ class Worker(Timer):
     invoking: whether the operation has reached the client (before, it certainly did not happen).
     pause_ns: how long to leave it alone after it could not open its client; else 0.
     sleeping: whether the scheduler keeps it busy with a sleep.
+    addresses: whether its client says where an operation goes before it is recorded.
     """
 
-    __slots__ = ("client", "f", "inbox", "invoking", "node", "op", "pause_ns", "process",
-                 "prototype", "report", "sleeping", "task", "test", "thread")
+    __slots__ = ("addresses", "client", "f", "inbox", "invoking", "node", "op", "pause_ns",
+                 "process", "prototype", "report", "sleeping", "task", "test", "thread")
 
     def __init__(self, test: Any, prototype: Client | Lane, thread: int, process: int, node: int,
                  report: Callable[[Worker, Op], None]) -> None:
         super().__init__()
         self.test = test
         self.prototype = prototype
+        self.addresses = isinstance(prototype, Addressing)
         self.thread = thread
         self.process = process
         self.node = node
@@ -83,6 +85,11 @@ class Worker(Timer):
         self.client: Any = None
         self.inbox: asyncio.Future[Op | None] = asyncio.get_running_loop().create_future()
         self.task = asyncio.create_task(self._live(), name=f"process {process}")
+
+    def address(self, op: Op) -> None:
+        """Let the client say where an operation goes; the prototype, while there is no client."""
+        who: Any = self.prototype if self.client is None else self.client
+        who.address(self.test, op)
 
     def give(self, op: Op) -> None:
         """Start an operation; its end is reported."""

@@ -84,6 +84,28 @@ class Locking(Protocol):
 
 
 @runtime_checkable
+class WeaklyRead(Protocol):
+    """What a connection may be able to do besides: reads that need not show the newest.
+
+    token: (epoch, term, rindex) of an answer; what is shown is not older.
+    """
+
+    async def read_prefix(self, key: bytes, token: tuple[int, int, int] | None) -> Answer:
+        """Return a value that a key had, or still has."""
+
+    async def read_bounded(self, key: bytes, token: tuple[int, int, int] | None,
+                           bound_ms: int | None) -> Answer:
+        """Return one that it had not longer ago than that; None: than the system promises."""
+
+
+@runtime_checkable
+class WeakReads(Protocol):
+    """A system whose connections can do these."""
+
+    weak_reads: bool
+
+
+@runtime_checkable
 class KeyValueSystem(Protocol):
     """A system that single-key workloads can test."""
 

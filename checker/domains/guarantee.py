@@ -27,6 +27,7 @@ class Guarantee:
     max_lag_ns, max_lag_entries: how far behind its reads may be, once it had ``settle_ns`` without
     a fault. fence_ns: how long after it was cut off it may still answer linearizable reads.
     nodes: names of its members, by which a fault's targets are told to be its own.
+    drift: by what share the clocks by which it judges the age of what it has may be too slow.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Guarantee:
     settle_ns: int = 5_000_000_000
     fence_ns: int = 1_000_000_000
     nodes: tuple[str, ...] = ()
+    drift: float = 0.0
 
     @property
     def any_of(self) -> tuple[int, frozenset[str]] | None:

@@ -60,19 +60,20 @@ def measure(view: View, events: Events) -> Lag:
 
 def lag(view: View, measured: Lag) -> Judged:
     """Judge reads that are not bounded, and entries of all, against their domain's bound."""
-    return _judge(view, measured, "lag", "reads were within their domain's bound",
-                  measured.reads & measured.calm, view.level != BOUNDED, measured.calm)
+    return _judge(view, measured)
 
 
 def bounded(view: View, measured: Lag) -> Judged:
     """Judge bounded reads, at any time."""
-    reads = measured.reads & (view.level == BOUNDED)
-    return _judge(view, measured, "bounded", "bounded reads were not older than their bound",
-                  reads, reads, np.zeros(len(view), dtype=bool))
+    judged = measured.reads & (view.bound_ns != NONE)
+    found = np.flatnonzero(judged & (measured.age_ns > view.bound_ns)).tolist()
+    return Judged("bounded", int(judged.sum()), "bounded reads were not older than their bound",
+                  len(found), [_older(view, measured, i) for i in earliest(view, found)])
 
 
-def _judge(view: View, measured: Lag, name: str, what: str, reads: Any, by_time: Any,
-           by_entries: Any) -> Judged:
+def _judge(view: View, measured: Lag) -> Judged:
+    reads = measured.reads & measured.calm
+    by_time = view.level != BOUNDED
     judged = np.zeros(len(view), dtype=bool)
     broken = np.zeros(len(view), dtype=bool)
     for number, domain in enumerate(view.guarantees.domains):
@@ -81,39 +82,48 @@ def _judge(view: View, measured: Lag, name: str, what: str, reads: Any, by_time:
             judged |= mine & by_time
             broken |= mine & by_time & (measured.age_ns > domain.max_lag_ns)
         if domain.max_lag_entries is not None:
-            judged |= mine & by_entries
-            broken |= mine & by_entries & (measured.entries > domain.max_lag_entries)
+            judged |= mine
+            broken |= mine & (measured.entries > domain.max_lag_entries)
     found = np.flatnonzero(broken)
     unsettled = int((measured.reads & ~measured.calm).sum())
-    left = f"{of(unsettled, 'read')} in or soon after faults measured only" \
-        if name == "lag" and unsettled else ""
-    return Judged(name, int(judged.sum()), what, len(found),
-                  [_old(view, measured, i, name) for i in earliest(view, found.tolist())], left)
+    left = f"{of(unsettled, 'read')} in or soon after faults measured only" if unsettled else ""
+    return Judged("lag", int(judged.sum()), "reads were within their domain's bound", len(found),
+                  [_old(view, measured, i) for i in earliest(view, found.tolist())], left)
 
 
-def _old(view: View, measured: Lag, i: int, name: str) -> Finding:
+def _older(view: View, measured: Lag, i: int) -> Finding:
+    notes, missing = _missing(view, i, ms(int(measured.age_ns[i])))
+    return Finding(f"{who(view, i)} is {notes[i]} old, but was to be at most "
+                   f"{ms(int(view.bound_ns[i]))} old: {missing}", i, notes,
+                   "A bounded read is not older than its bound, or refused.")
+
+
+def _old(view: View, measured: Lag, i: int) -> Finding:
     domain = view.guarantees.domains[int(view.domain[i])]
     age, entries = int(measured.age_ns[i]), int(measured.entries[i])
     by_time = domain.max_lag_ns is not None and age > domain.max_lag_ns
     allowed = ms(domain.max_lag_ns or 0) if by_time else of(domain.max_lag_entries or 0, "entry")
     measure_ = f"{ms(age)} old" if by_time else f"{entries:,} entries behind"
-    notes = {i: measure_}
+    notes, missing = _missing(view, i, measure_)
+    return Finding(f"{who(view, i)} is {measure_}, but {domain.name} is to be at most {allowed} "
+                   f"behind: {missing}", i, notes,
+                   f"No fault had hit {domain.name} or what is between it and the root for "
+                   f"{ms(domain.settle_ns)}.")
+
+
+def _missing(view: View, i: int, how_old: str) -> tuple[dict[int, str], str]:
+    """Notes on what shows that an operation is old, and what it lacks."""
+    notes = {i: how_old}
     if view.shown_late_at[i] < view.operations.inv[i]:
         newer = int(view.versions.writer[view.successor[i]])
         notes[newer] = "was there"
-        missing = f"it does not show {who(view, newer)}"
-    else:
-        rows, highest = view.committed_by
-        row = int(rows[np.searchsorted(highest, view.rindex[i], side="right")])
-        other = int(np.flatnonzero(view.done == row)[0])
-        notes[other] = f"rindex {view.rindex[other]}"
-        missing = (f"it reflects rindex {view.rindex[i]}, and {who(view, other)} reflected "
+        return notes, f"it does not show {who(view, newer)}"
+    rows, highest = view.committed_by
+    row = int(rows[np.searchsorted(highest, view.rindex[i], side="right")])
+    other = int(np.flatnonzero(view.done == row)[0])
+    notes[other] = f"rindex {view.rindex[other]}"
+    return notes, (f"it reflects rindex {view.rindex[i]}, and {who(view, other)} reflected "
                    f"{view.rindex[other]}")
-    why = ("A bounded read is not older than that, or refused." if name == "bounded" else
-           f"No fault had hit {domain.name} or what is between it and the root for "
-           f"{ms(domain.settle_ns)}.")
-    return Finding(f"{who(view, i)} is {measure_}, but {domain.name} is to be at most {allowed} "
-                   f"behind: {missing}", i, notes, why)
 
 
 def distribution(view: View, measured: Lag, number: int) -> dict[str, Any]:

@@ -100,7 +100,8 @@ class _Past:
         self.floor = _before(self.since, process)
         self.floor_of_key = _before(self.since, process * len(ops.keys) + ops.key)
         highest = _before(np.where(view.ended, view.rindex, NEVER), process)
-        self.covered = (view.token >= highest) & (view.token != NONE)
+        self.covered = (view.token >= highest) & (view.token != NONE) & (
+            _before(_silent(view), process) == NEVER)
 
     def finding(self, i: int) -> Finding:
         """Tell of an operation that shows less than its session had seen."""
@@ -118,6 +119,14 @@ class _Past:
         return Finding(
             f"{who(view, i)} goes back to {value}: its session had {_did(view, other)}", i, notes,
             because(view, old, new) + " What the session had seen came after that.")
+
+
+def _silent(view: View) -> Ints:
+    """By operation: whether it does not say where it stands (1, else NEVER), where others do."""
+    silent = view.ended & (view.rindex == NONE)
+    if not (view.ended & ~silent).any():
+        silent[:] = False
+    return np.where(silent, 1, NEVER)
 
 
 def _did(view: View, i: int) -> str:

@@ -1,9 +1,10 @@
 """A history as the checks of domains see it: operations with where, when, and at which coordinates.
 
 All columns are by operation, in the order of invocations; NONE where nothing is known. Reads come
-in three kinds: ``read`` is linearizable, ``read-bounded`` is not older than the domain's bound or
-is refused, ``read-prefix`` is some committed state. An invocation's coordinates are the session
-token that it was sent with; a completion's are those that the answer reflects.
+in three kinds: ``read`` is linearizable, ``read-bounded`` is not older than the bound in ms that is
+its invocation's value (none: than its domain's) or is refused, ``read-prefix`` is some committed
+state. An invocation's coordinates are the session token that it was sent with; a completion's are
+those that the answer reflects.
 """
 from __future__ import annotations
 
@@ -62,6 +63,9 @@ class View:
         kinds = np.array([READS.get(f, LINEARIZABLE) for f in history.fs] or [0], dtype=np.int8)
         self.level: Ints = np.where(self.is_read, kinds[history.f[ops.row]], LINEARIZABLE)
         self.weak: Bools = self.level != LINEARIZABLE
+        # (a compare-and-set that failed; like a write it stands where its answer says, or before)
+        self.declined: Bools = self.is_read & np.isin(history.f[ops.row], [
+            code for code, f in enumerate(history.fs) if f not in READS])
         self.domain: Ints = self._answered(history.domain)
         self._see_domains()
 
@@ -104,6 +108,20 @@ class View:
         return _filled(self.history, "rindex")[self.row]
 
     @cached_property
+    def bound_ns(self) -> Ints:
+        """By operation: how old a bounded read may be, by slow clocks; NONE where nobody says."""
+        bounds = np.full(len(self), NONE, dtype=np.int64)
+        for number, domain in enumerate(self.guarantees.domains):
+            if domain.max_lag_ns is not None:
+                bounds[self.domain == number] = domain.max_lag_ns
+        bounds[self.level != BOUNDED] = NONE
+        ints, is_int, _ = self.history.values
+        own = (self.level == BOUNDED) & is_int[self.row]
+        bounds[own] = ints[self.row[own]] * 1_000_000
+        slow = np.array([1 / (1 - domain.drift) for domain in self.guarantees.domains])
+        return np.where(bounds == NONE, NONE, (bounds * slow[self.domain]).astype(np.int64))
+
+    @cached_property
     def begin_ns(self) -> Ints:
         """When it was due, and so not later than it began."""
         return self.history.time[self.row].astype(np.int64)
@@ -126,7 +144,8 @@ class View:
     @cached_property
     def _versions(self) -> tuple[Versions, list[tuple[int, int]], Ints, Ints]:
         columns, conflicts, seen, behind = versions.find(
-            self.operations, self.rindex, self.committed_before(self.operations.inv), self.initial)
+            self.operations, np.where(self.declined, NONE, self.rindex),
+            self.committed_before(self.operations.inv), self.initial)
         return Versions(**columns), conflicts, seen, behind
 
     @property

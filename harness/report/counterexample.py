@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from seatrial.checker.history import NEMESIS, NONE, TYPE_NAMES, History
 
+from ..coverage import READS
 from ..results import Check, Results
 from .cycle import anomalies, cycle
 from .spacetime import Bar, spacetime
@@ -171,9 +172,9 @@ def _seen(history: History, row: int, nodes: list[str], in_flight: bool) -> Seen
 
 def _told(f: str, asked: Any, answer: Any, outcome: str) -> tuple[str, str | None, str | None]:
     """Return an operation's label, what it wrote and what it saw."""
-    if f == "read":
-        return (f"read → {_value(answer)}", None, _value(answer)) if outcome == "ok" else (
-            "read → ?", None, None)
+    if f in READS:
+        return (f"{f} → {_value(answer)}", None, _value(answer)) if outcome == "ok" else (
+            f"{f} → ?", None, None)
     if f == "cas" and isinstance(asked, Sequence) and len(asked) >= 2:
         old, new = _value(asked[0]), _value(asked[1])
         if outcome == "fail":

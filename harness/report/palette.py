@@ -25,6 +25,8 @@ FAULTS = {
 }
 OPERATIONS = {
     "read": "#2f6fb5",
+    "read-bounded": "#6a9fd4",
+    "read-prefix": "#a3c4e6",
     "write": "#d0661a",
     "cas": "#4c8c2b",
     "append": "#8250c4",

@@ -28,10 +28,6 @@ def missing(tree: Tree, *, shared_hosts: bool) -> Refusal | None:
                                                      "entries or time")
     if tree.timers.drift != DRIFT and len(tree.domains) > 1:
         return ("timers", "drift"), f"expected {DRIFT}: our node reckons with that"
-    for pool in tree.pools:
-        if pool.does != "all":
-            return ("pools", pool.name, "does"), ("expected 'all': pools that only read or write "
-                                                  "can't be run yet")
     return None
 
 

@@ -17,6 +17,7 @@ from seatrial.core.codec import (
 )
 from seatrial.core.commands import Token, decode_root, encode_bound
 from seatrial.core.errors import (
+    CasMismatch,
     DomainFenced,
     NotRoot,
     OperationError,
@@ -30,8 +31,8 @@ from seatrial.core.errors import (
 from .nodes import run_async
 from .test_client_machine import OK, Script
 
-NOT_ROOT, FENCED, TOO_OLD, LOST = map(
-    STATUSES.index, ("not-root", "fenced", "too-old", "lost"))
+CAS_MISMATCH, NOT_ROOT, FENCED, TOO_OLD, LOST = map(
+    STATUSES.index, ("cas-mismatch", "not-root", "fenced", "too-old", "lost"))
 EPOCH = 1 << 16 | 3
 FLAGS = 9                       # their offset in a frame
 ANY_NODE, PREFIX, BOUNDED = 1, 2, 4
@@ -112,6 +113,19 @@ def test_a_prefix_read_names_what_the_session_has_seen() -> None:
         await cluster.read(b"k", reads="prefix")
         assert cluster.expected() == words(40, EPOCH, 2)
         assert cluster.token == Token(EPOCH, 3, 14)
+
+    run_async(story())
+
+
+def test_what_a_failed_compare_and_set_saw_is_seen_by_its_session() -> None:
+    async def story() -> None:
+        cluster = Cluster(ok(10), ok(20, value=b"other") | {"status": CAS_MISMATCH}, ok(21))
+        await cluster.write(b"k", b"v")
+        with pytest.raises(CasMismatch) as found:
+            await cluster.cas(b"k", b"v", b"w")
+        assert found.value.answer == Answer(b"other", 1, 20, EPOCH, 2, 2)
+        await cluster.read(b"k", reads="prefix")
+        assert cluster.expected() == words(20, EPOCH, 2)
 
     run_async(story())
 

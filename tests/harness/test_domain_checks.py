@@ -24,7 +24,7 @@ domains:
   B: {nodes: 1, parent: A, mode: sync, exclusion: block}
   C: {nodes: 2, parent: A, mode: sync, max_lag: {time: 0.5, entries: 7, settle: 2}}
   D: {nodes: 1, parent: C, mode: async, max_lag: {time: 0.001, settle: 0.001}}
-timers: {lease: 0.4, drift: 0.5}
+timers: {lease: 0.2, drift: 0.5}
 """
 TEST = "name: t\nworkload: {name: register}\ntopology:\n" + "".join(
     f"  {line}\n" for line in TREE.strip().splitlines())

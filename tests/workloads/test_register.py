@@ -134,7 +134,7 @@ def invoked(op: Op, trouble: Exception | None = None, data: dict[bytes, bytes] |
     system.data |= data or {}
 
     async def play() -> Op:
-        test: Any = SimpleNamespace(system=system)
+        test = a_test(system, workload())
         client = await workload().client(test).open(test, 0, 0)
         done = await client.invoke(test, op)
         await client.close()

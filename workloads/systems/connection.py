@@ -1,12 +1,20 @@
 """A workload's connection to our node: its own client's answers and errors, translated."""
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING
 
 from seatrial.core import client as core_client
-from seatrial.core.client import Client
-from seatrial.core.errors import CasMismatch, NodeError, OperationError, Refused
+from seatrial.core.client import Client, Token
+from seatrial.core.errors import (
+    CasMismatch,
+    DomainFenced,
+    NodeError,
+    OperationError,
+    Refused,
+    TokenLost,
+    TooOld,
+)
 
 from ..keyvalue import Answer, DidNotHappen, MayHaveHappened, Mismatch
 from .numbers import position
@@ -14,29 +22,44 @@ from .numbers import position
 if TYPE_CHECKING:
     from seatrial.harness.sim.client import SimClient
 
+KINDS: dict[type[Refused], str] = {TokenLost: "lost", DomainFenced: "fenced", TooOld: "too old"}
 PATIENCE = 0.95  # of op_timeout: the client, who knows what it sent, says how it ended
 
 
 class NodeConnection:
     """``keyvalue.Connection`` over the node's own client.
 
-    reader: who reads instead of it. domains: names of the domains, by their numbers from 1; none
-    where the cluster is one.
+    reader: who reads instead of it. domains: names of the domains by their ids, in the order of the
+    file; none where the cluster is one.
     """
 
     def __init__(self, client: Client | SimClient, reader: Client | SimClient | None = None,
-                 domains: Sequence[str] = ()) -> None:
+                 domains: Mapping[int, str] | None = None) -> None:
         self._client = client
         self._reader = client if reader is None else reader
-        self._domains = domains
+        self._domains = domains or {}
 
     async def _changed(self, call: Awaitable[core_client.Answer]) -> Answer:
         """A change: its answer names the domains that confirmed it, the one that answers too."""
-        return await translated(call, self._domains)
+        return await translated(call, self._domains, changes=True)
 
     async def read(self, key: bytes) -> Answer:
         """Read, linearizable."""
-        return await translated(self._reader.read(key))
+        return await translated(self._reader.read(key), self._domains)
+
+    async def read_prefix(self, key: bytes, token: tuple[int, int, int] | None) -> Answer:
+        """Read what some node has applied, no less than the token says."""
+        self._reader.token = None if token is None else Token(*token)
+        return await translated(
+            self._reader.read(key, reads="prefix", any_node=True), self._domains)
+
+    async def read_bounded(self, key: bytes, token: tuple[int, int, int] | None,
+                           bound_ms: int | None) -> Answer:
+        """Read what is not older than the bound; None: than the domain's own."""
+        self._reader.token = None if token is None else Token(*token)
+        return await translated(
+            self._reader.read(key, reads="bounded", max_lag_s=(bound_ms or 0) / 1000),
+            self._domains)
 
     async def write(self, key: bytes, value: bytes) -> Answer:
         """Write."""
@@ -75,21 +98,35 @@ async def numbered(call: Awaitable[int | None]) -> core_client.Answer:
     return core_client.Answer(None if number is None else b"%d" % number, 0, 0, 0, 0)
 
 
-async def translated(call: Awaitable[core_client.Answer], domains: Sequence[str] = ()) -> Answer:
-    """Await an operation; tell its outcome in the workloads' words. domains: names of those that
-    may have confirmed it."""
+def refusal(refused: Refused) -> str:
+    """Return why, its kind first where the checks of domains know it."""
+    kind = next((word for error, word in KINDS.items() if isinstance(refused, error)), "")
+    return f"{kind}: {refused}" if kind else str(refused)
+
+
+async def translated(call: Awaitable[core_client.Answer],
+                     domains: Mapping[int, str] | None = None, *, changes: bool = False) -> Answer:
+    """Await an operation; tell its outcome in the workloads' words. domains: names of the domains
+    by their ids; changes: whether they may have confirmed it."""
     try:
         got = await call
     except CasMismatch as mismatch:
-        raise Mismatch(Answer(mismatch.seen)) from mismatch
+        raise Mismatch(placed(mismatch.answer, domains or {}) if mismatch.answer is not None
+                       else Answer(mismatch.seen)) from mismatch
     except Refused as refused:
-        raise DidNotHappen(str(refused)) from refused
+        raise DidNotHappen(refusal(refused)) from refused
     except (OperationError, NodeError, OSError) as error:
         raise MayHaveHappened(str(error)) from error
+    return placed(got, domains or {}, changes=changes)
+
+
+def placed(got: core_client.Answer, domains: Mapping[int, str], *, changes: bool = False) -> Answer:
+    """Return an answer in the workloads' words."""
     if not got.node:
         return Answer(got.value)
     confirmed = None
-    if domains:
-        confirmed = " ".join(domains[number - 1] for number in (got.domain, *got.confirmed))
-    return Answer(got.value, position(got.node), got.rindex, got.epoch, got.term,
-                  max(got.domain - 1, 0), confirmed)
+    if domains and changes:
+        confirmed = " ".join(domains[id] for id in (got.domain, *got.confirmed))
+    place = list(domains).index(got.domain) if domains else 0
+    return Answer(got.value, position(got.node), got.rindex, got.epoch, got.term, place,
+                  confirmed)

@@ -48,16 +48,9 @@ def ends(tree: Tree, host: Host) -> list[int]:
     return own + [child.number for child in tree.children(domain.name)]
 
 
-def reads_in(tree: Tree, pools: Sequence[str], process: int) -> Domain:
-    """Return where a client reads: in the domain of its pool, without pools at the root."""
-    domains = {pool.name: pool.domain for pool in tree.pools}
-    name = pools[process % len(pools)] if pools else ""
-    return tree.by_name[domains[name]] if name in domains else tree.root
-
-
-def names(tree: Tree) -> list[str]:
-    """Return what the domains are called, in the order of their numbers."""
-    return [domain.name for domain in sorted(tree.domains, key=lambda domain: domain.number)]
+def names(tree: Tree) -> dict[int, str]:
+    """Return what the domains are called, by their ids, in the order of the file."""
+    return {domain.number: domain.name for domain in tree.domains}
 
 
 def leaders(tree: Tree, hosts: Sequence[Host],

@@ -22,6 +22,7 @@ from seatrial.harness.protocols import Host
 from seatrial.harness.test import Test
 from seatrial.harness.testfile import Spec
 from seatrial.harness.topology import Domain, Tree
+from seatrial.harness.topology.seats import seat_of
 from seatrial.harness.yamlfile import Section
 
 from ..keyvalue import Connection
@@ -71,6 +72,7 @@ class NodeSystem:
     """The system ``node``."""
 
     name = "node"
+    weak_reads = True
     Options = NodeOptions
 
     def __init__(self, options: NodeOptions) -> None:
@@ -310,7 +312,7 @@ class NodeSystem:
                          for node in domain.members}
             return self._client(test, process, members=addresses)
 
-        reads = domains.reads_in(tree, sorted(test.pools), process % test.concurrency)
+        reads = seat_of(tree, process % test.concurrency).domain
         root = client(tree.root)
         return NodeConnection(root, None if reads is tree.root else client(reads),
                               domains.names(tree))

@@ -34,6 +34,7 @@ class SimulatedNode:
     """``node``, simulated; made by ``NodeSystem.simulated``."""
 
     name = "node"
+    weak_reads = True
 
     def __init__(self, options: NodeOptions) -> None:
         self.options = options
@@ -110,9 +111,9 @@ class SimulatedNode:
         """Return a client's connection that starts with the node of this index."""
         world = world_of(test)
 
-        def made(nodes: Sequence[int]) -> SimClient:
+        def made(nodes: Sequence[int], pool: int = process % len(test.pools)) -> SimClient:
             return SimClient(
-                world, process % len(test.pools), nodes, prefer=node + 1,
+                world, pool, nodes, prefer=node + 1,
                 random_u64=test.rng(f"sessions of process {process}").next64,
                 timeout_s=PATIENCE * test.op_timeout_ns / 1e9,
                 any_node_ppm=world.environment.any_node_ppm)

@@ -10,6 +10,7 @@ from seatrial.harness.sim.trees import Domain, Tree
 from seatrial.harness.test import Test
 from seatrial.harness.topology import tree as topology
 from seatrial.harness.topology.node_config import tree_values
+from seatrial.harness.topology.seats import seat_of
 
 from .connection import NodeConnection
 from .domains import names
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from .node import NodeOptions
 
 MS = 1_000_000
-Made = Callable[[list[int]], SimClient]
-"""Makes a client of the nodes with these ids."""
+Made = Callable[[list[int], int], SimClient]
+"""Makes a client of the nodes with these ids, in the pool at this place."""
 
 
 def core_tree(tree: topology.Tree) -> Tree:
@@ -46,19 +47,15 @@ def without_leader(world: DomainWorld) -> list[int]:
     return [domain for domain in world.domains() if not world.leaders_of(domain)]
 
 
-def pool_of(test: Test, process: int) -> tuple[int, topology.Pool | None]:
-    """Return where among the pools a process is, and what the file says of that pool."""
-    pools = test.spec.topology.tree().pools
-    at = process % len(test.pools)
-    return at, pools[at] if pools else None
-
-
 def connection(test: Test, process: int, made: Made) -> NodeConnection:
     """Return a client that writes to the root, and reads in the domain of its pool."""
     tree = test.spec.topology.tree()
-    pool = pool_of(test, process)[1]
-    root = made([node.number for node in tree.root.members])
-    domain = tree.by_name[pool.domain] if pool is not None else tree.root
-    if domain is tree.root:
+    client = process % test.concurrency
+    seat = seat_of(tree, client)
+    pool = (client % len(test.pools) if seat.pool is None
+            else list(test.pools).index(seat.pool.name))
+    root = made([node.number for node in tree.root.members], pool)
+    if seat.domain is tree.root:
         return NodeConnection(root, domains=names(tree))
-    return NodeConnection(root, made([node.number for node in domain.members]), names(tree))
+    return NodeConnection(root, made([node.number for node in seat.domain.members], pool),
+                          names(tree))
