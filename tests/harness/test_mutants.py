@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from seatrial.harness import detection
 from seatrial.harness.cli import main
-from seatrial.harness.detection import Matrix, Row
-from seatrial.harness.mutants import ELSEWHERE, MUTANTS, PARTS, PROPERTIES
+from seatrial.harness.detection import Matrix, Row, share
+from seatrial.harness.domain_mutants import LAYERS, SYNC
+from seatrial.harness.launch import SIM, Request
+from seatrial.harness.mutants import ELSEWHERE, MUTANTS, PARTS, PROPERTIES, SWARM
 from seatrial.harness.report.matrix import found, linked
 from seatrial.harness.sim.answer import Answer
 from seatrial.workloads.systems.wheels import mutant_names
@@ -77,3 +80,11 @@ def test_the_document_lists_the_planted_bugs_of_domains() -> None:
     for mutant in (*MUTANTS, *ELSEWHERE):
         if mutant.part == "domains":
             assert f"| `{mutant.name}` | {mutant.what} | {linked(mutant)} |" in document
+
+
+def test_each_bug_is_given_the_test_that_it_names_or_all_the_one_that_is_asked_for() -> None:
+    asked = Request(Path("a.yml"), Path("store"), world=SIM)
+    own = detection.tests_of(asked, MUTANTS, own=True)
+    assert {str(file) for file in own} == {SWARM, SYNC, LAYERS}
+    assert list(detection.tests_of(asked, MUTANTS, own=False)) == [asked.file]
+    assert [share(Path(file), 150) for file in (SWARM, SYNC)] == [150, 15]
