@@ -73,9 +73,13 @@ class Values:
         packed = self._encode(value)
         token = self._tokens.get(packed)
         if token is None:
-            token = self._tokens[packed] = OBJECTS + len(self.objects)
-            self.objects.append(value)
+            token = self._tokens[packed] = self._keep(packed, value)
         return token
+
+    def _keep(self, packed: bytes, value: Any) -> int:
+        """Keep a value that is not known yet, and return its token."""
+        self.objects.append(value)
+        return OBJECTS + len(self.objects) - 1
 
     def value(self, token: int) -> Any:
         """Return the value that a token stands for."""

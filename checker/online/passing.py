@@ -21,19 +21,10 @@ class PassingValues(Values):
     def __len__(self) -> int:
         return len(self._known)
 
-    def token(self, value: Any) -> int:
-        """Return the token of a value."""
-        if value is None or (self._empty_is_nil and value in ("", [], b"")):
-            return NIL
-        if type(value) is int and -OBJECTS < value < OBJECTS:
-            return value
-        packed = self._encode(value)
-        token = self._tokens.get(packed)
-        if token is None:
-            token = self._tokens[packed] = self._next
-            self._known[token] = packed, value
-            self._next += 1
-        return token
+    def _keep(self, packed: bytes, value: Any) -> int:
+        self._known[self._next] = packed, value
+        self._next += 1
+        return self._next - 1
 
     def value(self, token: int) -> Any:
         """Return the value that a token stands for."""
