@@ -79,7 +79,7 @@ BY_SEEDS = (
     Mutant("snapshot-without-tree", "domains",
            "who is given a snapshot by its parent does not learn the tree",
            "apache/ratis#253",
-           ("held as told", "liveness"),
+           ("held as told", "confirmed is held", "liveness"),
            LAYERS),
     Mutant("domain-read-of-applied", "domains",
            "a child reads by its lease what it has applied, not all that it holds",
