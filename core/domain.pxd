@@ -1,7 +1,7 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from seatrial.core.codec cimport LinkMessage
-from seatrial.core.mirror cimport Coordinates, Planted
+from seatrial.core.mirror cimport Coordinates
 from seatrial.core.tree cimport TreeView
 from seatrial.core.uplink cimport Uplink
 
@@ -35,8 +35,9 @@ cdef class Domain(Uplink):
     cdef bint holds_writers_up(self) noexcept nogil
     cdef uint64_t age_at(self, uint64_t now_ns) noexcept nogil
     cdef uint64_t bound_ns(self) noexcept nogil
-    cdef bint _counts_in_both(self, const Planted* then, const Planted* now,
-                              int place) noexcept nogil
+    cdef int _add_counted(self, int first, uint16_t parent, uint64_t end, uint16_t* domains,
+                          uint64_t* until, int many) noexcept nogil
+    cdef bint _counts_throughout(self, int first, int place, uint64_t end) noexcept nogil
     cdef int confirmers(self, uint64_t rindex, uint16_t* domains) noexcept nogil
     cdef uint64_t read_floor(self) noexcept nogil
     cdef int take_output(self, list out) except -1

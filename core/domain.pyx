@@ -141,7 +141,7 @@ cdef class Domain(Uplink):
     cdef int receive_uplink(self, const char* p, size_t size, uint64_t now_ns) except -1:
         """Take bytes of the link to our parent. Raises ProtocolError: close it."""
         cdef Py_ssize_t n
-        self.now_ns = now_ns
+        self.now_ns = self.heard_ns = now_ns    # (a large frame may take long to be whole)
         buffer_append(&self.up_input, p, size)
         while self.up:
             p = self.up_input.data + self.up_input.start
@@ -201,10 +201,12 @@ cdef class Domain(Uplink):
     cdef int finish(self, uint64_t applied, uint64_t now_ns) except -1 nogil:
         """After applying: tell parent, children and members."""
         self.applied = applied
+        if applied != self.applied_at.rindex:
+            self.mirror.coordinates(applied, &self.applied_at)
         self.freshen()
         self.acknowledge()
-        if self.plain():
-            return 0
+        if self.plain():        # (a member may still hold older trees, in which it is not)
+            return self._tell_members() if self.mirror.tree() is not NULL else 0
         self._answer_tickets()
         self.serve()
         return self._tell_members()
@@ -447,34 +449,56 @@ cdef class Domain(Uplink):
         return tree.domains[me].max_lag_ns if me >= 0 else 0
 
     cdef int confirmers(self, uint64_t rindex, uint16_t* domains) noexcept nogil:
-        """Which domains are known to hold an entry; how many. A child that acknowledged speaks for
-        those below it that count, as long as its policy waits for all of them."""
-        cdef const Planted* planted = self.mirror.planted(self.committed)
-        cdef const Planted* then = self.mirror.planted(rindex)      # (the tree as of the entry)
-        cdef int i, j, at = 0, many = 0
-        for i in range(self.child_places):
-            if self.children[i].domain and (self.acked_by(&self.children[i]) >= rindex
-                                            or MUTANT(CONFIRMERS_FROM_TREE)):
-                domains[many] = self.children[i].domain
-                many += 1
-        while planted is not NULL and then is not NULL and at < many:
-            for i in range(planted.view.count):
-                j = planted.view.domains[i].parent
-                if (j >= 0 and planted.view.domains[j].id == domains[at] and many < MAX_CHILDREN
-                        and not planted.view.domains[j].any_k
-                        and self._counts_in_both(then, planted, i)):
-                    domains[many] = planted.view.domains[i].id
+        """Which domains are known to hold an entry that the root has committed; how many.
+
+        A leader knows which of its children acknowledged it. Any node knows that those hold it
+        that counted throughout, from the entry's own tree on: without them it would not be
+        committed. And a child speaks for those that count throughout for it."""
+        cdef uint64_t[MAX_CHILDREN] until       # how far each is known to hold what we hold
+        cdef int first = self.mirror.number_at(rindex), i, at = 0, many = 0
+        if first < 0:
+            return 0
+        if self.raft.role == LEADER:
+            for i in range(self.child_places):
+                if self.children[i].domain == 0:
+                    continue
+                until[many] = self.acked_by(&self.children[i])
+                if until[many] >= rindex or MUTANT(CONFIRMERS_FROM_TREE):
+                    domains[many] = self.children[i].domain
                     many += 1
+        else:
+            many = self._add_counted(first, self.domain, self.committed, domains, until, many)
+        while at < many:
+            many = self._add_counted(first, domains[at], until[at], domains, until, many)
             at += 1
         return many
 
-    cdef bint _counts_in_both(self, const Planted* then, const Planted* now,
-                              int place) noexcept nogil:
-        """Whether a domain of the tree ``now`` counts there, and did for the same parent then."""
-        cdef int before = place
-        if then != now:
-            before = place_of(&then.view, now.view.domains[place].id)
-        return before >= 0 and self._counts_alike(&then.view, before, &now.view, place)
+    cdef int _add_counted(self, int first, uint16_t parent, uint64_t end, uint16_t* domains,
+                          uint64_t* until, int many) noexcept nogil:
+        """Add the children for which a domain waited with all up to ``end``; how many there are
+        then."""
+        cdef const TreeView* tree = &self.mirror.tree_number(first).view
+        cdef int i, p
+        for i in range(tree.count):
+            p = tree.domains[i].parent
+            if (p >= 0 and tree.domains[p].id == parent and tree.domains[p].any_k == 0
+                    and many < MAX_CHILDREN and self._counts_throughout(first, i, end)):
+                domains[many], until[many] = tree.domains[i].id, end
+                many += 1
+        return many
+
+    cdef bint _counts_throughout(self, int first, int place, uint64_t end) noexcept nogil:
+        """Whether a domain counts alike in each tree, from that one to the newest at ``end``."""
+        cdef const TreeView* tree = &self.mirror.tree_number(first).view
+        cdef int n, now
+        for n in range(first + 1, self.mirror.tree_count()):
+            if self.mirror.tree_number(n).rindex > end:
+                break
+            now = place_of(&self.mirror.tree_number(n).view, tree.domains[place].id)
+            if now < 0 or not self._counts_alike(tree, place, &self.mirror.tree_number(n).view,
+                                                 now):
+                return False
+        return self.counts(tree, place)
 
     def root_nodes(self) -> bytes:
         """Return the root's id (u16) and its nodes' addresses, by newlines, as our tree knows

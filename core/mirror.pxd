@@ -101,6 +101,7 @@ cdef class Mirror:
     cdef RootTerm adopted_at(self, uint64_t index) noexcept nogil
     cdef const TreeView* tree(self) noexcept nogil
     cdef const Planted* planted(self, uint64_t rindex) noexcept nogil
+    cdef int number_at(self, uint64_t rindex) noexcept nogil
     cdef int tree_count(self) noexcept nogil
     cdef const Planted* tree_number(self, int number) noexcept nogil
     cdef const char* tree_bytes(self, uint64_t rindex, size_t* size, uint64_t* at) noexcept nogil

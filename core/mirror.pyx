@@ -370,10 +370,15 @@ cdef class Mirror:
 
     cdef const Planted* planted(self, uint64_t rindex) noexcept nogil:
         """The tree in force at ``rindex``, that entry included; NULL: none is known."""
-        cdef int i = self.tree_count()
-        while i > 0 and self.tree_number(i - 1).rindex > rindex:
+        cdef int i = self.number_at(rindex)
+        return self.tree_number(i) if i >= 0 else NULL
+
+    cdef int number_at(self, uint64_t rindex) noexcept nogil:
+        """That tree's number; -1: none is known."""
+        cdef int i = self.tree_count() - 1
+        while i >= 0 and self.tree_number(i).rindex > rindex:
             i -= 1
-        return self.tree_number(i - 1) if i else NULL
+        return i
 
     cdef const char* tree_bytes(self, uint64_t rindex, size_t* size, uint64_t* at) noexcept nogil:
         """The same tree as its entry's payload, and that entry's rindex; NULL: none is known."""

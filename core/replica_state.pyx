@@ -110,8 +110,13 @@ cdef class ReplicaState:
         r.rindex = rindex
         r.epoch = self.raft.epoch()
         r.term = self.raft.term
-        if self.raft.domain and self.raft.mirror.coordinates(rindex, &at):
-            r.epoch, r.term = at.rterm.epoch, at.rterm.term
+        if self.raft.domain == 0 or rindex == 0:
+            return
+        if rindex == self.domain.applied_at.rindex:
+            at = self.domain.applied_at
+        elif not self.raft.mirror.coordinates(rindex, &at):
+            memset(&at, 0, sizeof(at))      # rather none than wrong ones
+        r.rindex, r.epoch, r.term = at.rindex, at.rterm.epoch, at.rterm.term
 
     def reply(self, uint32_t connection, uint64_t request, uint8_t status, bytes value) -> None:
         """Answer an administrative request; nothing happens if the connection is gone."""

@@ -39,6 +39,7 @@ cdef class RootCommit:
     cdef int mark_count
     cdef readonly uint64_t committed    # rindex: the root has committed up to here
     cdef readonly uint64_t applied      # rindex: the state machine's
+    cdef Coordinates applied_at     # the same (a base that is not committed hides it in the mirror)
     cdef Coordinates told       # to our members, by MARK
     cdef uint64_t now_ns
 

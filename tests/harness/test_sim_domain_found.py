@@ -341,6 +341,7 @@ def test_no_snapshot_is_begun_while_a_base_may_be_cut() -> None:
     back()
     run_until(w, lambda: domain(w, leader)["uplink"]["state"] in ("attaching", "snapshot"))
     alone = cut(w, between([leader], [host for host in hosts[B] if host != leader]))
+    reader = Tokened(w, 99, range(leader, leader + 1), Rng(4), writes=False)
     ahead = []                                  # of what it has applied: the base is not committed
 
     def deposed() -> bool:
@@ -350,5 +351,37 @@ def test_no_snapshot_is_begun_while_a_base_may_be_cut() -> None:
 
     step_until(w, deposed, 5 * MS)
     assert max(ahead) > 50
+    assert reader.answered > 5
+    assert struct.unpack("<QQQ", reader.token)[1:] == (1 << 16 | A, 1), "an entry of the root's log"
+    reader.stopped = True
     alone()
     run_until(w, lambda: w.converged() is None, 60 * S)
+
+
+def test_who_leads_no_longer_still_knows_who_confirmed() -> None:
+    w, hosts, old = begun({A: Site(3), B: Site(1, A, sync=True, block=True)})
+    others = [host for host in hosts[A] if host != old]
+    confirmed: list[tuple[int, ...]] = []
+
+    class Confirmed(Client):
+        def received(self, connection: int, data: bytes) -> None:
+            for frame in codec.split_frames(bytearray(data)):
+                if STATUSES[codec.decode_response(frame)[1]] == "ok":
+                    confirmed.append(codec.response_domains(frame)[1])
+            super().received(connection, data)
+
+        def look(self, connection: int, request: int) -> None:
+            """Wait for its answer, however long."""
+
+    writer = Confirmed(w, 1, range(old, old + 1), Rng(1), writes=True)
+    run_until(w, lambda: writer.answered > 20)
+    silent = cut(w, between(hosts[A], hosts[B]))
+    w.run([], w.now_ns + 100 * MS)              # its last write is in all of A, and not in B
+    before = len(confirmed)
+    alone = cut(w, between([old], others))
+    run_until(w, lambda: any(leads(w, host) for host in others))
+    alone()
+    run_until(w, lambda: not leads(w, old))
+    silent()
+    run_until(w, lambda: len(confirmed) > before)
+    assert (confirmed[before], w.state(old), leads(w, old)) == ((B,), "up", False)
