@@ -23,6 +23,7 @@ cdef class Domain(Uplink):
     cdef int on_mark(self, uint32_t sender, const char* frame) except -1 nogil
     cdef int begin(self, uint64_t now_ns) except -1 nogil
     cdef int finish(self, uint64_t applied, uint64_t now_ns) except -1 nogil
+    cdef int _note_applied(self) noexcept nogil
     cdef int _plant_first(self) except -1
     cdef int _watch(self) except -1 nogil
     cdef int _forget_children(self, const TreeView* tree, int me) noexcept nogil

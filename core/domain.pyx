@@ -36,6 +36,7 @@ from seatrial.core.codec cimport (
     MARK,
     next_frame,
     plain_crc,
+    Record,
     set_length,
 )
 from seatrial.core.downlinks cimport (
@@ -202,7 +203,7 @@ cdef class Domain(Uplink):
         """After applying: tell parent, children and members."""
         self.applied = applied
         if applied != self.applied_at.rindex:
-            self.mirror.coordinates(applied, &self.applied_at)
+            self._note_applied()
         self.freshen()
         self.acknowledge()
         if self.plain():        # (a member may still hold older trees, in which it is not)
@@ -210,6 +211,19 @@ cdef class Domain(Uplink):
         self._answer_tickets()
         self.serve()
         return self._tell_members()
+
+    cdef int _note_applied(self) noexcept nogil:
+        """Keep the coordinates of what is applied: as the mirror knows them, or our snapshot, of
+        what our log begins with again after a restart."""
+        cdef const Record* r
+        if (self.mirror.coordinates(self.applied, &self.applied_at)
+                or not self.raft.snapshot.complete):
+            return 0
+        r = self.raft.snapshot.chunk(0)
+        if r.rindex == self.applied:
+            self.applied_at.rindex = r.rindex
+            self.applied_at.rterm.epoch, self.applied_at.rterm.term = r.epoch, r.rterm
+        return 0
 
     cdef int _plant_first(self) except -1:
         """The root's first leader says in the log what until now only its members' files did."""

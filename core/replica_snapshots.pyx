@@ -282,6 +282,7 @@ cdef class ReplicaSnapshots(ReplicaState):
                 head.last)
         must(self.kv.applied == base.end.rindex, b"a base of another state", self.kv.applied,
              base.end.rindex)
+        self.domain.applied_at = base.end       # (another base may follow, and hide it)
         self.pieces_loaded = self.pieces_end = 0
         self.making.clear(0, 0)         # (what was being written was of the state before)
         return 0
