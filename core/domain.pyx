@@ -47,7 +47,6 @@ from seatrial.core.downlinks cimport (
     WAITING,
 )
 from seatrial.core.invariant cimport must
-from seatrial.core.mirror cimport Planted
 from seatrial.core.mutant cimport (
     CONFIRMERS_FROM_TREE,
     EXCLUSION_WAITS_BEFORE_PROPOSING,

@@ -61,6 +61,7 @@ cdef class Uplink(Downlinks):
     cdef int _adopt(self, RootTerm rterm, uint64_t keep) except -1 nogil
     cdef int _on_link_append(self, const LinkMessage* m) except -1 nogil
     cdef int _on_piece(self, const LinkMessage* m) except -1 nogil
+    cdef bint _has(self, Coordinates end) noexcept nogil
     cdef int _on_base(self, const LinkMessage* m) except -1 nogil
     cdef bint _acceptable(self, RootTerm rterm) except -1 nogil
     cdef int _take_lease(self, const LinkMessage* m) noexcept nogil

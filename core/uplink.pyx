@@ -413,10 +413,10 @@ cdef class Uplink(Downlinks):
             with gil:
                 raise ProtocolError(f"LINK_SNAPSHOT of entry {m.rindex} holds {m.count} records, "
                                     f"of kind {r.kind}, entry {r.rindex}")
-        if m.rindex <= self.applied:
-            return 0                    # needless by now
         size = r.length - RECORD_SIZE
         head.end.rindex, head.end.rterm.epoch, head.end.rterm.term = r.rindex, r.epoch, r.rterm
+        if self._has(head.end):
+            return 0
         head.offset = r.sequence
         head.crc = <uint32_t>r.client
         head.last = 1 if r.flags & LAST_CHUNK else 0
@@ -434,16 +434,25 @@ cdef class Uplink(Downlinks):
         return self.raft.propose_two(KIND_PIECE, <const char*>&head, sizeof(head),
                                      <const char*>r + RECORD_SIZE, size)
 
+    cdef bint _has(self, Coordinates end) noexcept nogil:
+        """Whether a snapshot that ends there is needless by now; the parent is told to go on from
+        its end, by log."""
+        if end.rindex > self.applied and not self.mirror.holds(end):
+            return False
+        self.verified = max(self.verified, end.rindex)
+        self.ack_owed = True
+        return True
+
     cdef int _on_base(self, const LinkMessage* m) except -1 nogil:
         """The snapshot is whole: the mirror goes on from there, if it is the better one."""
         cdef RootTerm theirs, mine = self.mirror.adopted_at(self.raft.log.last())
         cdef Base base
         theirs.epoch, theirs.term = m.adopted_epoch, m.adopted_term
         base.end.rindex, base.end.rterm.epoch, base.end.rterm.term = m.rindex, m.epoch, m.rterm
-        if not self._acceptable(theirs) or not same(base.end, self.mirror.received.end):
+        if not self._acceptable(theirs) or self._has(base.end) \
+                or not same(base.end, self.mirror.received.end):
             return 0
-        if base.end.rindex <= self.applied or self.mirror.holds(base.end) or not (
-                compare_terms(theirs, mine) > 0 or base.end.rindex > self.mirror.end):
+        if not (compare_terms(theirs, mine) > 0 or base.end.rindex > self.mirror.end):
             return 0
         base.rterm = theirs
         base.tree_rindex = m.include_rindex

@@ -164,7 +164,7 @@ MUTANTS = (
     Mutant("expiry-by-own-clock", "sessions",
            "each member forgets unused sessions when its own clock says so",
            "thesis, 6.3 (servers must agree on when to expire a session)",
-           ("assertion", "linearizable")),
+           ("assertion", "equal states", "linearizable")),
     # codec
     Mutant("checksum-skipped", "codec",
            "what members send each other is taken as it arrives",
@@ -241,7 +241,7 @@ MUTANTS = (
     Mutant("snapshot-without-log-time", "snapshots",
            "who installs a snapshot goes on with a log time of its own",
            "thesis, 6.3 (servers must agree on when to expire a session)",
-           ("assertion",)),
+           ("assertion", "equal states")),
     Mutant("snapshot-keeps-conflict", "snapshots",
            "a log that contradicts the snapshot is kept behind it",
            "paper, 7 (figure 13, 7); hashicorp/raft#704, databendlabs/openraft#753, "

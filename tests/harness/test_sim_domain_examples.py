@@ -18,6 +18,7 @@ FIRST = int(os.environ.get("SEATRIAL_SEED", "1"))
 FOUND = {
     ("domains-layers", 3): "two domains' old trees went round in a circle",
     ("domains-layers", 5): "a domain was said to have confirmed a write that had been excluded",
+    ("domains-layers", 192): "a child was sent a snapshot of what it held already, for ever",
     ("domains-sync", 10): "an answer named another entry than that which it showed",
     ("domains-async", 48): "one snapshot followed another: an answer named no entry at all",
     ("domains-block", 6): "members with older trees than their leader were told nothing",

@@ -365,9 +365,9 @@ def test_who_leads_no_longer_still_knows_who_confirmed() -> None:
 
     class Confirmed(Client):
         def received(self, connection: int, data: bytes) -> None:
-            for frame in codec.split_frames(bytearray(data)):
-                if STATUSES[codec.decode_response(frame)[1]] == "ok":
-                    confirmed.append(codec.response_domains(frame)[1])
+            confirmed.extend(codec.response_domains(frame)[1]
+                             for frame in codec.split_frames(bytearray(data))
+                             if STATUSES[codec.decode_response(frame)[1]] == "ok")
             super().received(connection, data)
 
         def look(self, connection: int, request: int) -> None:
