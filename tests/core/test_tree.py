@@ -33,7 +33,7 @@ def domains(draw: st.DrawFn, id: int, parents: list[int]) -> Domain:
     return Domain(
         f"d{id}", 0 if root else draw(st.sampled_from(parents)), sync, included,
         draw(st.integers(0, 1 << 40)) if included else 0, not root and draw(st.booleans()),
-        draw(st.sampled_from([ALL, NONE])), draw(st.integers(400 * MS, 1 << 50)),
+        draw(st.sampled_from([ALL, NONE])), draw(st.integers(409 * MS, 1 << 50)),
         draw(st.integers(1 if lag != "none" else 0, 1 << 40)), draw(st.integers(0, 1 << 40)),
         lag, tuple((id * 100 + i, draw(st.sampled_from(["", "h:1", "[fd00::é]:7"])))
                    for i in range(draw(st.integers(1, 3)))))
