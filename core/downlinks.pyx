@@ -396,6 +396,7 @@ cdef class Downlinks(RootCommit):
     cdef int _serve(self, Downlink* link) except -1 nogil:
         """Send what the link's state and window allow."""
         cdef uint64_t end, unacked, index
+        cdef bint again
         cdef RootTerm rterm = self.offered(&end)
         if link.state == WAITING:
             return 0
@@ -412,9 +413,11 @@ cdef class Downlinks(RootCommit):
             if (link.probing and self.now_ns < link.probe_ns + self.raft.election_ns
                     and not link.owed):
                 return 0
+            again = link.probing
             link.probing = True
             link.probe_ns = self.now_ns
-            return self._append(link, end, rterm, end)
+            # (over a slow link the first one's entries may still be on their way)
+            return self._append(link, end, rterm, 0 if again else end)
         while link.next_rindex <= end:
             # (it may have committed what we have yet to verify, or what was cut since)
             index = self.mirror.index_of(min(
