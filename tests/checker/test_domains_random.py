@@ -213,7 +213,8 @@ def twin(view: View) -> dict[int, dict[str, Any]]:
         if view.is_read[i] or (cas and view.ended[i]):
             one = version(i, int(ops.a[i]))
             one["first"] = min(one["first"], int(ops.ret[i]))
-            if view.is_read[i] and view.rindex[i] >= 0:
+            # (a failed compare-and-set stands where its answer says, or before)
+            if view.is_read[i] and not view.declined[i] and view.rindex[i] >= 0:
                 one["lo"] = min(never if one["lo"] is None else one["lo"], int(view.rindex[i]))
         if not view.is_read[i]:
             one = version(i, int(ops.b[i] if cas else ops.a[i]))

@@ -254,7 +254,7 @@ def test_a_key_that_is_no_text_can_not_be_in_a_schedule() -> None:
     ("at: 3,", "at: 4,", "t.yml:11: schedule.operations.3.at: expected less than time_limit (4)"),
     ("at: 3,", "at: -1,", "t.yml:11: schedule.operations.3.at: expected at least 0, got -1"),
     ("f: cas", "f: cass", "t.yml:10: schedule.operations.2: f: unknown operation 'cass'; did you "
-     "mean 'cas'? (known: cas, read, write)"),
+     "mean 'cas'? (known: cas, read, read-bounded, read-prefix, write)"),
     ("value: [5, 6]", "value: 5", "t.yml:10: schedule.operations.2: value: expected two whole"),
     ("value: 5}", "value: true}", "t.yml:8: schedule.operations.0: value: expected a whole number"),
     ("key: r1", "kex: r1", "t.yml:11: schedule.operations.3.kex: unknown key; did you mean 'key'?"),
