@@ -63,7 +63,7 @@ def test_every_example_is_valid(path: Path, tmp_path: Path) -> None:
          "{file}:3: topology.domains.A.nodes: expected hosts without addresses: world 'local' "),
         ("name: x\nworkload: {name: counter}\n"
          "topology: {domains: {A: {nodes: 1}}, pools: {p: {domain: A, does: reads}}}\n",
-         ["--on", "sim"], "{file}:3: topology.pools.p.does: expected 'all': the workload 'counter' "),
+         ["--on", "sim"], "{file}:3: topology.pools.p.does: expected 'all': the workload 'count"),
         (SMALL + 'topology: {domains: {A: {nodes: 1}}, pools: {p: {domain: A, '
          'addresses: ["10.0.0.1"]}}}\n', ["--on", "sim"],
          "{file}:3: topology.pools.p.addresses: expected none: world 'sim' gives pools their add"),
