@@ -304,13 +304,17 @@ def test_bad_requests_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_signal_while_hosts_are_made_leaves_nothing(lab: str) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "seatrial.harness", "up", "-n", "20", "--lab", lab],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    while not Cgroup.of_lab(lab).child("keeper").path.exists() and process.poll() is None:
-        time.sleep(0.001)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    for _ in range(5):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "seatrial.harness", "up", "-n", "20", "--lab", lab],
+            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        while not Cgroup.of_lab(lab).child("keeper").path.exists() and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+        if process.returncode:
+            break
+        Lab.reclaim(lab).destroy()      # (on a busy machine we may see it too late)
     assert (process.returncode, stderr.strip()) == (255, "interrupted")
     assert lab not in state.names()
 
