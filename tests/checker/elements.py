@@ -85,7 +85,7 @@ def counter(call: Call, state: Any) -> list[Any]:
 def random_elements(seed: int, family: Family, key: Any = "k") -> list[Call]:
     """Draw a history of one key: calls take effect in some order, some answer wrongly."""
     rng = random.Random(f"{family}{seed}")
-    n, processes = rng.randint(4, 14), rng.randint(2, 5)
+    n, processes = rng.randint(4, 12), rng.randint(2, 5)
     if family in (Family.MUTEX, Family.OWNED_MUTEX):
         n *= 2                              # many have to wait, and are left out
     crash = rng.choice((0.0, 0.0, 0.1, 0.25))
@@ -103,9 +103,12 @@ def random_elements(seed: int, family: Family, key: Any = "k") -> list[Call]:
         if call.role == Role.ACQUIRE and state and rng.random() < 0.85 + wrong / 4:
             continue                        # it would have to wait
         if rng.random() < wrong:
-            call = mutated(rng, call, n)
+            other = mutated(rng, call, n)
+            call = changed(other, mutated=other != call)
         takes_effect = ret is not None or rng.random() < 0.6
         after = outcomes(call, state)
+        if call.role == Role.ACQUIRE and not after:
+            call = changed(call, mutated=True)      # it should have waited
         if takes_effect and after:
             state = rng.choice(after)
             if call.role == Role.ACQUIRE:
@@ -117,7 +120,7 @@ def random_elements(seed: int, family: Family, key: Any = "k") -> list[Call]:
         if call.role == Role.TAKE and ret is None and call.a is None:
             call = changed(call, a=UNKNOWN)
         calls.append(call)
-    return calls
+    return calls[:12]
 
 
 def draw_intervals(rng: random.Random, n: int, processes: int,

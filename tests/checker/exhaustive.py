@@ -23,6 +23,8 @@ class Call:
     inv: int
     ret: int | None
     key: Any = "k"
+    mutated: bool = False       # it answers something else than it saw
+    failed: bool = False        # it certainly did nothing
 
     def row(self) -> tuple[int, Any, Role, Any, Any, int, int | None]:
         """The form that from_intervals takes."""
@@ -67,7 +69,8 @@ def of_a_value(call: Call, state: Any) -> list[Any]:
 
 def linearizable(calls: list[Call], initial: Any = None,
                  outcomes: Outcomes = of_a_value) -> bool:
-    """Whether one order of the calls explains all answers."""
+    """Whether one order of the calls that did not fail explains all answers."""
+    calls = [call for call in calls if not call.failed]
     seen: set[tuple[int, str]] = set()
     stack: list[tuple[int, Any]] = [(0, initial)]           # bits of placed calls, state
     returned = sum(1 << i for i, call in enumerate(calls) if call.ret is not None)

@@ -1,20 +1,12 @@
-"""Models of elements: exhaustive search, monitor, frontier search and porcupine, one verdict.
-
-SEATRIAL_HISTORIES sets how many random histories altogether (default 20,000); SEATRIAL_SEED the
-first seed. A disagreement prints model and seed; ``SEATRIAL_SEED=<it> SEATRIAL_HISTORIES=8``
-replays it.
-"""
+"""Models of elements and of one's own: what is found, what is named, what is refused."""
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pytest
-from elements import INITIAL, outcomes_of, random_elements
-from exhaustive import Call, linearizable
+from exhaustive import Call
 
 from seatrial.checker import (
     UNKNOWN,
@@ -23,61 +15,10 @@ from seatrial.checker import (
     OneOf,
     Verdict,
     check_linearizable,
-    monitors,
-    porcupine_engine,
 )
 from seatrial.checker.models import Family, Role
 from seatrial.checker.operations import NIL, from_intervals
 from seatrial.checker.search import STATUSES, Search
-
-HISTORIES = int(os.environ.get("SEATRIAL_HISTORIES", "20000"))
-FIRST_SEED = int(os.environ.get("SEATRIAL_SEED", "0"))
-BATCH = 2000
-FAMILIES = [family for family in Family if family not in (Family.VALUE, Family.USER)]
-
-
-@pytest.mark.timeout(0)
-@pytest.mark.randomised
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name.lower())
-def test_all_engines_agree_on_random_histories(family: Family) -> None:
-    engine = (porcupine_engine.Porcupine(memory_limit_bytes=1 << 30)
-              if porcupine_engine.available() else None)
-    violations = judged = by_monitor = 0
-    last = FIRST_SEED + -(-HISTORIES // len(FAMILIES))
-    for first in range(FIRST_SEED, last, BATCH):
-        histories = {seed: random_elements(seed, family, key=seed)
-                     for seed in range(first, min(first + BATCH, last))}
-        histories = {seed: calls for seed, calls in histories.items() if calls}
-        operations = from_intervals(
-            [call.row() for calls in histories.values() for call in calls], family)
-        keys = list(range(len(operations.keys)))
-        if engine:
-            engine.start(operations, keys, NIL, 120.0)
-        statuses = Search(operations).run(np.array(keys), NIL, memory=1 << 28, effort=1 << 62,
-                                          deadline_ns=time.monotonic_ns() + 120 * 10**9)[0]
-        others = engine.finish().verdicts if engine else []
-        watched = (monitors.judge(operations, keys, NIL).verdicts
-                   if monitors.exists_for(operations) else ["undecided"] * len(keys))
-        for key, seed in enumerate(operations.keys):
-            truth = "ok" if linearizable(histories[seed], INITIAL.get(family, ()),
-                                         outcomes_of(family)) else "violation"
-            violations += truth == "violation"
-            judged += 1
-            found = {"search": STATUSES[statuses[key]]}
-            if engine:
-                found["porcupine"] = others[key]
-            if watched[key] != "undecided":
-                found["monitor"] = watched[key]
-                by_monitor += 1
-            assert set(found.values()) == {truth}, (
-                family.name, seed, truth, found, histories[seed])
-    if engine:
-        engine.close()
-    print(f"{family.name.lower()}: {judged} histories from seed {FIRST_SEED}, {violations} of them "
-          f"not linearizable, {by_monitor} for the monitor: all agree")
-    if judged > 100:
-        assert 0.3 < violations / judged < 0.9          # both sides were tried
-        assert by_monitor > judged // 10
 
 
 def history(*rows: tuple[int, str, str, Any]) -> History:

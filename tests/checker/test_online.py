@@ -1,6 +1,6 @@
 """The online check says of every prefix what the offline check says of it.
 
-SEATRIAL_HISTORIES (default 20,000) and SEATRIAL_SEED as in test_engines.py: a disagreement prints
+SEATRIAL_HISTORIES (default 20,000) and SEATRIAL_SEED as in test_agreement.py: a disagreement prints
 the seed, and ``SEATRIAL_SEED=<it> SEATRIAL_HISTORIES=1`` replays it.
 """
 from __future__ import annotations
