@@ -228,6 +228,19 @@ class Cluster:
                 lost = lost or answer == "unknown"
             self._pause(why)
 
+    def until_tree(self, goal: Callable[[Status], bool], why: Callable[[Status], str]) -> Status:
+        """Return the status of the root's leader once it has committed such a tree; ``why`` it has
+        none yet."""
+        seen = 0
+        while True:
+            status = self.status()
+            tree, found = status["tree"], status["domain"]
+            seen = (seen or found["mirror_end"]) if tree is not None and goal(tree) else 0
+            if seen and found["committed"] >= seen:
+                return status
+            self._pause("the change is in the log, but not committed yet" if seen
+                        else why(status))
+
     # -- leadership -------------------------------------------------------------------------------
 
     def transfer(self, node: int) -> Status:

@@ -135,7 +135,7 @@ def _change_tree(replica: Replica, connection: int, request: int, asked: TreeReq
     if raft.transfer_to:
         raise Refusal(BUSY, f"leadership is being handed over to node {raft.transfer_to}")
     try:
-        done = replica.change_tree(step(asked, found["mirror_end"] + 1), connection, request)
+        done = replica.change_tree(step(asked), connection, request)
     except BadTree as error:
         raise Refusal(BAD_REQUEST, str(error)) from None
     if not done:

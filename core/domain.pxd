@@ -2,7 +2,8 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from seatrial.core.codec cimport LinkMessage
 from seatrial.core.mirror cimport Coordinates
-from seatrial.core.tree cimport TreeView
+from seatrial.core.root_commit cimport Child
+from seatrial.core.tree cimport DomainView, TreeView
 from seatrial.core.uplink cimport Uplink
 
 cdef class Domain(Uplink):
@@ -28,6 +29,11 @@ cdef class Domain(Uplink):
     cdef int _watch(self) except -1 nogil
     cdef int _forget_children(self, const TreeView* tree, int me) noexcept nogil
     cdef int _watch_child(self, const TreeView* tree, int place) except -1 nogil
+    cdef uint64_t lag_bytes(self, uint64_t acked, uint64_t end) noexcept nogil
+    cdef bint _takes_snapshot(self, uint16_t domain) noexcept nogil
+    cdef bint _is_near(self, const DomainView* view, uint64_t acked, uint64_t end) noexcept nogil
+    cdef int _watch_gap(self, Child* c, uint64_t gap) noexcept nogil
+    cdef bint _is_stuck(self, const DomainView* view, const Child* c) noexcept nogil
     cdef int _conclude(self, int kind, uint16_t domain) except -1 nogil
     cdef int _change(self, int kind, uint16_t domain) except -1
     cdef int _tell_members(self) except -1 nogil

@@ -13,7 +13,9 @@ Pure, as Raft is: bytes and times go in; proposals to our own Raft and frames co
 comes once an iteration before Raft's ``pump``, ``finish`` after what is committed was applied.
 
 A child that counts and does not confirm for ``exclude_after`` is excluded by the root's leader, or
-reported to it, link by link; one that has caught up is included again. The tree itself is log
+reported to it, link by link; one that has caught up is included again, unless an operator excluded
+it. One that does not catch up, though it is linked, is said to be so, and writers are throttled for
+it where the tree says so. The tree itself is log
 content, so both are entries like any other, and so is every change that people ask for.
 """
 from libc.stdint cimport int64_t, uint8_t
@@ -67,7 +69,7 @@ from seatrial.core.tree cimport (
     place_of,
     TreeView,
 )
-from seatrial.core.uplink cimport LAGGING, READY, SILENT
+from seatrial.core.uplink cimport LAGGING, READY, SILENT, STUCK
 
 from operator import methodcaller
 
@@ -77,6 +79,7 @@ from seatrial.core.tree import BadTree, Tree
 cdef enum:
     SMALL_GAP = 256             # entries: who lacks no more has caught up
     PATIENCE = 8                # election timeouts without a parent
+    GAP_ELECTIONS = 8           # timeouts, after which a greater gap must have become smaller
 
 UPLINK_STATES = ("detached", "attaching", "catching-up", "streaming", "snapshot")
 
@@ -359,11 +362,24 @@ cdef class Domain(Uplink):
         if self.counts(tree, place):
             if lag_ns > view.exclude_after_ns and not view.block:
                 return self._conclude(SILENT, view.id)
-        elif view.sync and (acked and acked + small_gap(view) >= end
-                            and lag_ns <= view.exclude_after_ns     # (or it would go at once)
-                            or MUTANT(READMIT_BEFORE_CAUGHT_UP)) \
+            if (view.readmit_throttle and lag_ns > view.exclude_after_ns // 2
+                    and self.now_ns < c.heard_ns + self.raft.election_ns):
+                self._conclude(STUCK, view.id)      # (or it goes again as soon as it has come)
+        elif view.sync and not view.held and (
+                acked and self._is_near(view, acked, end)
+                and lag_ns <= view.exclude_after_ns     # (or it would go at once)
+                or MUTANT(READMIT_BEFORE_CAUGHT_UP)) \
                 and self.now_ns < c.heard_ns + self.raft.election_ns:
+            c.gap_ns = c.stuck = 0
             return self._conclude(READY, view.id)
+        if (not view.sync or view.included or view.held or c.next_ack == 0
+                or self.now_ns >= c.heard_ns + self.raft.election_ns
+                or self._takes_snapshot(view.id)):
+            c.gap_ns = c.stuck = c.slowed = 0
+        else:
+            self._watch_gap(c, end - acked)
+            if c.slowed and view.readmit_throttle:
+                self._conclude(STUCK, view.id)
         if self.now_ns >= c.heard_ns + 2 * self.raft.election_ns:
             return 0                    # (who is dead does not lag)
         if view.max_lag_ns and lag_ns > view.max_lag_ns:
@@ -371,9 +387,46 @@ cdef class Domain(Uplink):
         # (a leader that is new has not been told yet what a child holds)
         if c.next_ack == 0 and lag_ns <= view.exclude_after_ns:
             return 0
-        if view.max_lag_entries and end > acked + view.max_lag_entries:
+        if (view.max_lag_entries and end > acked + view.max_lag_entries
+                or view.max_lag_bytes and self.lag_bytes(acked, end) > view.max_lag_bytes):
             return self._conclude(LAGGING, view.id)
         return 0
+
+    cdef uint64_t lag_bytes(self, uint64_t acked, uint64_t end) noexcept nogil:
+        """How many bytes of our log a child lacks; at least so many, if not all are kept here."""
+        cdef uint64_t after = self.mirror.index_of(acked) + 1, last = self.mirror.index_of(end)
+        if acked >= end or last == 0:
+            return 0
+        after = max(after, self.raft.log.first)
+        return self.raft.log.offset_of(last + 1) - self.raft.log.offset_of(after)
+
+    cdef bint _takes_snapshot(self, uint16_t domain) noexcept nogil:
+        cdef int i
+        for i in range(MAX_DOWNLINKS):
+            if (self.downlinks[i].connection and self.downlinks[i].domain == domain
+                    and self.downlinks[i].state == SENDING_SNAPSHOT):
+                return True
+        return False
+
+    cdef bint _is_near(self, const DomainView* view, uint64_t acked, uint64_t end) noexcept nogil:
+        """Whether an excluded child lacks so little that it may count again."""
+        return acked + small_gap(view) >= end and (
+            view.max_lag_bytes == 0 or self.lag_bytes(acked, end) <= view.max_lag_bytes // 2)
+
+    cdef int _watch_gap(self, Child* c, uint64_t gap) noexcept nogil:
+        """Whether an excluded child that is linked lacks fewer entries than some time ago."""
+        if c.gap_ns == 0:
+            c.gap_ns, c.gap = self.now_ns, gap
+        if self.now_ns >= c.gap_ns + GAP_ELECTIONS * self.raft.election_ns:
+            c.stuck = c.stuck + 1 if gap >= c.gap else 0
+            c.slowed = c.slowed or c.stuck
+            c.gap_ns, c.gap = self.now_ns, gap
+        return 0
+
+    cdef bint _is_stuck(self, const DomainView* view, const Child* c) noexcept nogil:
+        """Whether it can't be readmitted as things are: it does not catch up, although writers
+        were slowed down for it if they are to be."""
+        return c.stuck > (1 if view.readmit_throttle else 0)
 
     cdef int _conclude(self, int kind, uint16_t domain) except -1 nogil:
         """Decide, in the root; elsewhere let the parent know."""
@@ -405,9 +458,12 @@ cdef class Domain(Uplink):
                 return 0
             self.exclusions += 1
             self._propose(methodcaller("exclude", domain), 0, 0)
-        elif kind == READY and tree.domains[i].sync and not tree.domains[i].included:
+        elif kind == READY and tree.domains[i].sync and not tree.domains[i].included \
+                and not tree.domains[i].held:
             self.inclusions += 1
             self._propose(methodcaller("readmit", domain, self.mirror.end + 1), 0, 0)
+        elif kind == STUCK:
+            self.throttled_until_ns = self.now_ns + 3 * self.raft.heartbeat_ns
         elif kind == LAGGING:
             if tree.domains[i].on_lag == LAG_STALLS:
                 self.stalled_until_ns = self.now_ns + 3 * self.raft.heartbeat_ns
@@ -613,7 +669,10 @@ cdef class Domain(Uplink):
                     "acked": acked, "lag_entries": end - acked if told else None,
                     "lag_ns": None if not told else 0 if acked >= end
                     else self.now_ns - c.current_ns,
+                    "lag_bytes": self.lag_bytes(acked, end) if told else None,
                     "told_ns": self.now_ns - c.heard_ns if told else None,
+                    "held": bool(tree.domains[i].held),
+                    "cannot_readmit": bool(c is not NULL and self._is_stuck(&tree.domains[i], c)),
                     "lease_left_ns": 0 if c is NULL or c.granted_until_ns < self.now_ns
                     else c.granted_until_ns - self.now_ns}
         told = self.raft.role == LEADER and self.their_end_ns != 0 and not self.is_root()

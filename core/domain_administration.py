@@ -42,10 +42,10 @@ class TreeRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     nodes: Nodes | None = None          # relocate
 
 
-def step(asked: TreeRequest, next_rindex: int) -> Step:
-    """Return the change; it raises BadTree. ``next_rindex``: of the entry that will hold it."""
+def step(asked: TreeRequest) -> Step:
+    """Return the change; it raises BadTree."""
     def change(tree: Tree) -> Tree:
-        after = _changed(tree, asked, next_rindex)
+        after = _changed(tree, asked)
         line = behind_async(after)
         if line and not behind_async(tree):
             raise BadTree(line)
@@ -54,7 +54,7 @@ def step(asked: TreeRequest, next_rindex: int) -> Step:
     return change
 
 
-def _changed(tree: Tree, asked: TreeRequest, next_rindex: int) -> Tree:
+def _changed(tree: Tree, asked: TreeRequest) -> Tree:
     if asked.change == "add":
         return _added(tree, asked)
     id = find(tree, asked.domain)
@@ -68,9 +68,9 @@ def _changed(tree: Tree, asked: TreeRequest, next_rindex: int) -> Tree:
         return tree.reparent(id, find(tree, _given(asked, "parent")))
     if asked.change == "relocate":
         return tree.relocate(id, checked_nodes(_given(asked, "nodes")).items())
-    if asked.change == "readmit":
-        return tree.readmit(id, next_rindex)
-    return tree.exclude(id) if asked.change == "exclude" else tree.remove(id)
+    if asked.change == "readmit":       # (by the root, as soon as it has caught up)
+        return tree.release(id)
+    return tree.exclude(id, held=True) if asked.change == "exclude" else tree.remove(id)
 
 
 def _added(tree: Tree, asked: TreeRequest) -> Tree:
@@ -139,10 +139,12 @@ def describe_domain(domain: Domain) -> dict[str, Any]:
         "name": domain.name, "policy": policy_text(domain.any_k), "nodes": dict(domain.nodes)}
     if domain.parent == 0:
         return found
-    lag = {"entries": domain.max_lag_entries, "ms": domain.max_lag_ns / MS,
+    lag = {"entries": domain.max_lag_entries, "bytes": domain.max_lag_bytes,
+           "ms": domain.max_lag_ns / MS,
            "then": domain.on_lag} if domain.on_lag != ON_LAG[0] else None
     return found | {
         "parent": domain.parent, "mode": "sync" if domain.sync else "async",
         "included": domain.included, "include_rindex": domain.include_rindex,
+        "held": domain.held, "readmit_throttle": domain.readmit_throttle,
         "exclusion": "block" if domain.block else "exclude",
         "exclude_after_ms": domain.exclude_after_ns / MS, "max_lag": lag}

@@ -108,7 +108,8 @@ def describe(id: int, domain: Shown, children: int, tree: Shown, found: dict[str
     if "mode" in domain:
         line += f", {domain['mode']}"
         if domain["mode"] == "sync":
-            line += ", included" if domain["included"] else ", EXCLUDED"
+            line += (", included" if domain["included"] else
+                     ", EXCLUDED by an operator" if domain.get("held") else ", EXCLUDED")
             line += "" if id in tree["gating"] or not domain["included"] else " (does not gate)"
             line += f", {domain['exclusion']}"
     if domain["policy"] != "all":
@@ -116,6 +117,7 @@ def describe(id: int, domain: Shown, children: int, tree: Shown, found: dict[str
     child = found["children"].get(str(id))
     if child is not None:
         line += f": {child['state']}, {behind(child)}"
+        line += ", CAN'T BE READMITTED: does not catch up" if child.get("cannot_readmit") else ""
     if id == found["id"] and not found["root"]:
         line += f": {found['uplink']['state']}, {behind(found['uplink'])}"
     return line
@@ -153,13 +155,15 @@ def list_nodes(options: argparse.Namespace) -> None:
 
 def add_domain(options: argparse.Namespace) -> None:
     """Put a domain into the tree."""
-    lag = {"entries": options.max_lag_entries, "ms": options.max_lag_ms, "then": options.on_lag}
+    lag = {"entries": options.max_lag_entries, "bytes": options.max_lag_bytes,
+           "ms": options.max_lag_ms, "then": options.on_lag}
     lag = {key: value for key, value in lag.items() if value is not None}
     member = {
         "name": options.domain, "parent": options.parent, "nodes": nodes(options.node),
         "mode": "sync" if options.sync else "async", "policy": options.policy,
         "exclusion": "block" if options.block else "exclude",
-        "exclude_after_ms": options.exclude_after, "max_lag": lag or None}
+        "exclude_after_ms": options.exclude_after, "max_lag": lag or None,
+        "readmit_throttle": options.readmit_throttle}
     member = {key: value for key, value in member.items() if value is not None}
     change(options, {"change": "add", "id": options.id, "member": member}, {"name": options.domain})
 
@@ -205,12 +209,27 @@ def relocate(options: argparse.Namespace) -> None:
 
 def exclude(options: argparse.Namespace) -> None:
     """Let a sync domain not count, until it is readmitted."""
-    change(options, {"change": "exclude"}, {"included": False})
+    change(options, {"change": "exclude"}, {"included": False, "held": True})
 
 
 def readmit(options: argparse.Namespace) -> None:
-    """Let an excluded domain count again."""
-    change(options, {"change": "readmit"}, {"included": True})
+    """Let an excluded domain count again, as soon as it has caught up; wait until it does."""
+    name = options.domain
+    found = root_cluster(options)
+    found.change_tree({"change": "readmit", "domain": name},
+                      lambda tree: holds(tree, name, {"held": False}))
+    print_tree(options, found.until_tree(
+        lambda tree: holds(tree, name, {"included": True}),
+        lambda status: f"{name} may count again, but has not caught up: "
+                       + distance(status, name)))
+
+
+def distance(status: Status, name: str) -> str:
+    """Say how far behind a domain is, as far as the root's leader knows."""
+    for id, child in status["domain"]["children"].items():
+        if status["tree"]["domains"][id]["name"] == name or id == name:
+            return f"{child['state']}, {behind(child)}"
+    return "its parent's leader knows more"
 
 
 def nodes(given: list[str]) -> dict[int, str]:
@@ -253,9 +272,12 @@ def add(commands: Any) -> None:
     sub.add_argument("--block", action="store_true", help="never exclude it")
     sub.add_argument("--exclude-after", type=_count, metavar="MS", help="of silence (1000)")
     sub.add_argument("--max-lag-entries", type=_count, metavar="N")
+    sub.add_argument("--max-lag-bytes", type=_count, metavar="N")
     sub.add_argument("--max-lag-ms", type=_count, metavar="MS")
     sub.add_argument("--on-lag", choices=("none", "throttle", "exclude", "stall"),
                      help="what happens beyond the lag bound (throttle)")
+    sub.add_argument("--readmit-throttle", action="store_true",
+                     help="slow writers down when it can't catch up otherwise")
     command("remove", remove_domain, "take a domain without children out of the tree")
     sub = command("mode", set_mode, "make a domain sync or async")
     sub.add_argument("mode", choices=("sync", "async"))
@@ -266,8 +288,8 @@ def add(commands: Any) -> None:
     sub = command("reparent", reparent, "have a domain replicate from another one")
     sub.add_argument("parent", metavar="PARENT")
     _nodes(command("relocate", relocate, "say where a domain's nodes are now"))
-    command("exclude", exclude, "let a sync domain not count")
-    command("readmit", readmit, "let an excluded domain count again")
+    command("exclude", exclude, "let a sync domain not count until it is readmitted")
+    command("readmit", readmit, "let an excluded domain count again once it has caught up")
 
 
 def _nodes(sub: argparse.ArgumentParser) -> None:

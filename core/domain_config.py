@@ -51,6 +51,7 @@ class MaxLag(Strict, frozen=True):
     """How far a domain may be behind, and what happens beyond that."""
 
     entries: Count | None = None
+    bytes: Annotated[int, Meta(ge=1, lt=1 << 48)] | None = None
     ms: Millis | None = None
     then: Literal["none", "throttle", "exclude", "stall"] = "throttle"
 
@@ -66,6 +67,7 @@ class Member(Strict, frozen=True):
     exclusion: Literal["exclude", "block"] = "exclude"
     exclude_after_ms: Millis = 1000
     max_lag: MaxLag | None = None
+    readmit_throttle: bool = False
 
 
 class DomainSection(Strict, frozen=True):
@@ -101,6 +103,7 @@ def domain_of(member: Member, parent: int) -> Domain:
         member.name, parent, member.mode == "sync", block=member.exclusion == "block",
         any_k=parse_policy(member.policy), exclude_after_ns=member.exclude_after_ms * MS,
         max_lag_entries=lag.entries or 0, max_lag_ns=(lag.ms or 0) * MS, on_lag=lag.then,
+        max_lag_bytes=lag.bytes or 0, readmit_throttle=member.readmit_throttle,
         nodes=tuple(member.nodes.items()))
 
 

@@ -21,6 +21,9 @@ tree for each child that counts.
 
 *One root an epoch*: coordinates of an epoch are assigned by nodes of one domain, the one that it
 names; epochs and the terms in them only grow along a mirror.
+
+*Held until released*: of two trees that the root commits one after the other, the second includes
+no domain that an operator's exclusion keeps out in the first.
 """
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -325,6 +328,9 @@ cdef class DomainInvariants:
                  b"snapshot", r.raft.node, i)
             fresh.epoch, fresh.rterm = place.epoch, place.rterm
             fresh.tree = self._known(i, place.epoch, place.rterm, False).tree
+            if i > 1 and fresh.tree and self.history[i - 2].tree not in (0, fresh.tree):
+                held_until_released(self.trees[self.history[i - 2].tree - 1],
+                                    self.trees[fresh.tree - 1], i)
             self.history.push_back(fresh)
         if fresh.tree and self.durability is not None:
             tree = self.trees[fresh.tree - 1]
@@ -416,6 +422,15 @@ cdef bytes payload(const Record* record):
     if record.kind != KIND_TREE:
         return b""
     return (<const char*>record + RECORD_SIZE)[:record.length - RECORD_SIZE]
+
+
+def held_until_released(before, after, rindex: int) -> None:
+    """Compare two trees, the later one of the entry at rindex."""
+    for id, domain in before.domains.items():
+        if domain.held and id in after.domains and after.domains[id].included:
+            raise InvariantViolation(
+                f"held until released: the tree of entry {rindex} includes domain {id}, which an "
+                "operator had excluded")
 
 
 def counting(tree, domain: int) -> list:

@@ -22,9 +22,12 @@ UPLINK = (
 DOWNLINK = (
     ("downlink_acked_rindex", "acked", "Newest entry that a child has acknowledged."),
     ("downlink_lag_entries", "lag_entries", "Entries that a child lacks, by its last word."),
+    ("downlink_lag_bytes", "lag_bytes", "Bytes of this leader's log that a child lacks."),
     ("downlink_lag_nanoseconds", "lag_ns", "For how long a child lacks them."),
     ("downlink_told_nanoseconds", "told_ns", "How long ago a child said anything."),
     ("downlink_lease_nanoseconds", "lease_left_ns", "What is left of a child's lease."),
+    ("downlink_cannot_readmit", "cannot_readmit", "1: it is excluded, and does not catch up."),
+    ("downlink_held", "held", "1: an operator excluded it."),
 )
 
 

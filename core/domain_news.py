@@ -20,6 +20,7 @@ class DomainNews:
         self._domains: dict[int, Domain] = {}
         self._uplink: tuple[str, int] = ("detached", 0)
         self._children: dict[int, str] = {}
+        self._stuck: set[int] = set()
 
     def tell_links(self, found: dict[str, Any]) -> None:
         """Log what is new of this node's links. ``found``: status()["domain"]."""
@@ -34,6 +35,11 @@ class DomainNews:
         for id in self._children.keys() - children.keys():
             self._journal.info("downlink", domain=id, state="gone")
         self._children = children
+        stuck = {int(id): child["lag_entries"] for id, child in found["children"].items()
+                 if child.get("cannot_readmit")}
+        for id in stuck.keys() - self._stuck:
+            self._journal.warning("cannot-readmit", domain=id, lag_entries=stuck[id])
+        self._stuck = set(stuck)
 
     def tell_tree(self, tree: Tree | None) -> None:
         """Log what a newer tree changed, or one that was cut from the log no longer says."""

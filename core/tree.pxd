@@ -25,6 +25,8 @@ cdef enum:                      # DomainEntry.flags
     SYNC = 1
     INCLUDED = 2
     BLOCK = 4
+    HELD = 8
+    READMIT_THROTTLE = 16
 
 cdef packed struct TreeHeader:  # 24 bytes, then the domains
     uint8_t version
@@ -43,8 +45,8 @@ cdef packed struct DomainEntry:  # 48 bytes, then the name and the nodes
     uint8_t on_lag
     uint8_t name_length
     uint16_t nodes
-    uint16_t reserved16
-    uint32_t reserved32
+    uint16_t max_lag_bytes_high
+    uint32_t max_lag_bytes_low
     uint64_t include_rindex
     uint64_t exclude_after_ns
     uint64_t max_lag_entries
@@ -60,12 +62,15 @@ cdef struct DomainView:
     bint sync
     bint included
     bint block
+    bint held                   # an operator excluded it: not included by itself
+    bint readmit_throttle       # writers are slowed down while it does not catch up
     uint8_t any_k
     uint8_t on_lag
     uint64_t include_rindex
     uint64_t exclude_after_ns
     uint64_t max_lag_entries    # 0: no such bound
     uint64_t max_lag_ns
+    uint64_t max_lag_bytes
 
 cdef struct TreeView:           # a tree in C; places in order of ids
     int count

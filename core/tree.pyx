@@ -7,6 +7,7 @@ with one line. Which domains count in the sync policy follows from the tree alon
   the policy of each parent on the way is ``all``. The root itself is not counted;
 * a domain that becomes sync, or gets another parent, starts excluded: it is included by an entry
   of its own once it has caught up. Excluding one leaves the flags below it as they are;
+* one that an operator excluded is *held*: nothing includes it until an operator has released it;
 * doing what is done already is no error.
 
 A sync domain behind an async one is allowed, and does not gate. The payload of a tree's record is
@@ -26,12 +27,14 @@ offset size
 then, for each domain:
 0      2    id, not 0
 2      2    its parent's id; 0: the root
-4      1    flags: 1 sync, 2 included, 4 block (never excluded by itself)
+4      1    flags: 1 sync, 2 included, 4 block (never excluded by itself), 8 held, 16 writers are
+            throttled while it can't be readmitted
 5      1    policy as a parent: 0 all, 255 none, else any so many of its sync children
 6      1    beyond its lag bounds: 0 nothing, 1 throttle, 2 exclude, 3 stall
 7      1    length of the name
 8      2    number of nodes
-10     6    0
+10     2    lag bound in bytes of its parent's log, the upper 16 bits of it; 0: none
+12     4    and the lower 32
 16     8    rindex of the entry that included it
 24     8    excluded after so many ns of silence
 32     8    lag bound in entries; 0: none
@@ -53,8 +56,9 @@ BOUNDED = ("include_rindex", "exclude_after_ns", "max_lag_entries", "max_lag_ns"
 
 Domain = namedtuple(
     "Domain", ("name", "parent", "sync", "included", "include_rindex", "block", "any_k",
-               "exclude_after_ns", "max_lag_entries", "max_lag_ns", "on_lag", "nodes"),
-    defaults=(0, False, False, 0, False, ALL, 1_000_000_000, 0, 0, "none", ()))
+               "exclude_after_ns", "max_lag_entries", "max_lag_ns", "on_lag", "nodes",
+               "max_lag_bytes", "held", "readmit_throttle"),
+    defaults=(0, False, False, 0, False, ALL, 1_000_000_000, 0, 0, "none", (), 0, False, False))
 Domain.__doc__ = """One domain; parent: its id (0: the root); nodes: (node, address).
 
 All but ``any_k``, its policy as a parent, is of the link to its parent.
@@ -134,7 +138,9 @@ cdef class Tree:
         if domain.any_k not in (ALL, NONE) and domain.any_k > synced:
             raise BadTree(f"{self._says(id)}: policy any {domain.any_k} could never be met by "
                           f"{synced} sync children")
-        if domain.parent == 0 and (domain.sync or domain.block):
+        if domain.held and (domain.included or not domain.sync):
+            raise BadTree(f"{self._says(id)} is held, but not a sync domain that is excluded")
+        if domain.parent == 0 and (domain.sync or domain.block or domain.readmit_throttle):
             raise BadTree(f"{self._says(id)} is the root: mode and block are those of a link "
                           f"to a parent")
         if domain.included and not domain.sync:
@@ -201,7 +207,8 @@ cdef class Tree:
         """Return the tree in which a domain is sync or async."""
         self._not_root(id, "has no mode")
         return self if self.domains[id].sync == sync else self._with(
-            id, self.domains[id]._replace(sync=bool(sync), included=False, include_rindex=0))
+            id, self.domains[id]._replace(sync=bool(sync), included=False, include_rindex=0,
+                                          held=False))
 
     def policy(self, id, any_k):
         """Return the tree in which a parent waits for others of its sync children."""
@@ -227,14 +234,22 @@ cdef class Tree:
         """Return the tree in which a domain has other nodes, or elsewhere."""
         return self._with(self._known(id), self.domains[id]._replace(nodes=tuple(nodes)))
 
-    def exclude(self, id):
-        """Return the tree in which a sync domain does not count."""
+    def exclude(self, id, held=False):
+        """Return the tree in which a sync domain does not count; held: until it is released."""
         self._is_sync(id)
-        return self._with(id, self.domains[id]._replace(included=False, include_rindex=0))
+        return self._with(id, self.domains[id]._replace(
+            included=False, include_rindex=0, held=bool(held) or self.domains[id].held))
+
+    def release(self, id):
+        """Return the tree in which a domain may count again, once it has caught up."""
+        self._is_sync(id)
+        return self._with(id, self.domains[id]._replace(held=False))
 
     def readmit(self, id, rindex):
         """Return the tree in which a sync domain counts, from the entry at rindex on."""
         self._is_sync(id)
+        if self.domains[id].held:
+            raise BadTree(f"{self._says(id)} was excluded by an operator, who must release it")
         if self.domains[id].included:
             raise BadTree(f"{self._says(id)} is included already, since rindex "
                           f"{self.domains[id].include_rindex}")
@@ -285,12 +300,12 @@ cdef class Tree:
         cdef TreeView view
         cdef const char* p = payload
         cdef const DomainEntry* e
-        cdef int _
+        cdef int i
         if not read_tree(p, len(payload), &view):
             raise BadTree(f"{len(payload)} bytes are no tree of domains")
         p += sizeof(TreeHeader)
         domains = {}
-        for _ in range(view.count):
+        for i in range(view.count):
             e = <const DomainEntry*>p
             p += sizeof(DomainEntry)
             try:
@@ -302,7 +317,8 @@ cdef class Tree:
             domains[e.id] = Domain(
                 name, e.parent, bool(e.flags & SYNC), bool(e.flags & INCLUDED), e.include_rindex,
                 bool(e.flags & BLOCK), e.any_k, e.exclude_after_ns, e.max_lag_entries,
-                e.max_lag_ns, ON_LAG[e.on_lag], nodes)
+                e.max_lag_ns, ON_LAG[e.on_lag], nodes, view.domains[i].max_lag_bytes,
+                bool(e.flags & HELD), bool(e.flags & READMIT_THROTTLE))
         return Tree(domains, view.domains[view.root].id, view.epoch, view.lease_ns)
 
     # ---- as a value --------------------------------------------------------------------
@@ -339,12 +355,17 @@ def _check_fields(id, domain):
         raise BadTree(f"{where}: on_lag {domain.on_lag!r}: expected {', '.join(ON_LAG)}")
     if not 0 <= domain.any_k < MAX_DOMAINS and domain.any_k != NONE:
         raise BadTree(f"{where}: policy any {domain.any_k}: expected 1 to {MAX_DOMAINS - 1}")
-    if domain.on_lag != "none" and not domain.max_lag_entries and not domain.max_lag_ns:
-        raise BadTree(f"{where}: on_lag {domain.on_lag} needs a lag bound, in entries or time")
+    if domain.on_lag != "none" and not (
+            domain.max_lag_entries or domain.max_lag_ns or domain.max_lag_bytes):
+        raise BadTree(f"{where}: on_lag {domain.on_lag} needs a lag bound, in entries, bytes or "
+                      f"time")
     for field in BOUNDED:
         if not 0 <= getattr(domain, field) < 1 << 62:
             raise BadTree(f"{where}: {field} {getattr(domain, field)}: expected 0 to "
                           f"{(1 << 62) - 1}")
+    if not 0 <= domain.max_lag_bytes < 1 << 48:
+        raise BadTree(f"{where}: max_lag_bytes {domain.max_lag_bytes}: expected 0 to "
+                      f"{(1 << 48) - 1}")
     _check_nodes(where, domain.nodes)
 
 
@@ -372,7 +393,8 @@ cdef bytes _encoded(id, domain):
     e.id = id
     e.parent = domain.parent
     e.flags = ((SYNC if domain.sync else 0) | (INCLUDED if domain.included else 0)
-               | (BLOCK if domain.block else 0))
+               | (BLOCK if domain.block else 0) | (HELD if domain.held else 0)
+               | (READMIT_THROTTLE if domain.readmit_throttle else 0))
     e.any_k = domain.any_k
     e.on_lag = ON_LAG.index(domain.on_lag)
     e.name_length = <uint8_t>len(name)
@@ -381,6 +403,8 @@ cdef bytes _encoded(id, domain):
     e.exclude_after_ns = domain.exclude_after_ns
     e.max_lag_entries = domain.max_lag_entries
     e.max_lag_ns = domain.max_lag_ns
+    e.max_lag_bytes_high = <uint16_t>(domain.max_lag_bytes >> 32)
+    e.max_lag_bytes_low = <uint32_t>(domain.max_lag_bytes & 0xFFFFFFFF)
     parts = [PyBytes_FromStringAndSize(<const char*>&e, sizeof(e)), name]
     for node, address in domain.nodes:
         text = address.encode()
@@ -440,13 +464,16 @@ cdef size_t _read_domain(const char* p, size_t n, size_t at, DomainView* d,
     if n - at < sizeof(DomainEntry):
         return 0
     at += sizeof(DomainEntry)
-    if (e.id == 0 or e.flags & ~(SYNC | INCLUDED | BLOCK) or e.on_lag > LAG_STALLS
-            or e.reserved16 or e.reserved32 or e.nodes > MAX_DOMAIN_NODES
+    if (e.id == 0 or e.flags & ~(SYNC | INCLUDED | BLOCK | HELD | READMIT_THROTTLE)
+            or e.on_lag > LAG_STALLS
+            or e.nodes > MAX_DOMAIN_NODES
             or e.name_length == 0 or e.name_length > MAX_NAME_BYTES or n - at < e.name_length):
         return 0
     if e.any_k >= MAX_DOMAINS and e.any_k != NO_CHILD:
         return 0
-    if e.flags & INCLUDED and not e.flags & SYNC:
+    if e.flags & (INCLUDED | HELD) and not e.flags & SYNC:
+        return 0
+    if e.flags & INCLUDED and e.flags & HELD:
         return 0
     at += e.name_length
     for _ in range(e.nodes):
@@ -462,12 +489,15 @@ cdef size_t _read_domain(const char* p, size_t n, size_t at, DomainView* d,
     d.sync = e.flags & SYNC
     d.included = (e.flags & INCLUDED) != 0
     d.block = (e.flags & BLOCK) != 0
+    d.held = (e.flags & HELD) != 0
+    d.readmit_throttle = (e.flags & READMIT_THROTTLE) != 0
     d.any_k = e.any_k
     d.on_lag = e.on_lag
     d.include_rindex = e.include_rindex
     d.exclude_after_ns = e.exclude_after_ns
     d.max_lag_entries = e.max_lag_entries
     d.max_lag_ns = e.max_lag_ns
+    d.max_lag_bytes = <uint64_t>e.max_lag_bytes_high << 32 | e.max_lag_bytes_low
     return at
 
 

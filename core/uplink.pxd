@@ -17,6 +17,7 @@ cdef enum:                  # LINK_REPORT's flags
     SILENT = 1
     READY = 2
     LAGGING = 3
+    STUCK = 4
 
 cdef class Uplink(Downlinks):
     cdef readonly int state

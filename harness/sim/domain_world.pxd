@@ -40,6 +40,8 @@ cdef class DomainWorld(World):
     cdef int _knocks_at_parent(self, DomainLink u) except -1
     cdef int _fails(self, DomainLink u) except -1
     cdef int _send_on(self, DomainLink u, int to, uint8_t kind, bytes data) except -1
+    cdef int _send_segment(self, DomainLink u, int to, uint8_t kind, const char* data,
+                           size_t size) except -1
     cdef int _comes(self, DomainLink u, Event* e) except -1
     cdef int _forsake_link_later(self, DomainLink u, int to) except -1
     cdef int _take_in(self, DomainLink u, Event* e) except -1

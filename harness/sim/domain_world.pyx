@@ -56,6 +56,7 @@ from seatrial.core.errors import ProtocolError
 cdef enum:
     ON_UPLINK = 2               # kinds of output (Replica.take_output)
     ON_LINK = 3
+    SEGMENT_BYTES = 1448        # of TCP over Ethernet
 
 
 cdef class DomainLink:
@@ -208,7 +209,7 @@ cdef class DomainWorld(World):
                 if m.replica.kv.hash() != first.kv.hash():
                     return f"n{h + 1} of domain {domain} holds another state than the root"
             given = tree.domains[domain]
-            if given.sync and not given.included:
+            if given.sync and not given.included and not given.held:
                 return f"domain {domain} is still excluded"
         return None
 
@@ -358,15 +359,27 @@ cdef class DomainWorld(World):
     # ---- bytes, both ways ----------------------------------------------------------------------
 
     cdef int _send_on(self, DomainLink u, int to, uint8_t kind, bytes data) except -1:
-        """Put a packet on its way to an end of a link."""
+        """Put bytes on their way to an end of a link: in segments where a bandwidth is limited, as
+        those that came are read before the last one has."""
         cdef int receiver = u.hosts[to], sender = u.hosts[1 - to]
-        cdef Fate fate
-        cdef Packet* p
-        self.network.judge(receiver, sender, len(data), self.now_ns, &fate)
+        cdef size_t size = len(data), at = 0, most
         if kind == LINK_BYTES and self.reset_ppm and happens(
                 draw(self.seed, 0x6C696E6B + receiver * 64 + sender, self.now_ns), self.reset_ppm):
             return self._reset_link(u)
-        p = self._perhaps_corrupted(PyBytes_AS_STRING(data), len(data), &fate)
+        most = SEGMENT_BYTES if self.network.is_limited(receiver, sender) else size
+        while True:
+            self._send_segment(u, to, kind, PyBytes_AS_STRING(data) + at, min(most, size - at))
+            at += most
+            if at >= size:
+                return 0
+
+    cdef int _send_segment(self, DomainLink u, int to, uint8_t kind, const char* data,
+                           size_t size) except -1:
+        cdef int receiver = u.hosts[to], sender = u.hosts[1 - to]
+        cdef Fate fate
+        cdef Packet* p
+        self.network.judge(receiver, sender, size, self.now_ns, &fate)
+        p = self._perhaps_corrupted(data, size, &fate)
         p.number = u.streams[to].sent
         u.streams[to].sent += 1
         self._at(self.now_ns + fate.delay_ns + (RESEND_NS if fate.lost else 0), kind, receiver,

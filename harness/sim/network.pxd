@@ -45,5 +45,6 @@ cdef class Network:
 
     cdef Way* way(self, int receiver, int sender) noexcept nogil
     cdef bint is_cut(self, int receiver, int sender) noexcept nogil
+    cdef bint is_limited(self, int receiver, int sender) noexcept nogil
     cdef void judge(self, int receiver, int sender, size_t size, uint64_t now_ns,
                     Fate* fate) noexcept nogil

@@ -37,6 +37,9 @@ cdef class Network:
     cdef bint is_cut(self, int receiver, int sender) noexcept nogil:
         return self.way(receiver, sender).cuts != 0
 
+    cdef bint is_limited(self, int receiver, int sender) noexcept nogil:
+        return self.way(receiver, sender).effect.bytes_per_s != 0
+
     def hears(self, int receiver, int sender) -> bool:
         """Return whether no cut is between them, this way."""
         self._check(receiver, sender)

@@ -74,6 +74,8 @@ def cells(tree: Tree, domain: Domain,
                 state(found))
     if domain.max_lag is not None:
         words.append(bound(domain.max_lag))
+    if domain.readmit_throttle:
+        words.append("writers are throttled until it can be readmitted")
     if domain.promotion == "automatic":
         words.append("promoted automatically")
     return mode(domain), hosts(domain.nodes), "; ".join(words)
@@ -117,7 +119,9 @@ def counted(found: DomainStatus | None) -> str:
     """Return whether a sync domain counts."""
     if found is None or found.included is None:
         return ""
-    return ", included" if found.included else ", excluded"
+    if found.included:
+        return ", included"
+    return ", excluded by an operator" if found.held else ", excluded"
 
 
 def led(domain: Domain, found: DomainStatus | None) -> str:
@@ -138,6 +142,8 @@ def state(found: DomainStatus | None) -> str:
     if found.lag != Lag():
         time = None if found.lag.time is None else round(found.lag.time, 3)
         words.append(f"{far(found.lag.entries, found.lag.bytes, time, ', ')} behind")
+    if found.stuck:
+        words.append("can't be readmitted: it does not catch up")
     if found.told is not None and found.told >= OLD_S:
         words.append(f"parent silent for {found.told:.0f} s")
     return ", ".join(words)

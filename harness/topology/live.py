@@ -48,7 +48,8 @@ def running(heard: Heard) -> tuple[Tree, dict[str, DomainStatus]] | None:
     for id, domain in shown["domains"].items():
         if domain.get("mode") == "sync":
             name = domain["name"]
-            found[name] = replace(found[name], included=bool(domain["included"]))
+            found[name] = replace(found[name], included=bool(domain["included"]),
+                                  held=bool(domain.get("held")))
             assert tree.by_name[name].number == int(id)
     return tree, found
 
@@ -86,7 +87,8 @@ def _domain(id: int, shown: Words, domains: Mapping[int, Words], heard: Heard) -
     if "mode" not in shown:
         return Domain(shown["name"], id, nodes, policy=policy)
     return Domain(shown["name"], id, nodes, domains[shown["parent"]]["name"], shown["mode"],
-                  policy, shown["exclusion"], _bound(shown.get("max_lag")))
+                  policy, shown["exclusion"], _bound(shown.get("max_lag")),
+                  bool(shown.get("readmit_throttle")))
 
 
 def _policy(text: str, sync: list[str]) -> Policy:

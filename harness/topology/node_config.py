@@ -63,6 +63,8 @@ def _member(tree: Tree, domain: Domain, address: Address) -> dict[str, Any]:
         "name": domain.name, "parent": domain.parent, "nodes": _nodes(domain, address),
         "mode": domain.mode, "policy": _policy(domain.policy), "exclusion": domain.exclusion,
         "exclude_after_ms": _ms(tree.timers.exclude_after)}
+    if domain.readmit_throttle:
+        found["readmit_throttle"] = True
     return found | ({"max_lag": _lag(domain.max_lag)} if domain.max_lag is not None else {})
 
 
@@ -76,8 +78,8 @@ def _policy(policy: Policy) -> str:
 
 
 def _lag(bound: MaxLag) -> dict[str, Any]:
-    values = {"entries": bound.entries, "ms": None if bound.time is None else _ms(bound.time),
-              "then": bound.then}
+    values = {"entries": bound.entries, "bytes": bound.bytes,
+              "ms": None if bound.time is None else _ms(bound.time), "then": bound.then}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -100,7 +102,9 @@ def _fields(tree: Tree, domain: Domain, address: Address) -> dict[str, Any]:
         "block": domain.exclusion == "block",
         "any_k": _number(domain.policy),
         "max_lag_entries": lag.entries or 0 if lag is not None else 0,
+        "max_lag_bytes": lag.bytes or 0 if lag is not None else 0,
         "max_lag_ns": _ns(lag.time or 0) if lag is not None else 0,
+        "readmit_throttle": domain.readmit_throttle,
         "on_lag": lag.then if lag is not None else "none",
         "nodes": [(node.number, address(domain, node)) for node in domain.members],
     }

@@ -14,7 +14,7 @@ from .tree import Timers
 
 Complaints = Iterator[tuple[At, str]]
 Domains = Mapping[str, DomainSection]
-OF_A_LINK = ("mode", "exclusion", "max_lag", "promotion", "key")
+OF_A_LINK = ("mode", "exclusion", "max_lag", "readmit_throttle", "promotion", "key")
 
 
 def complaints(domains: Domains, pools: Mapping[str, PoolSection], timers: TimersSection,
@@ -88,7 +88,7 @@ def links(domains: Domains) -> Complaints:
     for name, given in domains.items():
         if given.parent is None:
             for key in OF_A_LINK:
-                if getattr(given, key) is not None:
+                if getattr(given, key) not in (None, False):
                     yield _at(name, key), f"{name} is the root: only a child has one"
             continue
         if given.mode is None:
@@ -97,6 +97,9 @@ def links(domains: Domains) -> Complaints:
             yield _at(name, "exclusion"), ("only with mode: sync: nobody waits for an async "
                                            "domain")
         yield from lag(name, given)
+        if given.readmit_throttle and not _excludes(given):
+            yield _at(name, "readmit_throttle"), ("only where a domain can be excluded: expected "
+                                                  "mode: sync, and not exclusion: block")
         if given.promotion == "automatic" and _excludes(given):
             yield _at(name, "promotion"), (
                 "automatic promotion and automatic exclusion of one domain need an observer, "

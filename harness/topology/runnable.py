@@ -23,9 +23,6 @@ def missing(tree: Tree, *, shared_hosts: bool) -> Refusal | None:
                                            "can't be changed yet")
         if domain.promotion == "automatic":
             return _at(domain, "promotion"), "expected 'manual': nothing is promoted by itself yet"
-        if domain.max_lag is not None and domain.max_lag.bytes is not None:
-            return _at(domain, "max_lag", "bytes"), ("a bound in bytes can't be run yet: expected "
-                                                     "entries or time")
     if tree.timers.drift != DRIFT and len(tree.domains) > 1:
         return ("timers", "drift"), f"expected {DRIFT}: our node reckons with that"
     return None

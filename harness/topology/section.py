@@ -43,6 +43,7 @@ class DomainSection(Section):
     policy: str = "all"
     exclusion: tree.Exclusion | None = None
     max_lag: MaxLagSection | None = None
+    readmit_throttle: bool = False
     promotion: tree.Promotion | None = None
     key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
 
@@ -133,7 +134,7 @@ def made(domains: Mapping[str, DomainSection], pools: Mapping[str, PoolSection],
             name, ids[name], nodes[name], given.parent, given.mode, policy.parse(given.policy),
             given.exclusion or "exclude",
             tree.MaxLag(**given.max_lag.model_dump()) if given.max_lag is not None else None,
-            given.promotion or "manual", given.key,
+            given.readmit_throttle, given.promotion or "manual", given.key,
         ) for name, given in domains.items()),
         tuple(tree.Pool(name, pool.domain, pool.does, tuple(pool.addresses or ()))
               for name, pool in pools.items()),

@@ -8,7 +8,7 @@ while the links between it and the root are up; else the root's word is needed a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 from .tree import Domain, Node, Tree
@@ -35,7 +35,7 @@ class NodeStatus:
 
     link: of its domain to the parent, where it leads a child; told: for how long its parent has
     said nothing. excluded: the ids of its own children that do not count at present, where it
-    leads their parent.
+    leads their parent; stuck: those of them that do not catch up; bytes: how many each lacks.
     """
 
     leads: bool
@@ -45,12 +45,15 @@ class NodeStatus:
     lag: Lag = Lag()
     excluded: frozenset[int] = frozenset()
     told: float | None = None
+    stuck: frozenset[int] = frozenset()
+    bytes: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class DomainStatus:
     """What is known of one domain. leader: its node's name; answering: how many nodes do; told:
-    how long ago its parent spoke; included: whether it counts, of a sync one; None: not known."""
+    how long ago its parent spoke; included: whether it counts, of a sync one; None: not known;
+    held: an operator excluded it; stuck: it is excluded, and does not catch up."""
 
     answering: int
     leader: str | None = None
@@ -60,6 +63,8 @@ class DomainStatus:
     lag: Lag = Lag()
     told: float | None = None
     included: bool | None = None
+    held: bool = False
+    stuck: bool = False
 
 
 Ask = Callable[[Domain, Node], NodeStatus | None]
@@ -70,14 +75,17 @@ def said(status: Mapping[str, Any]) -> NodeStatus:
     domain = status.get("domain") or {}
     uplink = domain.get("uplink") or {}
     state = uplink.get("state")
+    children = {int(id): child for id, child in (domain.get("children") or {}).items()}
     age, told = (None if ns is None else ns / NS
                  for ns in (domain.get("age_ns"), uplink.get("told_ns")))
     return NodeStatus(
         status["role"] == "leader", int(status["term"]), domain.get("applied_rindex"),
         state if state in LINK_STATES else None,
         Lag() if domain.get("root") else Lag(uplink.get("lag_entries"), None, age),
-        frozenset(int(id) for id, child in (domain.get("children") or {}).items()
-                  if child.get("state") == EXCLUDED), told)
+        frozenset(id for id, child in children.items() if child.get("state") == EXCLUDED), told,
+        frozenset(id for id, child in children.items() if child.get("cannot_readmit")),
+        {id: child["lag_bytes"] for id, child in children.items()
+         if child.get("lag_bytes") is not None})
 
 
 def gather(tree: Tree, ask: Ask) -> dict[str, DomainStatus]:
@@ -88,8 +96,13 @@ def gather(tree: Tree, ask: Ask) -> dict[str, DomainStatus]:
     for domain in tree.domains:
         leader = answers[domain.name].get(found[domain.name].leader or "")
         for child in tree.children(domain.name):
-            if leader is not None and child.number in leader.excluded:
-                found[child.name] = replace(found[child.name], link=EXCLUDED)
+            if leader is None:
+                continue
+            status = found[child.name]
+            found[child.name] = replace(
+                status, link=EXCLUDED if child.number in leader.excluded else status.link,
+                stuck=child.number in leader.stuck,
+                lag=replace(status.lag, bytes=leader.bytes.get(child.number)))
     return {name: measured(tree, name, found) for name in found}
 
 

@@ -52,8 +52,9 @@ class MaxLag:
 class Domain:
     """One Raft group. number: its id on the wire and in epochs, 1 to 65535.
 
-    What belongs to the link to its parent is that of the child: mode, exclusion, max_lag, key
-    (the file with its credentials). The policy is the parent's: which sync children count.
+    What belongs to the link to its parent is that of the child: mode, exclusion, max_lag,
+    readmit_throttle (whether writers are slowed down so that it can catch up), key (the file with
+    its credentials). The policy is the parent's: which sync children count.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Domain:
     policy: Policy = ALL
     exclusion: Exclusion = "exclude"
     max_lag: MaxLag | None = None
+    readmit_throttle: bool = False
     promotion: Promotion = "manual"
     key: str | None = None
 

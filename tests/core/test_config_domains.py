@@ -81,7 +81,7 @@ def b(**changes: Any) -> dict[str, Any]:
     (b(mode="lazy"), r"Invalid enum value 'lazy' - at `\$.domain.tree"),
     (b(policy="any 0"), "domain.tree.2: policy 'any 0': expected all, none or any K"),
     (b(exclude_after_ms=230), "excluded after 230000000 ns: expected more than a lease"),
-    (b(max_lag={"then": "stall"}), "on_lag stall needs a lag bound, in entries or time"),
+    (b(max_lag={"then": "stall"}), "on_lag stall needs a lag bound, in entries, bytes or time"),
     (root(tree={2: B | {"mode": "async"}, 3: C | {"mode": "sync"}}),
      r"domain.tree: domain 3 \(c\) is sync, but could never be waited for: b above it is async"),
     (b(max_lag={"entries": 0}), r">= 1 - at"),

@@ -27,7 +27,7 @@ NEW = Member("d", "a", {31: "h:31"}, mode="sync", policy="none", exclude_after_m
 
 
 def changed(**asked: Any) -> Tree:
-    return step(TreeRequest(**asked), 40)(TREE)
+    return step(TreeRequest(**asked))(TREE)
 
 
 @pytest.mark.parametrize(("asked", "expected"), [
@@ -41,11 +41,18 @@ def changed(**asked: Any) -> Tree:
     ({"change": "reparent", "domain": "c", "parent": "a"}, TREE.reparent(3, 1)),
     ({"change": "relocate", "domain": "c", "nodes": {22: "h:22"}},
      TREE.relocate(3, ((22, "h:22"),))),
-    ({"change": "exclude", "domain": "b"}, TREE.exclude(2)),
-    ({"change": "readmit", "domain": "c"}, TREE.readmit(3, 40)),
+    ({"change": "exclude", "domain": "b"}, TREE.exclude(2, held=True)),
+    ({"change": "readmit", "domain": "c"}, TREE),
 ])
 def test_a_request_is_the_change_that_it_names(asked: dict[str, Any], expected: Tree) -> None:
     assert changed(**asked) == expected
+
+
+def test_readmitting_lets_the_root_include_it_and_does_not_itself() -> None:
+    held = TREE.exclude(2, held=True)
+    after = step(TreeRequest("readmit", "b"))(held)
+    assert after == TREE.exclude(2)
+    assert not after.domains[2].included
 
 
 @pytest.mark.parametrize(("asked", "line"), [
@@ -74,7 +81,7 @@ def test_a_request_that_can_not_be_is_refused(asked: dict[str, Any], line: str) 
 
 def test_what_was_wrong_before_does_not_stop_another_change() -> None:
     behind = TREE.mode(2, False)
-    assert step(TreeRequest("block", "c", block=False), 9)(behind) == behind.block(3, False)
+    assert step(TreeRequest("block", "c", block=False))(behind) == behind.block(3, False)
 
 
 def test_a_name_goes_before_a_number() -> None:
@@ -92,7 +99,8 @@ def test_a_body_that_is_no_request_is_refused(body: bytes) -> None:
 
 
 SHOWN = json.loads(json.dumps(describe_tree(TREE)))
-CHILD = {"state": "streaming", "lag_entries": 3, "acked": 7, "lag_ns": 0, "lease_left_ns": 9}
+CHILD = {"state": "streaming", "lag_entries": 3, "acked": 7, "lag_ns": 0, "lease_left_ns": 9,
+         "told_ns": 4, "held": False, "cannot_readmit": False}
 FOUND = {"id": 1, "root": True, "committed": 9, "applied_rindex": 8, "mirror_end": 10,
          "lease_left_ns": 0, "age_ns": None, "children": {"2": CHILD},
          "uplink": {"state": "detached", "node": 0, "lag_entries": 0}}
@@ -106,6 +114,17 @@ def test_the_tree_is_shown_with_what_is_known_of_the_links() -> None:
         "      c (id 3) 1/0, sync, EXCLUDED, block",
     ]
     assert describe_tree(None) is None
+
+
+def test_why_a_domain_stays_excluded_and_how_old_a_lag_is_are_shown() -> None:
+    tree = json.loads(json.dumps(describe_tree(TREE.exclude(2, held=True))))
+    child = CHILD | {"state": "excluded", "told_ns": 9_000_000_000}
+    assert render(tree, FOUND | {"children": {"2": child}}).splitlines()[2] == (
+        "    b (id 2) 1/1, sync, EXCLUDED by an operator, exclude: excluded, 3 entries behind 9 s "
+        "ago")
+    child = CHILD | {"lag_entries": None, "cannot_readmit": True}
+    assert render(SHOWN, FOUND | {"children": {"2": child}}).splitlines()[2].endswith(
+        ": streaming, lag not known yet, CAN'T BE READMITTED: does not catch up")
 
 
 def test_a_domain_that_counts_only_once_the_one_above_does_is_shown_so() -> None:
@@ -148,7 +167,9 @@ def test_every_change_is_a_line_in_the_journal_once(tmp_path: Path) -> None:
     for uplink in ({"state": "streaming", "node": 5}, {"state": "streaming", "node": 5},
                    {"state": "detached", "node": 0}):
         news.tell_links({"uplink": uplink, "children": {2: CHILD}})
-    news.tell_links(FOUND | {"children": {2: CHILD | {"state": "excluded"}}})
+    stuck = FOUND | {"children": {2: CHILD | {"state": "excluded", "cannot_readmit": True}}}
+    news.tell_links(stuck)
+    news.tell_links(stuck)
     news.tell_links(FOUND | {"children": {}})
     journal.close()
     lines = [json.loads(line) for line in (tmp_path / "journal").read_text().splitlines()]
@@ -170,6 +191,7 @@ def test_every_change_is_a_line_in_the_journal_once(tmp_path: Path) -> None:
         {"event": "downlink", "domain": 2, "state": "streaming"},
         {"event": "uplink", "state": "detached", "parent": 0},
         {"event": "downlink", "domain": 2, "state": "excluded"},
+        {"event": "cannot-readmit", "domain": 2, "lag_entries": 3},
         {"event": "downlink", "domain": 2, "state": "gone"},
     ]
 
@@ -180,9 +202,15 @@ def test_every_link_has_metrics() -> None:
     assert found["seatrial_downlink_state", "2", "streaming"] == 1
     assert found["seatrial_downlink_state", "2", "excluded"] == 0
     assert found["seatrial_downlink_lag_entries", "2"] == 3
+    assert found["seatrial_downlink_told_nanoseconds", "2"] == 4
+    assert found["seatrial_downlink_cannot_readmit", "2"] == 0
     assert not [key for key in found if key[0].startswith("seatrial_uplink")]
     assert found["seatrial_root_commit_rindex", "1"] == 9
     assert not [key for key in found if key[0] == "seatrial_domain_age_nanoseconds"]
+    new = FOUND | {"children": {"2": CHILD | {"lag_entries": None, "lag_ns": None}}}
+    told = {family.name for family in families(new) for _ in family.samples}
+    assert "seatrial_downlink_lag_entries" not in told, "nobody told this leader yet"
+    assert "seatrial_downlink_acked_rindex" in told
     of_a_child = FOUND | {"root": False, "children": {}, "age_ns": 5}
     found = {(family.name, *sample.labels.values()): sample.value
              for family in families(of_a_child) for sample in family.samples}

@@ -228,6 +228,42 @@ def test_a_child_without_its_parent_answers_only_what_it_may(worlds: Any) -> Non
     run_async(story())
 
 
+def test_what_an_operator_excludes_stays_so_until_it_is_readmitted(worlds: Any) -> None:
+    world = worlds(a=(1, "", {}), b=(1, "a", SYNC))
+    world.start()
+    world.included("a", "b")
+    shown = world.domain_command("exclude", "b")
+    assert shown.returncode == 0, shown.stderr
+    assert "b (id 2) 1/0, sync, EXCLUDED by an operator" in shown.stdout
+
+    async def story() -> None:
+        near = await world["a"].client()
+        for n in range(300):                        # more than it may lack to be included
+            assert await put(near, b"%d" % n) in ((), (2,)), "nobody waits for it"
+        await near.close()
+
+    run_async(story())
+    until("b holds all that there is", lambda: world.child("a", "b").get("lag_entries") == 0)
+    world["a"].kill()                               # a new leader knows it, too
+    world.start("a")
+    until("b is linked again", lambda: world.child("a", "b").get("link") == "streaming")
+    child = world.child("a", "b")
+    assert (child["included"], child["held"]) == (False, True)
+    world["b"].kill()
+    until("b is missed", lambda: world.child("a", "b").get("link") == "detached"
+          and world.child("a", "b")["told_ns"] > 1e9)
+    shown = world["a"].command("domain", "readmit", "b", "--timeout", "2", "--config",
+                               world["a"].folder / "node1.yml")
+    assert shown.returncode == 255
+    assert "b may count again, but has not caught up: " in shown.stderr
+    world.start("b")
+    world.included("a", "b")                        # by itself, as it was told
+    assert world.domain_command("exclude", "b").returncode == 0
+    shown = world.domain_command("readmit", "b")
+    assert shown.returncode == 0, shown.stderr
+    assert "b (id 2) 1/0, sync, included" in shown.stdout
+
+
 def test_what_may_not_attach_is_refused_with_one_line_on_both_sides(worlds: Any) -> None:
     world = worlds(a=(1, "", {}), b=(1, "a", ASYNC), c=(1, "a", ASYNC), d=(1, "a", ASYNC))
     (world.folder / "wrong.key").write_text("not the secret of links\n")

@@ -36,7 +36,9 @@ def domains(draw: st.DrawFn, id: int, parents: list[int]) -> Domain:
         draw(st.sampled_from([ALL, NONE])), draw(st.integers(409 * MS, 1 << 50)),
         draw(st.integers(1 if lag != "none" else 0, 1 << 40)), draw(st.integers(0, 1 << 40)),
         lag, tuple((id * 100 + i, draw(st.sampled_from(["", "h:1", "[fd00::é]:7"])))
-                   for i in range(draw(st.integers(1, 3)))))
+                   for i in range(draw(st.integers(1, 3)))),
+        draw(st.integers(0, 1 << 40)), sync and not included and draw(st.booleans()),
+        not root and draw(st.booleans()))
 
 
 @st.composite
@@ -130,6 +132,10 @@ def test_what_is_done_already_is_no_error() -> None:
     assert FOUR.block(2, False) == FOUR
     assert FOUR.policy(1, ALL) == FOUR
     assert FOUR.exclude(2).exclude(2) == FOUR.exclude(2)
+    assert FOUR.exclude(2, held=True).exclude(2) == FOUR.exclude(2, held=True)
+    assert FOUR.exclude(2, held=True).release(2) == FOUR.exclude(2) == FOUR.exclude(2).release(2)
+    assert FOUR.exclude(2, held=True).mode(2, False).mode(2, True) == FOUR.exclude(2)
+    assert FOUR.exclude(3, held=True).reparent(3, 1).domains[3].held
     assert FOUR.relocate(2, reversed(B.nodes)) == FOUR
 
 
@@ -192,6 +198,9 @@ def line(make: Callable[[], object]) -> str:
     (lambda: FOUR.exclude(4), "domain 4 (d) is async: it never counts"),
     (lambda: FOUR.exclude(1), "domain 1 (a) is the root: it is never excluded nor included"),
     (lambda: FOUR.readmit(2, 7), "domain 2 (b) is included already, since rindex 5"),
+    (lambda: FOUR.exclude(2, held=True).readmit(2, 7),
+     "domain 2 (b) was excluded by an operator, who must release it"),
+    (lambda: FOUR.release(4), "domain 4 (d) is async: it never counts"),
     (lambda: FOUR.readmit(4, 7), "domain 4 (d) is async: it never counts"),
     (lambda: FOUR.called("x"), "there is no domain called 'x': a, b, c, d"),
 ])
@@ -220,7 +229,11 @@ def one(**fields: object) -> Callable[[], object]:
      "domain 1 (a) is the root: mode and block are those of a link to a parent"),
     (lambda: Tree({1: A, 2: B, 3: C, 4: D._replace(on_lag="sink")}, 1),
      "domain 4 (d): on_lag 'sink': expected none, throttle, exclude, stall"),
-    (one(on_lag="stall"), "domain 2 (b): on_lag stall needs a lag bound, in entries or time"),
+    (one(on_lag="stall"),
+     "domain 2 (b): on_lag stall needs a lag bound, in entries, bytes or time"),
+    (one(held=True), "domain 2 (b) is held, but not a sync domain that is excluded"),
+    (one(max_lag_bytes=1 << 48),
+     "domain 2 (b): max_lag_bytes 281474976710656: expected 0 to 281474976710655"),
     (one(name=""), "domain 2: its name '': expected 1 to 32 of A-Z, a-z, 0-9, and, but not "
                    "first, _.'-"),
     (one(name="-b"), "domain 2: its name '-b': expected 1 to 32 of A-Z, a-z, 0-9, and, but not "
@@ -275,7 +288,8 @@ ROOT = bytes([7, 0, 0, 0, 0, 0, 0, 1, 1, 0]) + bytes(38) + b"r" + bytes([9, 0, 1
     (16, 0, "no lease"),
     (24, 0, "id 0 and no root"),
     (26, 7, "a root with a parent"),
-    (28, 8, "flags"),
+    (28, 8, "held, but not sync"),
+    (28, 32, "flags"),
     (28, 2, "included, but not sync"),
     (29, 64, "policy"),
     (30, 4, "on lag"),
@@ -283,7 +297,6 @@ ROOT = bytes([7, 0, 0, 0, 0, 0, 0, 1, 1, 0]) + bytes(38) + b"r" + bytes([9, 0, 1
     (31, 33, "a long name"),
     (32, 2, "cut off: a second node"),
     (32, 33, "too many nodes"),
-    (34, 1, "reserved"),
     (72, 200, "a name that is not ASCII"),
     (73, 0, "node 0"),
     (75, 2, "cut off within an address"),

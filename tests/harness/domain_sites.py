@@ -34,6 +34,8 @@ class Site:
     any_k: int = 0
     max_lag_entries: int = 0
     on_lag: str = "none"
+    max_lag_bytes: int = 0
+    readmit_throttle: bool = False
 
 
 Shape = Mapping[int, Site]
@@ -70,7 +72,8 @@ def tree_of(shape: Shape) -> Tree:
         domain: Domain(NAMES[domain], site.parent, site.sync, included=site.sync,
                        block=site.block, any_k=site.any_k,
                        exclude_after_ns=EXCLUDE_NS, max_lag_entries=site.max_lag_entries,
-                       on_lag=site.on_lag,
+                       on_lag=site.on_lag, max_lag_bytes=site.max_lag_bytes,
+                       readmit_throttle=site.readmit_throttle,
                        nodes=tuple((host + 1, f"n{host + 1}:1") for host in hosts[domain]))
         for domain, site in shape.items()}, A, lease_ns=LEASE_NS)
 

@@ -72,6 +72,19 @@ def test_an_excluded_domain_and_silent_nodes_are_seen() -> None:
     assert lines[1].split("up")[1].split() == ["excluded"]
 
 
+def test_why_a_domain_stays_excluded_is_seen() -> None:
+    for held, stuck, words in ((True, False, "sync, excluded by an operator"),
+                               (False, True, "can't be readmitted: it does not catch up")):
+        shown = {**TREE, "domains": {**TREE["domains"], "2": {
+            **TREE["domains"]["2"], "included": False, "include_rindex": 0, "held": held}}}
+        child = {"state": "excluded", "cannot_readmit": stuck, "lag_bytes": 9000}
+        line = drawing(heard(status(1, 1, tree=shown, children={"2": child}),
+                             status(11, 2, lag=700)))[1]
+        assert words in line
+        assert ("can't be" in line) is stuck
+        assert "700 entries, 9,000 bytes, 0.25 s behind" in line
+
+
 def test_the_newest_leader_of_the_root_says_which_tree_it_is() -> None:
     older = {**TREE, "domains": {id: TREE["domains"][id] for id in ("1", "2")}}
     assert len(drawing(heard(status(1, 1, tree=older, term=3, applied=500),

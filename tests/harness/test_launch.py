@@ -54,9 +54,6 @@ def test_every_example_is_valid(path: Path, tmp_path: Path) -> None:
          "{file}:3: system.name: unknown system 'nod'; did you mean 'node'? (known: node"),
         (SMALL + "faults: {names: [kil]}\n", [],
          "{file}:3: faults.names.0: unknown fault 'kil'; did you mean 'kill'? (known: "),
-        (SMALL + "topology:\n  domains: {A: {nodes: 1}, B: {nodes: 1, parent: A, mode: sync, "
-         "max_lag: {bytes: 9, settle: 1, then: stall}}}\n",
-         [], "{file}:4: topology.domains.B.max_lag.bytes: a bound in bytes can't be run yet: "),
         (SMALL + "topology: {domains: {A: {nodes: [n2, n1]}}}\n", [],
          "{file}:3: topology.domains.A.nodes: expected the hosts n1, n2: world 'local' calls"),
         (SMALL + 'topology: {domains: {A: {nodes: {n1: "h:1"}}}}\n', [],

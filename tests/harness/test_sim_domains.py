@@ -1,6 +1,8 @@
 """Simulated trees of domains: what the world does to them, and what it checks."""
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from seatrial.harness.rng import Rng
@@ -14,6 +16,7 @@ from .domain_sites import (
     B,
     C,
     S,
+    Shape,
     Site,
     between,
     clients,
@@ -198,3 +201,94 @@ def test_a_new_leader_excludes_nobody_for_what_it_has_not_been_told_yet() -> Non
         w.start(leader)
         run_until(w, lambda: w.converged() is None)
         assert w.tree() == before
+
+
+def child_told(w: DomainWorld, child: int, of: int = A) -> dict[str, Any]:
+    """Return what a parent's leader says of a child; nothing while there is no leader."""
+    leader = leader_of(w, of)
+    status = w.status(leader) if leader is not None else None
+    return dict(status["domain"]["children"].get(child, {})) if status is not None else {}
+
+
+def test_what_an_operator_excluded_stays_so_until_it_is_released() -> None:
+    shape = SHAPES["two"]
+    w = world_of(shape)
+    run_until(w, lambda: w.converged() is None)
+    writer = clients(w, shape, Rng(1), writers=1)[0]
+    leader = leader_of(w, A)
+    assert leader is not None
+    assert w.change_tree(leader, lambda tree: tree.exclude(B, held=True))
+    run_until(w, lambda: not included(w, B))
+    for struck in (leader, hosts_of(shape)[B][0]):      # nor does another leader include it
+        before = writer.answered
+        w.kill(struck)
+        run_until(w, lambda before=before: writer.answered > before + 20)   # type: ignore[misc]
+        w.start(struck)
+        run_until(w, lambda: child_told(w, B).get("link") == "streaming")
+        before = writer.answered
+        run_until(w, lambda before=before: writer.answered > before + 50)   # type: ignore[misc]
+        told = child_told(w, B)
+        assert (told["included"], told["held"]) == (False, True)
+        assert not told["cannot_readmit"]
+    leader = leader_of(w, A)
+    assert leader is not None
+    assert w.change_tree(leader, lambda tree: tree.release(B))
+    run_until(w, lambda: included(w, B))
+    assert not child_told(w, B)["held"]
+
+
+def test_writers_stall_while_a_child_lacks_more_bytes_than_it_may() -> None:
+    worst = {}
+    for bound in (20_000, 0):
+        site = Site(1, A, max_lag_bytes=bound, on_lag="stall" if bound else "none")
+        shape = {A: Site(1), B: site}
+        w = world_of(shape)
+        run_until(w, lambda w=w: w.converged() is None)                 # type: ignore[misc]
+        hosts = hosts_of(shape)
+        writer = clients(w, shape, Rng(1), writers=1)[0]
+        slow = w.impair(between(hosts[A], hosts[B]), delay_ns=0, jitter_ns=0, loss_ppm=0,
+                        corrupt_ppm=0, bytes_per_s=8_000)
+        lags = []
+        for _ in range(100):
+            w.run([], w.now_ns + 100 * MS)
+            lags.append(child_told(w, B).get("lag_bytes") or 0)
+        worst[bound] = max(lags)
+        assert (writer.statuses.get("busy", 0) > 20) == (bound > 0)
+        w.lift(slow)
+        before = writer.answered
+        run_until(w, lambda writer=writer, before=before:               # type: ignore[misc]
+                  writer.answered > before + 50)
+    assert 20_000 < worst[20_000] < 30_000 < 60_000 < worst[0]
+
+
+def far_behind(shape: Shape) -> tuple[DomainWorld, int]:
+    """Return a world in which a child was excluded, and its link can't carry what is written: and
+    what makes the link as it was."""
+    w = world_of(shape)
+    run_until(w, lambda: w.converged() is None)
+    hosts = hosts_of(shape)
+    writers = clients(w, shape, Rng(1), writers=3)[:3]
+    pairs = between(hosts[A], hosts[B])
+    undo = cut(w, pairs)
+    run_until(w, lambda: not included(w, B))
+    run_until(w, lambda: (child_told(w, B).get("lag_entries") or 0) > 500)
+    slow = w.impair(pairs, delay_ns=0, jitter_ns=0, loss_ppm=0, corrupt_ppm=0,
+                    bytes_per_s=60_000)
+    undo()
+    assert all(writer.answered for writer in writers)
+    return w, slow
+
+
+def test_that_an_excluded_domain_can_t_be_readmitted_is_told_until_it_can() -> None:
+    w, slow = far_behind({A: Site(1), B: Site(1, A, sync=True)})
+    run_until(w, lambda: bool(child_told(w, B).get("cannot_readmit")), 60 * S)
+    assert not included(w, B)
+    w.lift(slow)
+    run_until(w, lambda: included(w, B), 60 * S)
+    run_until(w, lambda: not child_told(w, B)["cannot_readmit"])
+
+
+def test_writers_are_throttled_so_that_an_excluded_domain_can_catch_up() -> None:
+    w, _ = far_behind({A: Site(1), B: Site(1, A, sync=True, readmit_throttle=True)})
+    run_until(w, lambda: included(w, B), 120 * S)
+    assert not child_told(w, B)["cannot_readmit"]

@@ -169,6 +169,11 @@ WRONG = [
      "3: domains.B.max_lag.then: exclusion is block: expected 'throttle' or 'stall'"),
     ([A, "B: {nodes: 1, parent: A, mode: sync, max_lag: {entries: 0}}"],
      "3: domains.B.max_lag.entries: expected at least 1, got 0"),
+    ([A, "B: {nodes: 1, parent: A, mode: async, readmit_throttle: true}"],
+     "3: domains.B.readmit_throttle: only where a domain can be excluded: expected mode: sync, "
+     "and not exclusion: block"),
+    (["A: {nodes: 1, readmit_throttle: true}"],
+     "2: domains.A.readmit_throttle: A is the root: only a child has one"),
     # policies
     (["A: {nodes: 1, policy: some}", B],
      "2: domains.A.policy: expected all, none, or any K of [DOMAIN, ...], got 'some'"),
@@ -191,7 +196,8 @@ WRONG = [
      "list, or async"),
     # keys and types
     (["A: {nodes: 1, polcy: all}"], "2: domains.A.polcy: unknown key; did you mean 'policy'? "
-     "(known: exclusion, id, key, max_lag, mode, nodes, parent, policy, promotion, spares)"),
+     "(known: exclusion, id, key, max_lag, mode, nodes, parent, policy, promotion, "
+     "readmit_throttle, spares)"),
     ([A, "B: {nodes: 1, parent: A, mode: sync, max_lag: {entrys: 1}}"],
      "3: domains.B.max_lag.entrys: unknown key; did you mean 'entries'? (known: bytes, entries, "
      "settle, then, time)"),
@@ -360,7 +366,7 @@ domains:
     policy: any 1 of [B]
   B: {nodes: {b1: "10.0.1.1:7000"}, id: 9, parent: A, mode: sync, exclusion: block, key: keys/b}
   C: {nodes: {c1: "10.0.2.1:7000"}, parent: B, mode: async,
-      max_lag: {entries: 10, time: 1.5, then: stall}}
+      max_lag: {entries: 10, bytes: 900, time: 1.5, then: stall}}
 """
 
 
@@ -385,7 +391,7 @@ def test_the_root_is_told_the_tree_with_which_its_log_begins() -> None:
                 "policy": "all", "exclusion": "block", "exclude_after_ms": 1000},
             2: {"name": "C", "parent": "B", "nodes": {4: "10.0.2.1:7000"}, "mode": "async",
                 "policy": "all", "exclusion": "exclude", "exclude_after_ms": 1000,
-                "max_lag": {"entries": 10, "ms": 1500, "then": "stall"}}}}}
+                "max_lag": {"entries": 10, "bytes": 900, "ms": 1500, "then": "stall"}}}}}
 
 
 def test_a_domain_that_is_alone_has_no_keys_of_links() -> None:
@@ -404,7 +410,8 @@ def test_the_core_understands_the_whole_tree() -> None:
     assert made.domains[9] == core.Domain("B", parent=1, sync=True, block=True,
                                           nodes=((3, "10.0.1.1:7000"),))
     assert made.domains[2] == core.Domain(
-        "C", parent=9, max_lag_entries=10, max_lag_ns=1_500_000_000, on_lag="stall",
+        "C", parent=9, max_lag_entries=10, max_lag_bytes=900, max_lag_ns=1_500_000_000,
+        on_lag="stall",
         nodes=((4, "10.0.2.1:7000"),))
 
 
@@ -479,9 +486,6 @@ def test_spares_are_neither_members_nor_asked_by_a_child() -> None:
 @pytest.mark.parametrize(("text", "at", "why"), [
     (of_domains(A, B, "C: {nodes: 1, parent: B, mode: async, promotion: automatic}"),
      ("domains", "C", "promotion"), "expected 'manual': nothing is promoted by itself yet"),
-    (of_domains(A, "B: {nodes: 1, parent: A, mode: async, max_lag: {bytes: 9}}"),
-     ("domains", "B", "max_lag", "bytes"),
-     "a bound in bytes can't be run yet: expected entries or time"),
     (of_domains(A, B, more="timers: {drift: 0.1}\n"), ("timers", "drift"),
      "expected 0.15: our node reckons with that"),
     (of_domains("A: {nodes: [n1]}", "B: {nodes: [n3], parent: A, mode: async}"),

@@ -481,16 +481,16 @@ def change_tree(stage: Stage, change: Callable[[Tree], Tree]) -> list[str]:
 
 @command("exclude DOMAIN")
 def exclude(stage: Stage, domain: str) -> list[str]:
-    """An operator excludes a domain."""
+    """An operator excludes a domain: until it is readmitted."""
     id = stage.site(domain).id
-    return change_tree(stage, lambda tree: tree.exclude(id))
+    return change_tree(stage, lambda tree: tree.exclude(id, held=True))
 
 
 @command("readmit DOMAIN")
 def readmit(stage: Stage, domain: str) -> list[str]:
-    """An operator includes a domain again, from the root's next entry on."""
-    id, end = stage.site(domain).id, stage.domain_status(stage.root)["mirror_end"]
-    return change_tree(stage, lambda tree: tree.readmit(id, end + 1))
+    """An operator lets a domain count again, once it has caught up."""
+    id = stage.site(domain).id
+    return change_tree(stage, lambda tree: tree.release(id))
 
 
 @command("reparent DOMAIN to PARENT")

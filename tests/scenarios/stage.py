@@ -241,7 +241,7 @@ class Stage:
         if not given.sync:
             return [*said, "async"]
         return [*said, ("block " if given.block else "sync ")
-                + ("included" if given.included else "excluded")]
+                + ("included" if given.included else "held" if given.held else "excluded")]
 
     def _policy(self, name: str) -> list[str]:
         """Return a domain's policy as a parent, if it isn't ``all``."""

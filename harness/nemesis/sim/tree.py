@@ -132,7 +132,7 @@ async def restored(scene: SimScene, limit_s: float) -> None:
 
 def missing(first: Tree, now: Tree) -> Change | None:
     """Return one change that makes a tree more like the first one; None: none is needed. Who is
-    excluded is included again by the root itself, once it has caught up."""
+    excluded, and not held, is included again by the root itself, once it has caught up."""
     for id, given in first.domains.items():
         found = now.domains.get(id)
         if found is not None:
@@ -146,6 +146,8 @@ def more_alike(id: int, found: Domain | None, given: Domain, tree: Tree) -> Tree
     """Return the tree with one difference less."""
     if found is None:
         return tree.add(id, given._replace(included=False, include_rindex=0))
+    if found.held:
+        return tree.release(id)
     if found.parent != given.parent:
         return tree.reparent(id, given.parent)
     if found.sync != given.sync:
@@ -157,16 +159,18 @@ def more_alike(id: int, found: Domain | None, given: Domain, tree: Tree) -> Tree
 
 @dataclass(frozen=True)
 class DomainExclude(TreeChange):
-    """A sync domain is excluded, though it may be in the best of health."""
+    """A sync domain is excluded, though it may be in the best of health, and readmitted."""
 
     name: str = "domain-exclude"
 
     def change(self, scene: SimScene, now: Tree, rng: Rng) -> Change | None:
-        found = [id for id, domain in now.domains.items() if domain.sync and domain.included]
+        found = [id for id, domain in now.domains.items() if domain.sync]
         if not found:
             return None
         id = rng.choice(found)
-        return lambda tree: tree.exclude(id)
+        if now.domains[id].held:
+            return lambda tree: tree.release(id)
+        return lambda tree: tree.exclude(id, held=True)
 
 
 @dataclass(frozen=True)
