@@ -279,7 +279,7 @@ cdef class Domain(Uplink):
         cdef int i
         if self.raft.role != LEADER or self.linked == 0:
             return 0
-        for i in range(MAX_DOWNLINKS):
+        for i in range(self.link_places):
             link = &self.downlinks[i]
             if link.connection == 0 or link.ticket == 0:
                 continue
@@ -298,7 +298,7 @@ cdef class Domain(Uplink):
         cdef int i
         if self.raft.role != LEADER:
             return 0
-        for i in range(MAX_DOWNLINKS):
+        for i in range(self.link_places):
             link = &self.downlinks[i]
             if link.connection == 0 or link.ticket == 0:
                 continue
@@ -402,7 +402,7 @@ cdef class Domain(Uplink):
 
     cdef bint _takes_snapshot(self, uint16_t domain) noexcept nogil:
         cdef int i
-        for i in range(MAX_DOWNLINKS):
+        for i in range(self.link_places):
             if (self.downlinks[i].connection and self.downlinks[i].domain == domain
                     and self.downlinks[i].state == SENDING_SNAPSHOT):
                 return True
@@ -618,7 +618,7 @@ cdef class Domain(Uplink):
             buffer_consume(&self.up_out, buffer_size(&self.up_out))
         if not self.linked:
             return 0
-        for i in range(MAX_DOWNLINKS):
+        for i in range(self.link_places):
             if self.downlinks[i].connection and buffer_size(&self.downlinks[i].out):
                 out.append((3, self.downlinks[i].connection, self.downlinks[i].out.data[
                     self.downlinks[i].out.start:self.downlinks[i].out.end]))
@@ -654,7 +654,7 @@ cdef class Domain(Uplink):
                 c = self.known_child(tree.domains[i].id)
                 acked = self.acked_by(c)
                 state = "detached"
-                for j in range(MAX_DOWNLINKS):
+                for j in range(self.link_places):
                     link = &self.downlinks[j]
                     if link.connection and link.domain == tree.domains[i].id:
                         state = ("attaching" if link.state == WAITING or link.state == PROBING

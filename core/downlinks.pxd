@@ -43,6 +43,7 @@ cdef struct Downlink:       # a connection of a child's leader to us
 cdef class Downlinks(RootCommit):
     cdef Downlink[128] downlinks
     cdef int linked             # how many
+    cdef int link_places        # those from here on are free
     cdef size_t max_batch_bytes
     cdef size_t max_inflight_bytes
     cdef bytes told_tree        # the newest tree that the root has committed, of those that whom

@@ -79,6 +79,7 @@ cdef class Downlinks(RootCommit):
         link.connection = connection
         link.domain = domain
         self.linked += 1
+        self.link_places = max(self.link_places, <int>(link - &self.downlinks[0]) + 1)
         return 0
 
     cdef int link_down(self, uint32_t connection) except -1:
@@ -88,6 +89,8 @@ cdef class Downlinks(RootCommit):
             buffer_free(&link.out)
             memset(link, 0, sizeof(Downlink))
             self.linked -= 1
+            while self.link_places and self.downlinks[self.link_places - 1].connection == 0:
+                self.link_places -= 1
         return 0
 
     # ---- what a child says -----------------------------------------------------------------
@@ -489,7 +492,7 @@ cdef class Downlinks(RootCommit):
         cdef int i
         if not self._servable():
             return False
-        for i in range(MAX_DOWNLINKS):
+        for i in range(self.link_places):
             if (self.downlinks[i].connection
                     and self.downlinks[i].state == SENDING_SNAPSHOT
                     and self.downlinks[i].snapshot_index == self.raft.snapshot.index):
@@ -499,7 +502,7 @@ cdef class Downlinks(RootCommit):
     cdef bint lacks_snapshot(self) noexcept nogil:
         """Whether some child waits for one, and there is none from which it could go on."""
         cdef int i
-        for i in range(MAX_DOWNLINKS):
+        for i in range(self.link_places):
             if self.downlinks[i].connection and self.downlinks[i].state == SENDING_SNAPSHOT:
                 return not self._servable()
         return False
@@ -517,7 +520,7 @@ cdef class Downlinks(RootCommit):
         cdef Downlink* link
         if self.raft.role != LEADER:
             return 0
-        for i in range(MAX_DOWNLINKS):
+        for i in range(self.link_places):
             link = &self.downlinks[i]
             if link.connection == 0:
                 continue
@@ -531,7 +534,7 @@ cdef class Downlinks(RootCommit):
     cdef int dismiss(self) except -1:
         """We lead no longer: our children look for who does."""
         cdef int i
-        for i in range(MAX_DOWNLINKS):
+        for i in range(self.link_places):
             if self.downlinks[i].connection and self.downlinks[i].state != WAITING:
                 self._refuse(&self.downlinks[i], LINK_REDIRECT)
         return 0
