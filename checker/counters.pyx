@@ -9,19 +9,17 @@ addition that crashed is one that never returns. Where different numbers are add
 a read saw is a question of subset sums: such keys are left to the search.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free
 
 from seatrial.checker.findings cimport (
     CONTRADICTION, LINEARIZABLE, NO_MEMORY, UNDECIDED, sort_cells,
 )
 from seatrial.checker.keyed cimport Watch, judge_keys
-from seatrial.checker.tokens cimport NIL
+from seatrial.checker.roles cimport COUNT, INCREASE
+from seatrial.checker.room cimport again
+from seatrial.checker.tokens cimport INF, NIL
 
-cdef enum:
-    INCREASE = 15           # roles of models.py
-    COUNT = 16
-
-cdef int64_t INF = 0x7FFFFFFFFFFFFFFF, LATE = 0xFFFFFFFF
+cdef int64_t LATE = 0xFFFFFFFF
 
 cdef struct Monitor:
     Watch at                # first: see keyed.pxd
@@ -44,18 +42,13 @@ cdef void monitor_free(void* monitor) noexcept nogil:
 
 
 cdef bint begin_key(Monitor* m) noexcept nogil:
+    cdef size_t n = <size_t>m.at.n
     if m.at.n > m.room:
-        monitor_free(m)
-        m.begins = <uint64_t*>malloc(<size_t>m.at.n * 8)
-        m.ends = <uint64_t*>malloc(<size_t>m.at.n * 8)
-        m.scratch = <uint64_t*>malloc(<size_t>m.at.n * 8)
-        m.flying = <uint64_t*>malloc(<size_t>m.at.n * 8)
-        m.least = <int64_t*>malloc(<size_t>m.at.n * 8)
-        m.room = m.at.n
-        if (m.begins is NULL or m.ends is NULL or m.scratch is NULL or m.flying is NULL
-                or m.least is NULL):
-            m.room = 0
+        m.room = 0
+        if not (again(&m.begins, n * 8) and again(&m.ends, n * 8) and again(&m.scratch, n * 8)
+                and again(&m.flying, n * 8) and again(&m.least, n * 8)):
             return False
+        m.room = m.at.n
     m.n_flying = 0
     return True
 

@@ -36,9 +36,9 @@ from seatrial.checker.frontier cimport (
     Work,
 )
 from seatrial.checker.problem cimport (
-    APPEND, CAS, LEFT_OUT, LOOK, NEVER, NOT, READ, WRITE, Problem, path_of, problem_free,
-    problem_init, problem_prepare,
+    LOOK, NEVER, Problem, path_of, problem_free, problem_init, problem_prepare,
 )
+from seatrial.checker.roles cimport APPEND, CAS, LEFT_OUT, NOT, READ, WRITE
 from seatrial.checker.states cimport state_begins, state_find, state_walk
 from seatrial.checker.steps cimport (
     RAISED, REFUSED, VALUE, steps_full, steps_keep, steps_take,

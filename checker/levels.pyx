@@ -17,23 +17,21 @@ Left to the frontier search: elements that are added twice, removed, or asked fo
 strings that grow.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcmp, memset
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcmp
 
 from seatrial.checker.findings cimport (
     CONTRADICTION, LINEARIZABLE, NO_MEMORY, UNDECIDED, blame, sort_cells,
 )
 from seatrial.checker.keyed cimport Watch, judge_keys
-from seatrial.checker.problem cimport APPEND, LIST, READ
+from seatrial.checker.problem cimport LIST
+from seatrial.checker.roles cimport ADD, ALL, APPEND, READ
+from seatrial.checker.room cimport again, empty_table
 from seatrial.checker.steps cimport SET
-from seatrial.checker.tokens cimport NIL, OBJECTS
+from seatrial.checker.tokens cimport INF, NIL, OBJECTS
 
 cdef enum:
-    ADD = 6                 # roles of models.py
-    ALL = 12
     NOBODY = -1
-
-cdef int64_t INF = 0x7FFFFFFFFFFFFFFF
 
 cdef struct Member:
     int64_t value
@@ -73,25 +71,14 @@ cdef void monitor_free(void* monitor) noexcept nogil:
 
 
 cdef bint begin_key(Monitor* m) noexcept nogil:
-    cdef size_t buckets = 64
-    while buckets < 2 * <size_t>m.at.n:
-        buckets *= 2
-    if buckets > m.buckets or buckets * 64 < m.buckets:
-        free(m.table)
-        m.table = <int32_t*>malloc(buckets * sizeof(int32_t))
-        m.buckets = buckets if m.table is not NULL else 0
-        if m.table is NULL:
-            return False
-    memset(m.table, 0, m.buckets * sizeof(int32_t))
+    cdef size_t n = <size_t>m.at.n
+    if not empty_table(&m.table, &m.buckets, n):
+        return False
     if m.at.n > m.read_room:
-        free(m.reads)
-        free(m.scratch)
-        m.reads = <uint64_t*>malloc(<size_t>m.at.n * 8)
-        m.scratch = <uint64_t*>malloc(<size_t>m.at.n * 8)
-        m.read_room = m.at.n
-        if m.reads is NULL or m.scratch is NULL:
-            m.read_room = 0
+        m.read_room = 0
+        if not (again(&m.reads, n * 8) and again(&m.scratch, n * 8)):
             return False
+        m.read_room = m.at.n
     m.n_members = m.n_reads = 0
     return True
 

@@ -15,20 +15,18 @@ be explained without those the verdict stands, else the key is left to the searc
 that are added twice.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, qsort
+from libc.stdlib cimport free, qsort
 
 from seatrial.checker.findings cimport (
     CONTRADICTION, LINEARIZABLE, NO_MEMORY, UNDECIDED, blame, sort_cells,
 )
 from seatrial.checker.keyed cimport Watch, judge_keys
-from seatrial.checker.tokens cimport ANY, NIL
+from seatrial.checker.roles cimport ADD, TAKE
+from seatrial.checker.room cimport again
+from seatrial.checker.tokens cimport ANY, INF, NIL
 
 cdef enum:
-    ADD = 6                 # roles of models.py
-    TAKE = 7
     NOBODY = -1
-
-cdef int64_t INF = 0x7FFFFFFFFFFFFFFF
 
 cdef struct Seer:
     int64_t value
@@ -73,20 +71,14 @@ cdef void monitor_free(void* monitor) noexcept nogil:
 cdef bint begin_key(Monitor* m) noexcept nogil:
     cdef size_t n = <size_t>m.at.n
     if m.at.n > m.room:
-        monitor_free(m)
-        m.cells = <uint64_t*>malloc(2 * n * 8)
-        m.scratch = <uint64_t*>malloc(2 * n * 8)
-        m.from_ = <int32_t*>malloc(n * 4)
-        m.until = <int32_t*>malloc(n * 4)
-        m.after = <int32_t*>malloc((2 * n + 2) * 4)
-        m.before = <int32_t*>malloc((2 * n + 2) * 4)
-        m.seers = <Seer*>malloc(n * sizeof(Seer))
-        m.elements = <Element*>malloc(n * sizeof(Element))
-        m.room = m.at.n
-        if (m.cells is NULL or m.scratch is NULL or m.from_ is NULL or m.until is NULL
-                or m.after is NULL or m.before is NULL or m.seers is NULL or m.elements is NULL):
-            m.room = 0
+        m.room = 0
+        if not (again(&m.cells, 2 * n * 8) and again(&m.scratch, 2 * n * 8)
+                and again(&m.from_, n * 4) and again(&m.until, n * 4)
+                and again(&m.after, (2 * n + 2) * 4) and again(&m.before, (2 * n + 2) * 4)
+                and again(&m.seers, n * sizeof(Seer))
+                and again(&m.elements, n * sizeof(Element))):
             return False
+        m.room = m.at.n
     m.n_elements = 0
     m.unknown = False
     return True

@@ -17,9 +17,12 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
 from seatrial.checker.problem cimport (
-    APPEND, CAS, LEFT_OUT, LIST, LOOK, NEVER, NOT, READ, STEP, WRITE, Problem, path_of,
+    LIST, LOOK, NEVER, STEP, Problem, path_of,
 )
 from seatrial.checker.pairs cimport ABSENT, pairs_get
+from seatrial.checker.roles cimport (
+    ADD, APPEND, CAS, LEFT_OUT, NOT, PEEK, READ, TAKE, WRITE,
+)
 from seatrial.checker.states cimport (
     state_child, state_find, state_walk, states_free, states_init, states_number, states_reset,
 )
@@ -247,12 +250,6 @@ cdef void look_ahead(Problem* p) noexcept nogil:
             first = op
         if p.role[op] == WRITE or p.role[op] == CAS:
             write = i
-
-
-cdef enum:
-    ADD = 6                 # roles of models.py
-    TAKE = 7
-    PEEK = 8
 
 
 cdef bint unseen(const Problem* p, int32_t op) noexcept nogil:

@@ -22,23 +22,19 @@ at a stack.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memset
 
 from seatrial.checker.findings cimport (
     CONTRADICTION, LINEARIZABLE, NO_MEMORY, UNDECIDED, blame, sort_cells,
 )
 from seatrial.checker.keyed cimport Watch, judge_keys
+from seatrial.checker.roles cimport ADD, PEEK, TAKE
+from seatrial.checker.room cimport again, empty_table
 from seatrial.checker.stacks cimport Stay, nest
 from seatrial.checker.steps cimport FIFO, STACK
-from seatrial.checker.tokens cimport ANY, NIL
+from seatrial.checker.tokens cimport ANY, INF, NIL
 
 cdef enum:
-    ADD = 6                 # roles of models.py
-    TAKE = 7
-    PEEK = 8
     NOBODY = -1
-
-cdef int64_t INF = 0x7FFFFFFFFFFFFFFF
 
 cdef struct Element:
     int64_t value
@@ -84,29 +80,15 @@ cdef void monitor_free(void* monitor) noexcept nogil:
 
 cdef bint begin_key(Monitor* m) noexcept nogil:
     """Room for as many elements as there can be, and an empty table."""
-    cdef size_t buckets = 64
-    while buckets < 2 * <size_t>m.at.n:
-        buckets *= 2
-    if buckets > m.buckets or buckets * 64 < m.buckets:
-        free(m.table)
-        m.table = <int32_t*>malloc(buckets * sizeof(int32_t))
-        m.buckets = buckets if m.table is not NULL else 0
-        if m.table is NULL:
-            return False
-    memset(m.table, 0, m.buckets * sizeof(int32_t))
+    cdef size_t n = <size_t>m.at.n
+    if not empty_table(&m.table, &m.buckets, n):
+        return False
     if m.at.n > m.cell_room:
-        free(m.starts)
-        free(m.ends)
-        free(m.empties)
-        free(m.scratch)
-        m.starts = <uint64_t*>malloc(<size_t>m.at.n * 8)
-        m.ends = <uint64_t*>malloc(<size_t>m.at.n * 8)
-        m.empties = <uint64_t*>malloc(<size_t>m.at.n * 8)
-        m.scratch = <uint64_t*>malloc(<size_t>m.at.n * 8)
-        m.cell_room = m.at.n
-        if m.starts is NULL or m.ends is NULL or m.empties is NULL or m.scratch is NULL:
-            m.cell_room = 0
+        m.cell_room = 0
+        if not (again(&m.starts, n * 8) and again(&m.ends, n * 8) and again(&m.empties, n * 8)
+                and again(&m.scratch, n * 8)):
             return False
+        m.cell_room = m.at.n
     m.n_elements = m.n_starts = m.n_ends = m.n_empties = 0
     m.unknown = m.peeks = False
     return True

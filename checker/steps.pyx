@@ -25,6 +25,9 @@ from libc.string cimport memcpy, memset
 from seatrial.checker.pairs cimport (
     ABSENT, Cell, pairs_clear, pairs_free, pairs_get, pairs_put,
 )
+from seatrial.checker.roles cimport (
+    ACQUIRE, ADD, ALL, COUNT, HAS, LACKS, PEEK, REMOVE, TAKE,
+)
 from seatrial.checker.steps cimport (
     BAG, COUNTER, FIFO, NO_MEMORY, PRIORITY, RAISED, REFUSED, SET, STACK, USER,
     Operation, Steps, UserSteps,
@@ -35,19 +38,6 @@ from seatrial.checker.vectors cimport (
 )
 
 from .models import UNKNOWN, OneOf
-
-cdef enum:
-    ADD = 6                 # roles of models.py
-    TAKE = 7
-    PEEK = 8
-    REMOVE = 9
-    HAS = 10
-    LACKS = 11
-    ALL = 12
-    ACQUIRE = 13
-    RELEASE = 14
-    INCREASE = 15
-    COUNT = 16
 
 
 cdef void steps_free(Steps* s) noexcept nogil:
@@ -126,7 +116,7 @@ cdef int32_t steps_number(Steps* s, int8_t kind, int64_t a, const int64_t* path,
             return NO_MEMORY
         s.operations = <Operation*>moved
         s.capacity = 2 * s.capacity + 64
-    if pairs_put(&s.numbers, kind, a, s.n) < 0:
+    if not pairs_put(&s.numbers, kind, a, s.n):
         return NO_MEMORY
     if kind == ALL:
         a = whole_set(s, path, length)
@@ -273,7 +263,7 @@ cdef int32_t steps_take(Steps* s, int32_t state, int32_t operation, int choice) 
     if choice == 0 and n != RAISED:
         if s.known.n * 2 * sizeof(Cell) > s.limit // 2:
             pairs_clear(&s.known)                   # only a memory of steps: it may forget
-        if pairs_put(&s.known, state, operation, n) < 0:
+        if not pairs_put(&s.known, state, operation, n):
             return NO_MEMORY
     return n
 

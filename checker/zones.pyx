@@ -18,24 +18,18 @@ to the frontier search.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memset
 
 from seatrial.checker.findings cimport (
     CONTRADICTION, LINEARIZABLE, NO_MEMORY, UNDECIDED, blame, sort_cells,
 )
 from seatrial.checker.keyed cimport Watch, judge_keys
-
-cdef enum:
-    READ = 0                # roles of models.py
-    NOT = 1
-    WRITE = 2
-    CAS = 3
+from seatrial.checker.roles cimport CAS, NOT, READ
+from seatrial.checker.room cimport empty_table
+from seatrial.checker.tokens cimport INF
 
 cdef enum:
     NOBODY = -1             # in place of an operation or cluster
     INITIAL = -2            # in place of the operation that wrote a cluster's value
-
-cdef int64_t INF = 0x7FFFFFFFFFFFFFFF
 
 cdef struct Cluster:
     int64_t value
@@ -89,16 +83,8 @@ cdef inline size_t bucket_of(const Monitor* m, int64_t value) noexcept nogil:
 
 cdef bint begin_key(Monitor* m) noexcept nogil:
     """Room for as many clusters as there can be, and an empty table."""
-    cdef size_t room = 2 * <size_t>m.at.n + 2, buckets = 64
-    while buckets < 2 * room:
-        buckets *= 2
-    if buckets > m.buckets or buckets * 64 < m.buckets:
-        free(m.table)
-        m.table = <int32_t*>malloc(buckets * sizeof(int32_t))
-        m.buckets = buckets if m.table is not NULL else 0
-        if m.table is NULL:
-            return False
-    memset(m.table, 0, m.buckets * sizeof(int32_t))
+    if not empty_table(&m.table, &m.buckets, 2 * <size_t>m.at.n + 2):
+        return False
     m.n_clusters = m.n_zones = 0
     return True
 

@@ -30,20 +30,16 @@ from libcpp.utility cimport pair
 from libcpp.vector cimport vector
 
 from seatrial.checker.grouping cimport group_by_key
+from seatrial.checker.roles cimport CAS, READ, WRITE
+from seatrial.checker.tokens cimport INF
 
 import numpy as np
-
-cdef enum:
-    READ = 0                # roles of models.py
-    WRITE = 2
-    CAS = 3
 
 cdef enum:
     NOBODY = -1             # in place of an operation or version
     INITIAL = -2            # in place of a writer: the value was there at the start
     SEVERAL = -3            # in place of a writer: nobody can tell which
 
-cdef int64_t INF = 0x7FFFFFFFFFFFFFFF
 cdef int64_t IMPOSSIBLE = -INF      # operations.py: what no operation writes
 
 cdef struct Version:

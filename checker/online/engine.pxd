@@ -1,8 +1,14 @@
 """What the online monitor of registers remembers (registers.pyx says what it does with it)."""
 from libc.stdint cimport int8_t, int32_t, int64_t
 
-from seatrial.checker.online.live cimport Live
 from seatrial.checker.online.young cimport Young
+from seatrial.checker.pairs cimport Pairs
+
+cdef extern from *:
+    """
+    #define SEATRIAL_GONE (INT64_MIN + 3)
+    """
+    const int64_t GONE "SEATRIAL_GONE"      # and those above it: values that nobody ever reads
 
 cdef enum:
     NOBODY = -1
@@ -114,8 +120,8 @@ cdef struct Found:
 cdef struct Engine:
     int64_t initial
     bint observes           # a failed compare-and-set that doesn't say what it saw saw another
-    Live processes          # process -> flight
-    Live values             # key and value -> cluster
+    Pairs processes         # process -> flight
+    Pairs values            # key and value -> cluster
     Pool flights
     Pool clusters
     Pool zones

@@ -10,54 +10,41 @@ moment, for whoever sees a value of X from now on contradicts Z; so is a value i
 was replaced before it. So memory is in proportion to the operations in flight, to the writes that
 crashed unseen, and to the number of keys; not to the length.
 
-Zones that returned before the oldest invocation in flight (old ones) are all before whoever
-returns later: of them only the largest s counts, and the largest of the others. The young ones are
-in a tree (young.pxd).
-
-A value that is written again after its first time is over is a new value. One written twice
-while it may still be there makes the key one that others judge: what is remembered of it is turned
-into operations, and it and all that follows on the key are handed on. Those operations explain
-the same futures: whatever was forgotten lies before the largest s of a forgotten zone, and
-all that is remembered returned after it.
+What is remembered is in engine.pxd; zones.pxd says what happens to chains, leaving.pxd what to keys
+that others judge: on which a value is written twice while it may still be there. A value that is
+written again after its first time is over is a new value.
 
 Sources: Gibbons and Korach 1997, Golab, Li and Shah 2011 (zones); the chains, and what may be
 forgotten when, are ours.
 """
 from libc.stdint cimport int8_t, int32_t, int64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free
 from libc.string cimport memset
 
 cimport cython
 
 from seatrial.checker.online.engine cimport (
-    AT_START, BOTH_WAYS, BROKEN, CIRCLE, FAILED_SEEN, FINE, KEPT, LEFT_TWICE, NEVER_INVOKED,
-    NEVER_THERE, NO_MEMORY, NOBODY, REPLACED, TWICE_INVOKED, WATCHED,
-    Call, Cluster, Engine, Flight, Found, Key, Pool, Row, Rows, Zone,
+    CIRCLE, FAILED_SEEN, FINE, KEPT, LEFT_TWICE, NEVER_INVOKED, NEVER_THERE, NO_MEMORY, NOBODY,
+    REPLACED, TWICE_INVOKED, WATCHED, Call, Cluster, Engine, Flight, Found, Key, Row, Rows, Zone,
 )
-from seatrial.checker.online.live cimport ABSENT, live_drop, live_free, live_get, live_put
-from seatrial.checker.online.young cimport (
-    young_before, young_free, young_latest, young_make_room, young_raise,
+from seatrial.checker.online.leaving cimport break_, hand_on
+from seatrial.checker.online.memory cimport (
+    add_row, cluster_at, flight_at, give, pool_free, take, zone_at,
 )
-from seatrial.checker.tokens cimport NIL
+from seatrial.checker.online.young cimport young_free
+from seatrial.checker.online.zones cimport (
+    add_young, begin_zone, forget_cluster, is_over, key_room, move, new_cluster, retire, sweep,
+)
+from seatrial.checker.pairs cimport ABSENT, pairs_drop, pairs_free, pairs_get, pairs_put
+from seatrial.checker.roles cimport CAS, NOT, READ, WRITE
+from seatrial.checker.tokens cimport INF, NIL
 
 import numpy as np
-
-cdef enum:
-    READ = 0                # roles of models.py
-    NOT = 1
-    WRITE = 2
-    CAS = 3
 
 cdef enum:
     INVOKE = 0              # types of history.py
     OK = 1
     FAIL = 2
-
-cdef enum:
-    SPACING = 4             # positions handed on leave room for those that are made up
-
-cdef int64_t INF = 0x7FFFFFFFFFFFFFFF
-cdef int64_t GONE = NIL + 3     # and those above it: values that nobody ever reads
 
 ROW = np.dtype([("a", "i8"), ("b", "i8"), ("inv", "i8"), ("ret", "i8"), ("row", "i8"),
                 ("done", "i8"), ("process", "i4"), ("key", "i4"), ("role", "i1")], align=True)
@@ -66,261 +53,6 @@ TROUBLES = ("", "there was no such value, or not any more", "it had been replace
             "another compare-and-set had replaced the same value",
             "compare-and-sets expect each other's results",
             "somebody saw what it would have written")
-
-
-# --- memory -------------------------------------------------------------------------------------
-
-cdef int32_t take(Pool* p) noexcept nogil:
-    """The number of a free cell; NOBODY when there is no memory."""
-    cdef void* moved
-    if p.n_free:
-        p.n_free -= 1
-        return p.free[p.n_free]
-    if p.n >= p.room:
-        moved = realloc(p.cells, (2 * <size_t>p.room + 64) * p.size)
-        if moved is NULL:
-            return NOBODY
-        p.cells = <char*>moved
-        moved = realloc(p.free, (2 * <size_t>p.room + 64) * sizeof(int32_t))
-        if moved is NULL:
-            return NOBODY
-        p.free = <int32_t*>moved
-        p.room = 2 * p.room + 64
-    p.n += 1
-    return p.n - 1
-
-
-cdef void pool_free(Pool* p) noexcept nogil:
-    free(p.cells)
-    free(p.free)
-
-
-cdef inline void give(Pool* p, int32_t i) noexcept nogil:
-    p.free[p.n_free] = i
-    p.n_free += 1
-
-
-cdef inline Cluster* cluster_at(Engine* e, int32_t i) noexcept nogil:
-    return &(<Cluster*>e.clusters.cells)[i]
-
-
-cdef inline Zone* zone_at(Engine* e, int32_t i) noexcept nogil:
-    return &(<Zone*>e.zones.cells)[i]
-
-
-cdef inline Flight* flight_at(Engine* e, int32_t i) noexcept nogil:
-    return &(<Flight*>e.flights.cells)[i]
-
-
-cdef bint add_row(Rows* to, int32_t key, const Call* call) noexcept nogil:
-    cdef void* moved
-    cdef Row* row
-    if to.n >= to.room:
-        moved = realloc(to.rows, (2 * to.room + 256) * sizeof(Row))
-        if moved is NULL:
-            return False
-        to.rows = <Row*>moved
-        to.room = 2 * to.room + 256
-    row = &to.rows[to.n]
-    memset(row, 0, sizeof(Row))
-    row.a, row.b, row.process, row.key, row.role = call.a, call.b, call.process, key, call.role
-    row.inv, row.row = SPACING * call.inv, call.inv
-    row.ret = INF if call.ret == INF else SPACING * call.ret
-    row.done = -1 if call.ret == INF else call.ret
-    to.n += 1
-    return True
-
-
-cdef bint key_room(Engine* e, int32_t n) noexcept nogil:
-    """Make keys up to n; each begins with the initial value."""
-    cdef void* moved
-    if n > e.key_room:
-        moved = realloc(e.keys, 2 * <size_t>n * sizeof(Key))
-        if moved is NULL:
-            return False
-        e.keys = <Key*>moved
-        e.key_room = 2 * n
-    while e.n_keys < n:
-        if not begin_key(e, e.n_keys):
-            return False
-        e.n_keys += 1
-    return True
-
-
-cdef bint begin_key(Engine* e, int32_t key) noexcept nogil:
-    cdef Key* k = &e.keys[key]
-    cdef Call nobody
-    cdef int32_t c, z
-    memset(k, 0, sizeof(Key))
-    k.first = k.last = k.clusters = NOBODY
-    k.sweep_at = 16
-    k.latest = k.second = -2
-    k.latest_zone = NOBODY
-    memset(&nobody, 0, sizeof(Call))
-    nobody.a, nobody.inv, nobody.ret = e.initial, -1, -1
-    nobody.process, nobody.role = AT_START, WRITE
-    c = new_cluster(e, key, e.initial, &nobody)
-    z = take(&e.zones)
-    if c < 0 or z < 0:
-        return False
-    begin_zone(zone_at(e, z), -1, &nobody)
-    cluster_at(e, c).zone = z
-    grow_old(k, z, -1)
-    return True
-
-
-cdef int32_t new_cluster(Engine* e, int32_t key, int64_t value, const Call* writer) noexcept nogil:
-    """The cluster of a value that is written for the first time; NOBODY without memory."""
-    cdef int32_t i = take(&e.clusters)
-    cdef Key* k = &e.keys[key]
-    cdef Cluster* c
-    if i < 0 or not live_put(&e.values, key, value, i):
-        return NOBODY
-    c = cluster_at(e, i)
-    memset(c, 0, sizeof(Cluster))
-    c.value, c.left, c.writer, c.zone = value, INF, writer[0], NOBODY
-    c.first_read.ret, c.last_read.inv = INF, -2
-    c.before, c.after, c.expected, c.result = NOBODY, k.clusters, NOBODY, NOBODY
-    if k.clusters != NOBODY:
-        cluster_at(e, k.clusters).before = i
-    k.clusters = i
-    k.n_clusters += 1
-    return i
-
-
-cdef void forget_cluster(Engine* e, int32_t key, int32_t i) noexcept nogil:
-    cdef Cluster* c = cluster_at(e, i)
-    cdef Key* k = &e.keys[key]
-    cdef Zone* z
-    live_drop(&e.values, key, c.value)
-    if c.before != NOBODY:
-        cluster_at(e, c.before).after = c.after
-    else:
-        k.clusters = c.after
-    if c.after != NOBODY:
-        cluster_at(e, c.after).before = c.before
-    k.n_clusters -= 1
-    if c.expected != NOBODY:
-        cluster_at(e, c.expected).result = NOBODY
-    if c.left != INF and c.result != NOBODY:
-        cluster_at(e, c.result).expected = NOBODY
-    if c.zone != NOBODY:
-        z = zone_at(e, c.zone)
-        z.clusters -= 1
-        z.lost_first = min(z.lost_first, min(c.writer.ret, c.first_read.ret))
-        z.lost_last = max(z.lost_last, max(c.writer.inv, c.last_read.inv))
-        if z.clusters == 0 and z.place == NOBODY:
-            forget_zone(e, k, c.zone)
-    give(&e.clusters, i)
-
-
-cdef void forget_zone(Engine* e, Key* k, int32_t z) noexcept nogil:
-    if k.latest_zone == z:
-        k.latest_zone = NOBODY                      # what it forbids, it goes on forbidding
-    give(&e.zones, z)
-
-
-# --- zones, young and old -----------------------------------------------------------------------
-
-cdef void begin_zone(Zone* z, int64_t now, const Call* writer) noexcept nogil:
-    memset(z, 0, sizeof(Zone))
-    z.f, z.s, z.s_call, z.clusters, z.place = now, writer.inv, writer[0], 1, NOBODY
-    z.f_call = writer[0]
-    z.lost_first, z.lost_last = INF, -2
-
-
-cdef inline void grow_old(Key* k, int32_t z, int64_t s) noexcept nogil:
-    """An old zone's last invocation is this, or one came to be old."""
-    if z == k.latest_zone:
-        k.latest = s
-    elif s > k.latest:
-        k.second, k.latest, k.latest_zone = k.latest, s, z
-    elif s > k.second:
-        k.second = s
-
-
-cdef void retire(Engine* e, Key* k) noexcept nogil:
-    """Zones that returned before the oldest invocation in flight are old."""
-    cdef int64_t oldest = INF if k.first == NOBODY else flight_at(e, k.first).call.inv
-    cdef int32_t i
-    cdef Zone* z
-    while k.young.first < k.young.end and k.young.f[k.young.first] < oldest:
-        i = k.young.zone[k.young.first]
-        k.young.first += 1
-        z = zone_at(e, i)
-        z.place = NOBODY
-        grow_old(k, i, z.s)
-        if z.clusters == 0:
-            forget_zone(e, k, i)
-
-
-cdef bint add_young(Engine* e, Key* k, int32_t i) noexcept nogil:
-    """A zone that returned now; False when there is no memory."""
-    cdef Zone* z = zone_at(e, i)
-    cdef int32_t place
-    if k.young.end >= k.young.room:
-        if not young_make_room(&k.young):
-            return False
-        for place in range(k.young.end):
-            zone_at(e, k.young.zone[place]).place = place
-    z.place = k.young.end
-    k.young.zone[z.place] = i
-    k.young.f[z.place] = z.f
-    k.young.end += 1
-    young_raise(&k.young, z.place, z.s)
-    return True
-
-
-cdef inline int64_t forbids(const Key* k, int32_t z) noexcept nogil:
-    """The last invocation of all old zones but this one: what returned first before it is over."""
-    return k.second if k.latest_zone == z else k.latest
-
-
-cdef int move(Engine* e, Key* k, int32_t i, int64_t s, const Call* call) noexcept nogil:
-    """A zone's last invocation is s now: FINE, or BOTH_WAYS."""
-    cdef Zone* z = zone_at(e, i)
-    cdef int32_t end, own
-    cdef int64_t latest
-    if s <= z.s:
-        return FINE
-    retire(e, k)
-    if forbids(k, i) > z.f:
-        return BOTH_WAYS
-    if k.young.first < k.young.end and k.young.tree[1] > z.f:
-        end = young_before(&k.young, s)
-        own = min(z.place, end) if z.place != NOBODY else end
-        latest = young_latest(&k.young, k.young.first, own)
-        if own + 1 < end:
-            latest = max(latest, young_latest(&k.young, own + 1, end))
-        if latest > z.f:
-            return BOTH_WAYS
-    z.s, z.s_call = s, call[0]
-    if z.place == NOBODY:
-        grow_old(k, i, s)
-    else:
-        young_raise(&k.young, z.place, s)
-    return FINE
-
-
-cdef inline bint is_over(Engine* e, Key* k, const Cluster* c) noexcept nogil:
-    """Whether who sees this value from now on is wrong."""
-    cdef int64_t oldest = INF if k.first == NOBODY else flight_at(e, k.first).call.inv
-    if c.zone == NOBODY:
-        return False
-    return c.left < oldest or forbids(k, c.zone) > zone_at(e, c.zone).f
-
-
-cdef void sweep(Engine* e, int32_t key) noexcept nogil:
-    """Forget the values that are over."""
-    cdef Key* k = &e.keys[key]
-    cdef int32_t i = k.clusters, after
-    retire(e, k)
-    while i != NOBODY:
-        after = cluster_at(e, i).after
-        if is_over(e, k, cluster_at(e, i)):
-            forget_cluster(e, key, i)
-        i = after
-    k.sweep_at = 2 * k.n_clusters + 16
 
 
 # --- what happens -------------------------------------------------------------------------------
@@ -335,7 +67,7 @@ cdef int count(Engine* e, int32_t key, int32_t i, int64_t now, Call* last) noexc
     cdef Cluster* c = cluster_at(e, i)
     while c.zone == NOBODY and c.writer.role == CAS:
         c.visited = True
-        z = live_get(&e.values, key, c.writer.a)
+        z = pairs_get(&e.values, key, c.writer.a)
         if z == ABSENT:
             return NEVER_THERE
         cluster_at(e, z).result = j
@@ -371,7 +103,7 @@ cdef int count(Engine* e, int32_t key, int32_t i, int64_t now, Call* last) noexc
 cdef int saw(Engine* e, int32_t key, const Call* call) noexcept nogil:
     """Somebody saw ``call.a`` and returned."""
     cdef Key* k = &e.keys[key]
-    cdef int32_t i = live_get(&e.values, key, call.a)
+    cdef int32_t i = pairs_get(&e.values, key, call.a)
     cdef Cluster* c
     cdef Call last = call[0]
     cdef Zone* z
@@ -429,10 +161,10 @@ cdef int invoked(Engine* e, int32_t key, Call* call) noexcept nogil:
     cdef int32_t i, j
     cdef Flight* flight
     cdef int64_t value = call.b if call.role == CAS else call.a
-    if live_get(&e.processes, call.process, 0) != ABSENT:
+    if pairs_get(&e.processes, call.process, 0) != ABSENT:
         return TWICE_INVOKED
     i = take(&e.flights)
-    if i < 0 or not live_put(&e.processes, call.process, 0, i):
+    if i < 0 or not pairs_put(&e.processes, call.process, 0, i):
         return NO_MEMORY
     flight = flight_at(e, i)
     flight.call, flight.key, flight.cluster = call[0], key, NOBODY
@@ -449,7 +181,7 @@ cdef int invoked(Engine* e, int32_t key, Call* call) noexcept nogil:
         return hand_on(e, key)
     if not writes(call):
         return FINE
-    j = live_get(&e.values, key, value)
+    j = pairs_get(&e.values, key, value)
     if j != ABSENT:
         retire(e, k)
         if not is_over(e, k, cluster_at(e, j)):
@@ -471,14 +203,14 @@ cdef void land(Engine* e, int32_t i) noexcept nogil:
         flight_at(e, flight.after).before = flight.before
     else:
         k.last = flight.before
-    live_drop(&e.processes, flight.call.process, 0)
+    pairs_drop(&e.processes, flight.call.process, 0)
     give(&e.flights, i)
 
 
 cdef int completed(Engine* e, int32_t process, int type_, int64_t a, int64_t b,
                    int64_t now) noexcept nogil:
     """An operation ended; a: what it saw, b: whether a compare-and-set that failed says so."""
-    cdef int32_t i = live_get(&e.processes, process, 0)
+    cdef int32_t i = pairs_get(&e.processes, process, 0)
     cdef int32_t key, cluster
     cdef int found = FINE
     cdef Call call
@@ -534,123 +266,6 @@ cdef bint keep(Engine* e, int32_t key, Call* call, int type_, int64_t a, int64_t
     return add_row(&e.kept, key, call)
 
 
-# --- keys that are handed on, and those that are broken -----------------------------------------
-
-cdef int hand_on(Engine* e, int32_t key) noexcept nogil:
-    """Turn what is remembered of a key into operations; FINE, or NO_MEMORY."""
-    cdef Key* k = &e.keys[key]
-    sweep(e, key)
-    if not tell(e, key, NULL, &e.kept):
-        return NO_MEMORY
-    empty_key(e, key)
-    k.status = KEPT
-    return FINE
-
-
-cdef bint in_flight(Engine* e, const Call* call) noexcept nogil:
-    """Whether it will be heard of again."""
-    cdef int32_t i = live_get(&e.processes, call.process, 0)
-    return i != ABSENT and flight_at(e, i).call.inv == call.inv
-
-
-cdef bint tell(Engine* e, int32_t key, const Call* but, Rows* to) noexcept nogil:
-    """Write down the operations that stand for a key's past; False when there is no memory.
-
-    ``but``: an operation that is not to be among them; NULL: none of those in flight is.
-    """
-    cdef int32_t i = e.keys[key].clusters
-    cdef Cluster* c
-    cdef Call call
-    cdef bint begun = False, told
-    while i != NOBODY:
-        c = cluster_at(e, i)
-        call = c.writer
-        begun = begun or call.process == AT_START
-        told = call.process != AT_START and not (
-            in_flight(e, &call) if but is NULL else call.inv == but.inv)
-        if told and call.role == CAS and c.zone != NOBODY and c.expected == NOBODY:
-            told = tell_lost(e, key, zone_at(e, c.zone), &call, to)
-            if not told:
-                return False
-        if told and not add_row(to, key, &call):
-            return False
-        if c.first_read.ret != INF and not add_row(to, key, &c.first_read):
-            return False
-        if c.last_read.inv > c.first_read.inv and not add_row(to, key, &c.last_read):
-            return False
-        i = c.after
-    if begun:
-        return True
-    memset(&call, 0, sizeof(Call))                  # the initial value is over
-    call.a, call.inv, call.ret, call.process, call.role = GONE, -2, -1, AT_START, WRITE
-    return add_row(to, key, &call)
-
-
-cdef bint tell_lost(Engine* e, int32_t key, const Zone* z, Call* writer, Rows* to) noexcept nogil:
-    """The forgotten beginning of a chain: one value that this writer replaced, that was written by
-    the first return, and seen by whoever was invoked last."""
-    cdef Call made
-    e.synthetic += 1
-    memset(&made, 0, sizeof(Call))
-    made.a, made.process, made.role = GONE + e.synthetic, AT_START, WRITE
-    made.inv, made.ret = min(z.lost_last, z.lost_first), z.lost_first
-    writer.a = made.a
-    if not add_row(to, key, &made):
-        return False
-    if made.ret != INF:
-        to.rows[to.n - 1].inv -= 2
-        to.rows[to.n - 1].ret -= 1
-    if z.lost_last < z.lost_first:
-        return True
-    made.inv = made.ret = z.lost_last
-    made.role = READ
-    if not add_row(to, key, &made):
-        return False
-    to.rows[to.n - 1].inv += 1
-    to.rows[to.n - 1].ret += 2
-    return True
-
-
-cdef void empty_key(Engine* e, int32_t key) noexcept nogil:
-    """Forget everything about a key but what is in flight."""
-    cdef Key* k = &e.keys[key]
-    cdef int32_t i = k.first
-    while i != NOBODY:
-        flight_at(e, i).cluster = NOBODY
-        i = flight_at(e, i).after
-    while k.clusters != NOBODY:
-        forget_cluster(e, key, k.clusters)
-    while k.young.first < k.young.end:
-        give(&e.zones, k.young.zone[k.young.first])
-        k.young.first += 1
-    young_free(&k.young)
-
-
-cdef bint break_(Engine* e, int32_t key, int trouble, int64_t now, Call* culprit) noexcept nogil:
-    """Remember a violation, with what is known of the key; False when there is no memory."""
-    cdef void* moved
-    cdef Found* found
-    if e.n_found >= e.found_room:
-        moved = realloc(e.found, (2 * e.found_room + 16) * sizeof(Found))
-        if moved is NULL:
-            return False
-        e.found = <Found*>moved
-        e.found_room = 2 * e.found_room + 16
-    found = &e.found[e.n_found]
-    found.key, found.trouble, found.event, found.culprit = key, trouble, now, culprit[0]
-    found.first_row = e.evidence.n
-    if not tell(e, key, culprit, &e.evidence):
-        return False
-    culprit.ret = now
-    if trouble != FAILED_SEEN and not add_row(&e.evidence, key, culprit):
-        return False
-    found.end_row = e.evidence.n
-    e.n_found += 1
-    empty_key(e, key)
-    e.keys[key].status = BROKEN
-    return True
-
-
 # --- for Python ---------------------------------------------------------------------------------
 
 cdef class Registers:
@@ -678,8 +293,8 @@ cdef class Registers:
         pool_free(&self.e.flights)
         pool_free(&self.e.clusters)
         pool_free(&self.e.zones)
-        live_free(&self.e.processes)
-        live_free(&self.e.values)
+        pairs_free(&self.e.processes)
+        pairs_free(&self.e.values)
         free(self.e.keys)
         free(self.e.kept.rows)
         free(self.e.evidence.rows)
@@ -805,9 +420,9 @@ cdef class Registers:
         cdef int32_t key, at
         alive = []
         for i in range(e.values.room):
-            if e.values.entries[i].used:
-                alive.append(e.values.entries[i].b)
-                alive.append(cluster_at(e, e.values.entries[i].value).writer.a)
+            if e.values.cells[i].used:
+                alive.append(e.values.cells[i].b)
+                alive.append(cluster_at(e, e.values.cells[i].value).writer.a)
         for key in range(e.n_keys):
             at = e.keys[key].first
             while at != NOBODY:
