@@ -60,8 +60,7 @@ class Asked:
         try:
             return fine, step(self.request)(self.tree)
         except BadTree as refusal:
-            assert fine in str(refusal)
-            return fine, None
+            return (fine if fine in str(refusal) else str(refusal)), None
 
 
 @pytest.fixture
