@@ -13,7 +13,7 @@ import click
 from .errors import SeatrialError
 
 COMMANDS = ("run", "check", "generate", "shrink", "replay", "mutants", "explore", "up", "down",
-            "ssh", "doctor", "heal", "domains", "provision")
+            "ssh", "doctor", "plan", "heal", "domains", "provision")
 
 
 class Lazy(click.Group):

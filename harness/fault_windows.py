@@ -34,8 +34,8 @@ from .leadership import Leadership
 from .voters import Voters
 
 KILLS = frozenset({"kill", "domain-kill", "child-leader-kill", "both-leaders-kill"})
-STOPS_A_NODE = KILLS | {"pause", "freeze", "power-loss", "reboot", "disk-error", "disk-full",
-                        "disk-flip", "disk-stall"}
+STOPS_A_NODE = KILLS | {"pause", "freeze", "power-loss", "domain-power-loss", "reboot",
+                        "disk-error", "disk-full", "disk-flip", "disk-stall"}
 CUTS_BY_DOMAIN = frozenset({"domain-cut", "link-cut", "domain-island"})
 GONE_FOR_GOOD = frozenset({"disk-flip"})
 STEPS = ("requested", "effective", "ended", "recovered")

@@ -26,7 +26,8 @@ def write_inventory(world: LabWorld) -> Path:
                     ansible_ssh_common_args=f"-o UserKnownHostsFile={folder / KNOWN_HOSTS}",
                     seatrial_known_hosts=str(folder / KNOWN_HOSTS),
                     seatrial_network=world.lab.control,
-                    **({"seatrial_clocks": True, "seatrial_data_disk": list(world.disk)}
+                    **({"seatrial_clocks": True, "seatrial_data_disk": list(world.disk),
+                        "seatrial_patience": world.stretch}
                        if isinstance(world, VirtualWorld) else {}))
     return path
 

@@ -15,6 +15,7 @@ by ansible/site.yml; nothing is installed here. Some names are ours:
 | `seatrial_ipv4`, `seatrial_ipv6` | the addresses that nodes use, where they are others |
 | `seatrial_clocks` | true: this host's clock may be moved; else clock faults are impossible |
 | `seatrial_data_disk` | [device mapper's name, mount point] of a disk that may be made to fail |
+| `seatrial_patience` | how many times longer than usual all timeouts are: slow hosts |
 | `seatrial_known_hosts` | the file of the only accepted host keys |
 | `seatrial_network` | a network namespace to work from: `seatrial up` writes it for its labs |
 
@@ -40,7 +41,7 @@ UNDERSTOOD = {
     "ansible_host", "ansible_port", "ansible_user", "ansible_ssh_private_key_file",
     "ansible_become_password", "ansible_become", "ansible_python_interpreter", "seatrial_ipv4",
     "seatrial_ipv6", "seatrial_clocks", "seatrial_data_disk", "seatrial_network",
-    "seatrial_known_hosts",
+    "seatrial_known_hosts", "seatrial_patience",
 }
 GROUP_KEYS = {"hosts", "children", "vars"}
 SUDO_PASSWORD = "SEATRIAL_SUDO_PASSWORD"
@@ -105,6 +106,7 @@ class InventoryWorld:
             raise BadInput(f"{path}: has {len(found)} hosts, but the test asks for {nodes} "
                            "(topology.nodes)")
         chosen = dict(list(found.items())[:nodes])
+        self.stretch = max(_patience(path, name, of) for name, of in chosen.items())
         self._threads = ThreadPoolExecutor(4 * len(chosen), "ssh")
         self.hosts: Sequence[SshHost] = [
             self._host(path, index, name, of) for index, (name, of) in enumerate(chosen.items())]
@@ -159,7 +161,7 @@ class InventoryWorld:
             known_hosts=Path(known).expanduser() if known else None,
             ssh_config=not known,
             sudo_password=os.environ.get(SUDO_PASSWORD) or of.get("ansible_become_password"))
-        return SshHost(target, self._threads, index=index,
+        return SshHost(target, self._threads, index=index, patience=self.stretch,
                        ipv4=self._ipv4(path, name, of, address), ipv6=_ipv6(path, name, of))
 
     @staticmethod
@@ -185,6 +187,14 @@ def _ipv6(path: Path, name: str, of: Variables) -> str | None:
     except ValueError:
         raise BadInput(f"{path}: {name}: seatrial_ipv6: expected an IPv6 address, "
                        f"got {of['seatrial_ipv6']!r}") from None
+
+
+def _patience(path: Path, name: str, of: Variables) -> float:
+    given = of.get("seatrial_patience", 1.0)
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 1 <= given <= 100:
+        raise BadInput(f"{path}: {name}: seatrial_patience: expected a number from 1 to 100, "
+                       f"got {given!r}")
+    return float(given)
 
 
 def write(path: Path, hosts: Sequence[Any], **variables: Any) -> None:

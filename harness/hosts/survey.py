@@ -35,16 +35,17 @@ def survey(path: Path, told: Callable[[Sequence[Surveyed]], None]) -> bool:
     """Look at all hosts of an inventory; return whether each can be used."""
     InventoryWorld.enter(path)
     world = InventoryWorld(path)
-
-    async def look() -> list[Surveyed]:
-        return list(await asyncio.gather(*(_one(world, host) for host in world.hosts)))
-
     try:
-        found = asyncio.run(look())
+        found = asyncio.run(look(world))
     finally:
         world.close()
     told(found)
     return all(host.error is None for host in found)
+
+
+async def look(world: InventoryWorld) -> list[Surveyed]:
+    """Look at all hosts of a world at once."""
+    return list(await asyncio.gather(*(_one(world, host) for host in world.hosts)))
 
 
 async def _one(world: InventoryWorld, host: SshHost) -> Surveyed:

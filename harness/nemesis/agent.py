@@ -15,8 +15,9 @@ error is one line on stderr and exit code 1.
 | gone | id | returns which of these still run |
 | shape | id, name, to, netem | netem on the packets that leave for these addresses |
 | shaped | | returns how many packets netem has let through and dropped |
-| clock | id, name, bump_ms or rate_ppm | moves the wall clock, or lets all clocks drift |
-| clocks | | returns wall clock and raw clock, in ns |
+| clock | id, name, bump_ms; or strobe_ms, period_ms | moves the wall clock, once; or to and fro |
+| | or rate_ppm | lets all clocks drift |
+| clocks | watch_ms | returns the clocks, in ns, and how far the wall clock was off in a while |
 | disk | id, name, how, ms | puts another device-mapper target under the data disk, or fills it |
 | disked | | returns how long a synced write to the data disk takes, or its error |
 | administer | id, name, undo | journals the command that undoes what is about to be done |
@@ -57,6 +58,7 @@ import errno
 import fcntl
 import ipaddress
 import json
+import mmap
 import os
 import shutil
 import signal
@@ -359,22 +361,56 @@ def clock(request: Json) -> Json:
         begin(request, "clock", wall=time.time_ns(), raw=raw_ns())
         if "rate_ppm" in request:
             set_tick(TICK_US + request["rate_ppm"] * TICK_US // 1_000_000)
+        elif "strobe_ms" in request:
+            words = [request["id"], str(request["strobe_ms"]), str(request["period_ms"])]
+            subprocess.Popen([sys.executable, "-I", "-S", str(Path(__file__).resolve()), "strobe",
+                              *words], start_new_session=True, cwd="/", stdin=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         else:
             time.clock_settime_ns(time.CLOCK_REALTIME,
                                   time.time_ns() + request["bump_ms"] * 1_000_000)
     return {}
 
 
+def strobe(fault: str, strobe_ms: int, period_ms: int) -> None:
+    """Move the wall clock ahead and back, a step each period, while the fault is journalled.
+
+    Under the lock under which it is undone: nothing is moved any more once it was put right.
+    """
+    ahead = False
+    while True:
+        ahead = not ahead
+        with locked():
+            entry = read_json(entry_path(fault))
+            if entry is None or entry["boot"] != boot_id():
+                return
+            time.clock_settime_ns(time.CLOCK_REALTIME,
+                                  where_it_would_be(entry) + ahead * strobe_ms * 1_000_000)
+        time.sleep(period_ms / 1000)
+
+
+def where_it_would_be(entry: Json) -> int:
+    """Return what the wall clock would show without the fault."""
+    return int(entry["wall"]) + raw_ns() - int(entry["raw"])
+
+
 def restore_clock(entry: Json) -> None:
     """Put the clock where it would be; another fault's bump goes with it."""
     if entry["boot"] == boot_id():          # else it was set when the host booted
         set_tick(TICK_US)
-        time.clock_settime_ns(time.CLOCK_REALTIME, entry["wall"] + raw_ns() - entry["raw"])
+        time.clock_settime_ns(time.CLOCK_REALTIME, where_it_would_be(entry))
 
 
-def clocks(_request: Json) -> Json:
-    """Return the clocks, read together."""
-    return {"wall": time.time_ns(), "monotonic": time.monotonic_ns(), "raw": raw_ns()}
+def clocks(request: Json) -> Json:
+    """Return the clocks, read together, and how far the wall clock was ahead of the raw one, at
+    least and at most, in a while."""
+    seen = {"wall": time.time_ns(), "monotonic": time.monotonic_ns(), "raw": raw_ns()}
+    least = most = seen["wall"] - seen["raw"]
+    while raw_ns() < seen["raw"] + request.get("watch_ms", 0) * 1_000_000:
+        off = time.time_ns() - raw_ns()
+        least, most = min(least, off), max(most, off)
+        time.sleep(0.001)
+    return {**seen, "least": least, "most": most}
 
 
 def no_clock(request: Json) -> str | None:
@@ -389,7 +425,7 @@ def no_clock(request: Json) -> str | None:
 # the data disk
 
 def disk(request: Json) -> Json:
-    """Make the data disk slow, stall, fail or full."""
+    """Make the data disk slow, stall, fail, lie or full."""
     run = read_json(RUN)
     if no_disk(run):
         raise AgentError("the data disk of this host may not be touched")
@@ -407,7 +443,8 @@ def disk(request: Json) -> Json:
             command(["dmsetup", "suspend", "--noflush", "--nolockfs", name])
         else:
             target = f"delay {device} {offset} 0 {device} {offset} {ms}" if how == "slow" else \
-                f"flakey {device} {offset} 0 3600 1 error_writes"
+                f"flakey {device} {offset} 0 86400 1 " \
+                f"{'drop' if how == 'lost' else 'error'}_writes"
             change_table(name, f"{start} {size} {target}")
     return {}
 
@@ -423,7 +460,7 @@ def restore_disk(entry: Json) -> None:
     """Give the data disk back its own target, and its file system a way to go on."""
     name, where = entry["name_of"], entry["where"]
     Path(where, FILLER).unlink(missing_ok=True) if entry["how"] == "full" else None
-    if entry["boot"] != boot_id() or entry["how"] == "full":
+    if entry["boot"] != boot_id() or entry["how"] in ("full", "lost"):
         return
     if entry["how"] != "stall":
         command(["dmsetup", "load", name, "--table", entry["table"]])
@@ -461,19 +498,41 @@ def fill(path: Path) -> None:
 
 
 def disked(_request: Json) -> Json:
-    """Try a synced write; return how long it took, or what went wrong."""
+    """Try a synced write; return how long it took, or what went wrong, and whether it is there."""
     path = Path(read_json(RUN)["disk"][1], PROBE)
+    written = os.urandom(1 << 16)
     began = time.monotonic_ns()
     try:
         with path.open("wb") as file:
-            os.write(file.fileno(), bytes(1 << 16))
+            os.write(file.fileno(), written)
             os.fsync(file.fileno())
-        return {"took_ns": time.monotonic_ns() - began, "error": None}
+        return {"took_ns": time.monotonic_ns() - began, "error": None,
+                "kept": on_disk(path, len(written)) == written}
     except OSError as error:
-        return {"took_ns": time.monotonic_ns() - began, "error": errno.errorcode[error.errno or 0]}
+        return {"took_ns": time.monotonic_ns() - began, "error": errno.errorcode[error.errno or 0],
+                "kept": False}
     finally:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def on_disk(path: Path, size: int) -> bytes:
+    """Return what the disk itself says is in a file, whatever the kernel remembers of it."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+    try:
+        with mmap.mmap(-1, size) as page:               # aligned, as O_DIRECT wants it
+            os.preadv(fd, [page], 0)
+            return page[:]
+    finally:
+        os.close(fd)
+
+
+def lose_power() -> None:
+    """Boot anew, at once: what the data disk lost can't be told to its file system otherwise."""
+    with open("/proc/sys/kernel/sysrq", "w") as file:   # noqa: PTH123
+        file.write("1")
+    with open("/proc/sysrq-trigger", "w") as file:      # noqa: PTH123
+        file.write("b")
 
 
 def no_disk(request: Json) -> str | None:
@@ -535,6 +594,8 @@ def undo(entries: list[Json], *, resigned: bool = False) -> list[Json]:
         if entry["kind"] == "administer":
             run_back(entry, resigned=resigned)
             forget(entry["id"])
+    if any(entry.get("how") == "lost" and entry["boot"] == boot_id() for entry in entries):
+        lose_power()
     return entries
 
 
@@ -882,6 +943,9 @@ def main(argv: list[str]) -> int:
     """Run one command."""
     if argv[0] == "resident":
         Resident([int(fd) for fd in argv[1:]]).live()
+        return 0
+    if argv[0] == "strobe":
+        strobe(argv[1], int(argv[2]), int(argv[3]))
         return 0
     os.environ["PATH"] += ":/usr/sbin:/sbin"    # where sshd may not look for iptables
     try:

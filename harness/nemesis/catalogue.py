@@ -37,7 +37,7 @@ HOST_KINDS: dict[str, Kind[Any]] = {
         *process.KINDS, *partition.KINDS, *domains.KINDS, *pools.KINDS, *members.KINDS,
         *trees.KINDS, *rolling.KINDS, *power.KINDS, *shaping.KINDS, *clocks.KINDS, *disks.KINDS)}
 MACHINES_ONLY = frozenset(kind.name for kind in (
-    *power.KINDS, *shaping.KINDS, *clocks.KINDS, *disks.KINDS))
+    *power.KINDS, domains.DomainPowerLoss(), *shaping.KINDS, *clocks.KINDS, *disks.KINDS))
 """What a namespace host shares with the machine that it is on, and so can't be hit alone."""
 SIM_KINDS: dict[str, Kind[Any]] = {kind.name: kind for kind in sim.KINDS}
 CATALOGUE: dict[str, Kind[Any]] = HOST_KINDS | {

@@ -1,8 +1,9 @@
 """Clocks of real hosts, where each has one of its own: virtual machines.
 
-``clock-bump`` and ``clock-back`` move the wall clock, which no monotonic clock notices: what they
-can break is a node that looks at it. ``clock-drift`` changes the kernel's tick, and so the speed of
-both. All are put right at the end by the raw clock, which nothing here moves.
+``clock-bump`` and ``clock-back`` move the wall clock, ``clock-strobe`` does so to and fro, which no
+monotonic clock notices: what they can break is a node that looks at it. ``clock-drift`` changes the
+kernel's tick, and so the speed of both. All
+are put right at the end by the raw clock, which nothing here moves.
 """
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from ..protocols import Host
 from ..rng import Rng
 from .agents import call, everywhere, stop_everywhere
 from .fault import Fault, FaultError
-from .kind import Kind, ranges
+from .kind import Kind, ranges, until
 from .process import all_recovered, choose
 from .scene import Scene
 
@@ -69,6 +70,31 @@ class ClockBump(Kind["HostScene"]):
             if abs(off_ns) > 10 * MS:
                 raise FaultError(f"{host.name}: its clock is still off by {off_ns / MS:g} ms")
         await all_recovered(scene, fault)
+
+
+@dataclass(frozen=True)
+class ClockStrobe(ClockBump):
+    """The wall clocks of some hosts jump ahead and back, a step each ``period_ms``."""
+
+    name: str = "clock-strobe"
+    sign: int = 1
+    parameters = ranges(strobe_ms=(20, 20_000), period_ms=(20, 1000))
+
+    async def start(self, scene: HostScene, fault: Fault) -> None:
+        async def strobe(host: Host) -> None:
+            before = await offset_ns(host)
+            await call(host, "clock", id=fault.id, name=fault.name, **fault.parameters)
+            scene.readings[f"{fault.id} {host.name}"] = before
+
+        await everywhere(scene.hosts(fault.targets), strobe)
+
+    async def prove(self, scene: HostScene, fault: Fault) -> None:
+        async def is_seen(host: Host) -> bool:
+            seen = await call(host, "clocks", watch_ms=2 * fault.parameters["period_ms"])
+            return bool(seen["most"] - seen["least"] >= (fault.parameters["strobe_ms"] - 10) * MS)
+
+        await everywhere(scene.hosts(fault.targets), lambda host: until(
+            lambda: is_seen(host), scene.prove_s, f"{host.name}: its clock stays where it is"))
 
 
 @dataclass(frozen=True)
@@ -137,4 +163,4 @@ def free_of_clock_faults(scene: Scene, fault: Fault) -> None:
         raise FaultError(f"{', '.join(sorted(taken))}: another fault has the clock")
 
 
-KINDS = (ClockBump("clock-bump", 1), ClockBump("clock-back", -1), ClockDrift())
+KINDS = (ClockBump("clock-bump", 1), ClockBump("clock-back", -1), ClockStrobe(), ClockDrift())

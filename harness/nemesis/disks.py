@@ -1,8 +1,8 @@
 """Faults of data disks, where a host has one behind the device mapper: virtual machines.
 
 Another target is put under the mounted file system: ``delay`` makes every write slow, ``flakey``
-fails them, a suspended device lets none return; a full disk is a file that takes all the room. The
-host's own disk, with the agent and its journal on it, stays sound.
+fails or drops them, a suspended device lets none return; a full disk is a file that takes all
+the room. The host's own disk, with the agent and its journal on it, stays sound.
 """
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..rng import Rng
 from .agents import call, everywhere, stop_everywhere
 from .fault import Fault, FaultError
 from .kind import Kind, Range, ranges, until
+from .power import PowerLoss, switch_on
 from .process import all_recovered, choose
 from .scene import Scene
 
@@ -77,9 +78,37 @@ class DiskFault(Kind["HostScene"]):
         await all_recovered(scene, fault)
 
 
+@dataclass(frozen=True)
+class DiskLostWrites(DiskFault):
+    """The disk says "synced" and keeps nothing; at the end power is lost, and shows it."""
+
+    name: str = "disk-lost-writes"
+    cls: str = "response"
+    how: str = "lost"
+
+    def impossible(self, scene: HostScene) -> str | None:
+        return scene.cannot("disk") or POWER.impossible(scene)
+
+    async def _is_felt(self, host: Host, fault: Fault) -> bool:
+        seen = await call(host, "disked")
+        return seen["error"] is None and not seen["kept"]
+
+    async def stop(self, scene: HostScene, fault: Fault) -> None:
+        await POWER.start(scene, fault)
+        await switch_on(scene, fault)
+
+    async def prove_recovery(self, scene: HostScene, fault: Fault) -> None:
+        for host in scene.hosts(fault.targets):
+            if not (await call(host, "disked"))["kept"]:
+                raise FaultError(f"{host.name}: its data disk still loses what was synced")
+        await super().prove_recovery(scene, fault)
+
+
+POWER = PowerLoss()
 KINDS = (
     DiskFault("disk-slow", "timing", "slow", parameters=ranges(sync_ms=(1, 800))),
     DiskFault("disk-stall", "timing", "stall"),
     DiskFault("disk-error", "response", "error", frozenset({"EIO", "EROFS"}), kills=True),
     DiskFault("disk-full", "response", "full", frozenset({"ENOSPC"}), kills=True),
+    DiskLostWrites(),
 )

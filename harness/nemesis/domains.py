@@ -17,6 +17,7 @@ from .fault import Fault, FaultError
 from .grudge import Grudge
 from .kind import until
 from .partition import Partition
+from .power import PowerLoss
 from .process import Kill
 from .scene import Scene
 
@@ -163,6 +164,20 @@ class DomainKill(Kill):
         fault.targets = untouched(scene, fault, await FALLS[self.name](scene, rng))
 
 
+@dataclass(frozen=True)
+class DomainPowerLoss(PowerLoss):
+    """All hosts of a domain lose power at the same time."""
+
+    name: str = "domain-power-loss"
+
+    def impossible(self, scene: HostScene) -> str | None:
+        return no_children(scene) or super().impossible(scene)
+
+    async def aim(self, scene: Scene, fault: Fault, rng: Rng) -> None:
+        fault.targets = untouched(scene, fault, await whole(scene, rng))
+
+
 KINDS = (
     DomainCut("domain-cut", shapes.one), LinkCut("link-cut", shapes.one),
-    DomainIsland("domain-island", shapes.one), *(DomainKill(name) for name in FALLS))
+    DomainIsland("domain-island", shapes.one), *(DomainKill(name) for name in FALLS),
+    DomainPowerLoss())

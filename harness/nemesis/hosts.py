@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 HEARING_S = 10.0                  # how long hosts may take to hear each other at first
 DEADLINE_S = 30.0
 MEMBERSHIP, ADMINISTRATION = "membership", "administration"     # classes of faults
+LOSES_POWER_AT_ITS_END = "disk-lost-writes"
 
 
 class HostScene(Scene):
@@ -65,7 +66,8 @@ class HostScene(Scene):
 
     def taken(self, fault: Fault) -> set[str]:
         return super().taken(fault) | {
-            name for other in self.others(fault) if other.cls in (MEMBERSHIP, ADMINISTRATION)
+            name for other in self.others(fault)
+            if other.cls in (MEMBERSHIP, ADMINISTRATION) or other.name == LOSES_POWER_AT_ITS_END
             for name in other.targets}
 
     async def members(self) -> Members | None:

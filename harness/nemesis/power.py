@@ -22,7 +22,7 @@ from .scene import Scene
 if TYPE_CHECKING:
     from .hosts import HostScene
 
-POWERLESS = frozenset({"power-loss", "reboot"})
+POWERLESS = frozenset({"power-loss", "domain-power-loss", "reboot", "disk-lost-writes"})
 
 
 @dataclass(frozen=True)

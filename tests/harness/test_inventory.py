@@ -68,6 +68,19 @@ all:
         world.close()
 
 
+def test_a_slow_host_makes_a_world_patient(inventory: Inventory) -> None:
+    path = inventory("""
+all:
+  hosts:
+    n1: {ansible_host: 127.0.0.1, seatrial_patience: 4.5}
+    n2: {ansible_host: 127.0.0.2}
+""")
+    world = InventoryWorld(path)
+    world.close()
+    assert world.stretch == 4.5
+    assert [host.patience for host in world.hosts] == [4.5, 4.5]
+
+
 def test_clocks_and_disks_are_left_alone_unless_all_hosts_allow_it(inventory: Inventory) -> None:
     path = inventory("""
 all:
@@ -104,6 +117,8 @@ def test_an_inventory_that_makes_no_sense_is_told_in_one_line(
     ("{ansible_host: 127.0.0.1, ansible_port: ssh}", "ansible_port: expected a number, got 'ssh'"),
     ("{ansible_host: '::1'}", "give seatrial_ipv4"),
     ("{ansible_host: 127.0.0.1, seatrial_ipv6: 10.0.0.1}", "expected an IPv6 address"),
+    ("{ansible_host: 127.0.0.1, seatrial_patience: no}",
+     "seatrial_patience: expected a number from 1 to 100, got False"),
 ])
 def test_an_address_that_is_none_is_told(
     inventory: Inventory, host: str, complaint: str,
@@ -152,7 +167,7 @@ coverage: {min_ok: 20, min_faults_by_name: {kill: 1}}
 """)
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path)}
-    for argv in (["doctor", "--on", str(path)],
+    for argv in (["doctor", "--on", str(path)], ["plan", str(test), "--on", str(path)],
                  ["run", str(test), "--on", str(path), "--store", str(tmp_path / "store"),
                   "--seed", "1"],
                  ["heal", "--on", str(path)]):

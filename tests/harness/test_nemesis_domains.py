@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seatrial.harness.nemesis import domains, grudge, pools
-from seatrial.harness.nemesis.catalogue import HOST_KINDS
+from seatrial.harness.nemesis.catalogue import HOST_KINDS, MACHINES_ONLY
 from seatrial.harness.nemesis.fault import Fault, FaultError
 from seatrial.harness.nemesis.grudge import pairs
 from seatrial.harness.nemesis.heal import Healed
 from seatrial.harness.nemesis.scene import Scene
 from seatrial.harness.rng import Rng
+from seatrial.workloads.systems.domains import stretched
 
 from .sim_stage import tree_of
 
@@ -104,7 +105,7 @@ def test_a_whole_domain_a_child_s_leader_or_two_leaders_are_killed(seed: int) ->
 @pytest.mark.parametrize("name", NAMES)
 def test_every_link_and_domain_has_its_turn(name: str) -> None:
     aims = {tuple(aimed(name, seed).targets) for seed in range(40)}
-    assert len(aims) == (3 if name in ("domain-island", "domain-kill") else 2)
+    assert len(aims) == (2 if "cut" in name or "leader" in name else 3)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -155,3 +156,24 @@ def test_a_world_without_pools_says_so() -> None:
     scene = Still()
     scene.test.pools.clear()                                # type: ignore[attr-defined]
     assert pools.no_pools(scene) == "this world has no client pools"
+
+
+@given(seeds)
+def test_power_is_lost_by_all_hosts_of_one_domain(seed: int) -> None:
+    assert aimed("domain-power-loss", seed).targets in (A, B, C)
+
+
+def test_where_hosts_can_not_be_switched_off_a_domain_can_not_either() -> None:
+    scene = Still()
+    scene.test.world = SimpleNamespace(name="local")
+    kind = HOST_KINDS["domain-power-loss"]
+    assert "can't be switched off" in str(kind.impossible(scene))
+    assert "domain-power-loss" in MACHINES_ONLY
+
+
+def test_timers_of_a_tree_are_stretched_on_slow_hosts_and_stay_in_order() -> None:
+    tree = tree_of([3, 3])
+    slow = stretched(tree, 5.0)
+    assert slow.timers.lease == 5 * tree.timers.lease
+    assert slow.timers.exclude_after == 5 * tree.timers.exclude_after
+    assert slow.domains == tree.domains

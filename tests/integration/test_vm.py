@@ -120,8 +120,9 @@ def test_a_power_loss_takes_what_was_not_synced_and_leaves_the_rest(
     assert said(machines, "sh", "-c", "cat /data/unsynced 2>/dev/null || true") == ""
 
 
-FAULTS = ("delay", "loss", "clock-bump", "clock-back", "clock-drift", "disk-slow", "disk-stall",
-          "disk-full", "disk-error", "freeze", "reboot")
+FAULTS = ("delay", "loss", "reorder", "duplicate", "corrupt", "rate", "clock-bump", "clock-back",
+          "clock-strobe", "clock-drift", "disk-slow", "disk-stall", "disk-full", "disk-error",
+          "freeze", "disk-lost-writes", "reboot")
 
 
 def test_every_fault_that_only_machines_have_works_and_is_undone(machines: VirtualWorld) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from seatrial.harness.protocols import Host
@@ -23,8 +24,12 @@ def on(tree: Tree, host: Host) -> Domain:
 
 
 def told(tree: Tree, hosts: Sequence[Host], host: Host, *, address: Callable[[Host], str],
-         home: str) -> dict[str, Any]:
-    """Return what a host's configuration says of the tree; ``keys`` has the links' files."""
+         home: str, stretch: float = 1.0) -> dict[str, Any]:
+    """Return what a host's configuration says of the tree; ``keys`` has the links' files.
+
+    stretch: how many times longer leases and silences may last, as all else on slow hosts.
+    """
+    tree = stretched(tree, stretch)
     by_name = {other.name: other for other in hosts}
     domain = on(tree, host)
     node = next(node for node in domain.nodes if node.name == host.name)
@@ -38,6 +43,14 @@ def told(tree: Tree, hosts: Sequence[Host], host: Host, *, address: Callable[[Ho
     found = node_config(tree, domain, node, address=where, keys=key)
     found["keys"]["links"] = {end.number: key(end) for end in ends(tree)}
     return found
+
+
+def stretched(tree: Tree, factor: float) -> Tree:
+    """Return a tree whose timers are so many times longer."""
+    given = tree.timers
+    return replace(tree, timers=replace(
+        given, lease=given.lease * factor, promise=given.promise * factor,
+        exclude_after=given.exclude_after * factor))
 
 
 def key_name(domain: int) -> str:

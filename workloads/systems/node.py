@@ -167,7 +167,8 @@ class NodeSystem:
         if wal:
             config["wal"] = wal
         if (tree := domains.tree_of(test)) is not None:
-            told = domains.told(tree, test.nodes, host, address=self._address, home=options.home)
+            told = domains.told(tree, test.nodes, host, address=self._address, home=options.home,
+                                stretch=stretch(test))
             config["keys"] |= told.pop("keys")
             config |= told
         if number > STEP:
