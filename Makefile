@@ -69,6 +69,8 @@ nightly: ## random tests 50 times longer, sanitize, 1000 simulated seeds of four
 	@$(V)/seatrial mutants
 	@$(V)/seatrial explore
 	@$(V)/seatrial explore --elected --timeouts 2 --states 10000000 || test $$? -eq 2 # capped
+	@$(V)/seatrial explore --domains 1/1/1 --crashes 0 --changes 1 --states 10000000 || test $$? -eq 2
+	@$(V)/seatrial explore --domains 2x2 --changes 1 --states 10000000 --memory 4096 || test $$? -eq 2
 	@$(V)/python scripts/verify_package.py
 
 clean: ## remove what was built; keeps store/ and .venv/

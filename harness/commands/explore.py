@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from ..errors import BadInput
@@ -15,11 +16,15 @@ from ..registry import SYSTEMS, known
 
 if TYPE_CHECKING:
     from ..sim.exhaustive.exploration import Outcome
+    from ..sim.exhaustive.scope import Scope
     from ..sim.exhaustive.space import Space
+    from ..sim.exhaustive.tree_scope import TreeScope
+    from ..sim.exhaustive.tree_space import TreeSpace
 
 LINE_S = 5.0
 MIB = 1 << 20
 COUNT = click.IntRange(min=0, max=15)
+OF_ONE_DOMAIN = ("nodes", "spares", "transfers", "snapshots", "elected")    # options
 
 
 @click.command("explore")
@@ -27,6 +32,10 @@ COUNT = click.IntRange(min=0, max=15)
               help="How many nodes there are.")
 @click.option("--spares", type=click.IntRange(0, 3), default=0, show_default=True,
               help="How many of them are no members at first.")
+@click.option("--domains", metavar="SIZES", help="A tree of domains instead, each the child of the "
+              "one before: how many nodes each has (1/1/1), or how many of how many (2x2).")
+@click.option("--pauses", type=click.IntRange(0, 8), default=1, show_default=True,
+              help="With --domains: how often the clock goes on by more than any timer.")
 @click.option("--timeouts", type=COUNT, default=1, show_default=True,
               help="How many election timers ring, and leaders lose their majority.")
 @click.option("--heartbeats", type=COUNT, default=0, show_default=True,
@@ -38,7 +47,7 @@ COUNT = click.IntRange(min=0, max=15)
 @click.option("--crashes", type=COUNT, default=1, show_default=True,
               help="How many nodes lose their power.")
 @click.option("--changes", type=COUNT, default=0, show_default=True,
-              help="How many changes of members are asked for.")
+              help="How many changes of members, or of the tree of domains, are asked for.")
 @click.option("--transfers", type=COUNT, default=0, show_default=True,
               help="How many transfers of leadership are asked for.")
 @click.option("--snapshots", type=COUNT, default=0, show_default=True,
@@ -53,21 +62,16 @@ COUNT = click.IntRange(min=0, max=15)
               metavar="MIB", help="Stop when they take about so much memory.")
 @click.option("--mutant", metavar="NAME", help="Plant this bug in the node.")
 @click.option("--trace", metavar="ACTIONS", help="Play these instead, and tell what they do.")
-def command(nodes: int, spares: int, states: int, memory: int, fast_disks: bool, elected: bool,
-            no_symmetry: bool, mutant: str | None, trace: str | None, **bounds: int) -> int:
+def command(states: int, memory: int, mutant: str | None, trace: str | None,
+            **options: Any) -> int:
     """Try everything that can happen in a small cluster of the real consensus machine.
 
     All orders in which messages, syncs, timeouts, losses and crashes can come, within the bounds.
     Exit code: 0 all states were seen and none is wrong, 1 a violation, 2 a cap came first.
     """
     from ..sim.exhaustive.exploration import CLOSED, VIOLATION, explore, plant
-    from ..sim.exhaustive.scope import Scope
 
-    try:
-        scope = Scope(nodes, spares, **bounds, slow_disks=not fast_disks, elected=elected,
-                      symmetry=not no_symmetry)
-    except ValueError as wrong:
-        raise BadInput(str(wrong)) from None
+    scope = scope_of(options)
     if mutant is not None and not plant(mutant):
         from .again import again_with
         return again_with(planted(mutant))
@@ -80,6 +84,30 @@ def command(nodes: int, spares: int, states: int, memory: int, fast_disks: bool,
     return {CLOSED: 0, VIOLATION: 1}.get(outcome.ended, 2)
 
 
+def scope_of(options: dict[str, Any]) -> Scope | TreeScope:
+    """Return what the options say is to be explored. Raises BadInput."""
+    from ..sim.exhaustive.scope import Scope
+    from ..sim.exhaustive.tree_scope import TreeScope, sizes
+
+    options = dict(options)
+    domains, pauses = options.pop("domains"), options.pop("pauses")
+    options |= {"slow_disks": not options.pop("fast_disks"),
+                "symmetry": not options.pop("no_symmetry")}
+    given = click.get_current_context().get_parameter_source
+    try:
+        if domains is None:
+            if given("pauses") is ParameterSource.COMMANDLINE:
+                raise ValueError("--pauses: only with --domains")
+            return Scope(**options)
+        for name in OF_ONE_DOMAIN:
+            if given(name) is ParameterSource.COMMANDLINE:
+                raise ValueError(f"--{name}: not with --domains")
+            del options[name]
+        return TreeScope(sizes(domains), pauses, **options)
+    except ValueError as wrong:
+        raise BadInput(str(wrong)) from None
+
+
 def planted(mutant: str) -> Path:
     """Return the folder of the node's build that holds this bug."""
     module, _, name = known(SYSTEMS)["node"].partition(":")
@@ -90,12 +118,15 @@ def planted(mutant: str) -> Path:
     return folder
 
 
-def play(scope: Any, words: str) -> int:
+def play(scope: Scope | TreeScope, words: str) -> int:
     """Tell a trace."""
+    from ..sim.exhaustive import story, tree_story
     from ..sim.exhaustive.exploration import told
-    from ..sim.exhaustive.story import parse
+    from ..sim.exhaustive.scope import Scope
 
-    lines, judged = told(scope, parse(words, scope.nodes))
+    trace = (story.parse(words, scope.nodes) if isinstance(scope, Scope)
+             else tree_story.parse(words, scope))
+    lines, judged = told(scope, trace)
     for line in lines:
         click.echo(line)
     click.echo(f"core/invariants: {judged or 'nothing is wrong'}")
@@ -104,8 +135,9 @@ def play(scope: Any, words: str) -> int:
 
 def report(outcome: Outcome, mutant: str | None) -> list[str]:
     """Return what is to be said at the end."""
+    from ..sim.exhaustive import story, tree_story
     from ..sim.exhaustive.exploration import CLOSED, told
-    from ..sim.exhaustive.story import text
+    from ..sim.exhaustive.scope import Scope
 
     left = "" if outcome.ended == CLOSED else f", {outcome.waiting:,} of them not gone on from"
     lines = [
@@ -120,19 +152,25 @@ def report(outcome: Outcome, mutant: str | None) -> list[str]:
     ]
     if outcome.violation is not None:
         trace = list(outcome.trace)
-        story, judged = told(outcome.scope, trace)
-        lines += ["", f"violation: {outcome.violation}", "", *story, "",
+        told_as, judged = told(outcome.scope, trace)
+        text = (story if isinstance(outcome.scope, Scope) else tree_story).text(trace)
+        lines += ["", f"violation: {outcome.violation}", "", *told_as, "",
                   f"core/invariants: {judged or 'sees nothing wrong'}",
-                  f"trace:    {again(outcome, mutant)} --trace {shlex.quote(text(trace))}"]
+                  f"trace:    {again(outcome, mutant)} --trace {shlex.quote(text)}"]
     return lines
 
 
 def again(outcome: Outcome, mutant: str | None) -> str:
     """Return the command that plays a trace of this scope; what is bounded needs no bound then."""
+    from ..sim.exhaustive.scope import Scope
+
     scope = outcome.scope
     words = ["seatrial", "explore"]
-    words += ["--nodes", str(scope.nodes)] if scope.nodes != 3 else []
-    words += ["--spares", str(scope.spares)] if scope.spares else []
+    if isinstance(scope, Scope):
+        words += ["--nodes", str(scope.nodes)] if scope.nodes != 3 else []
+        words += ["--spares", str(scope.spares)] if scope.spares else []
+    else:
+        words += ["--domains", "/".join(map(str, scope.domains))]
     words += [] if scope.slow_disks else ["--fast-disks"]
     words += ["--mutant", mutant] if mutant else []
     return shlex.join(words)
@@ -154,7 +192,7 @@ class Progress:
     def __exit__(self, *exc: object) -> None:
         self.status.stop()
 
-    def tell(self, space: Space, seconds: float) -> None:
+    def tell(self, space: Space | TreeSpace, seconds: float) -> None:
         """So far it has come."""
         now = time.monotonic()
         line = (f"{space.count:,} states, {space.count / max(seconds, 1e-9):,.0f}/s, depth "

@@ -8,7 +8,6 @@ host's data is removed only after the cluster has said that its node is no membe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from seatrial.harness.administration import Life, Members
@@ -17,7 +16,6 @@ from seatrial.harness.test import Test
 
 from .deploy import FIND, PYTHON, Deployment
 from .numbers import STEP, position
-from .trees import NodeTrees
 
 if TYPE_CHECKING:
     from .node import NodeSystem
@@ -102,11 +100,6 @@ sed -i "s/^protocol: .*/protocol: $5/" "$home/node.yml"
 stop
 start
 """
-# $5: how a refusal ends that says that it is done already; then the words of a `domain` command
-TREE = COMMON + """
-fine=$5; shift 5
-ask "$fine" domain "$@"
-"""
 
 
 class NodeAdministration:
@@ -115,7 +108,6 @@ class NodeAdministration:
     def __init__(self, system: NodeSystem, protocol: int) -> None:
         self.protocol = protocol
         self.newer_protocol = NEWEST_PROTOCOL if protocol < NEWEST_PROTOCOL else None
-        self.trees = NodeTrees(system, partial(self.script, TREE))
         self._system = system
         self._highest: dict[int, int] = {}      # position -> number of its newest node
         self._addresses: dict[int, str] = {}    # as the leader told last
@@ -157,42 +149,42 @@ class NodeAdministration:
 
     def joining(self, test: Test, host: Host, *, learner: bool = False) -> Sequence[str]:
         """Add it."""
-        return self.script(JOIN, self._new(test, host), "--learner" if learner else "")
+        return self._script(JOIN, self._new(test, host), "--learner" if learner else "")
 
     def leaving(self, test: Test, host: Host) -> Sequence[str]:
         """Remove it."""
-        return self.script(LEAVE)
+        return self._script(LEAVE)
 
     def demoting(self, test: Test, host: Host) -> Sequence[str]:
         """Make it a learner."""
-        return self.script(DEMOTE)
+        return self._script(DEMOTE)
 
     def replacing(self, test: Test, old: Host, new: Host) -> Sequence[str]:
         """Replace the old host's node."""
         numbers = [number for number in self._addresses if position(number) == old.index]
-        return self.script(REPLACE, self._new(test, new), str(max(numbers, default=0)))
+        return self._script(REPLACE, self._new(test, new), str(max(numbers, default=0)))
 
     def handing_over(self, test: Test, host: Host, to: Host | None = None) -> Sequence[str]:
         """Transfer leadership."""
         numbers = [] if to is None else [
             number for number in self._addresses if position(number) == to.index]
-        return self.script(TRANSFER, str(max(numbers)) if numbers else "")
+        return self._script(TRANSFER, str(max(numbers)) if numbers else "")
 
     def starting(self, test: Test, host: Host) -> Sequence[str]:
         """Start it."""
-        return self.script(START)
+        return self._script(START)
 
     def restarting(self, test: Test, host: Host) -> Sequence[str]:
         """SIGTERM, and start it."""
-        return self.script(RESTART)
+        return self._script(RESTART)
 
     def speaking(self, test: Test, host: Host, protocol: int) -> Sequence[str]:
         """Restart it with another ``protocol`` in its configuration."""
-        return self.script(SPEAK, str(protocol))
+        return self._script(SPEAK, str(protocol))
 
     def taking_snapshot(self, test: Test, host: Host) -> Sequence[str]:
         """Have it take a snapshot."""
-        return self.script(SNAPSHOT)
+        return self._script(SNAPSHOT)
 
     def _new(self, test: Test, host: Host) -> str:
         """Return the configuration of a node that the cluster has never heard of."""
@@ -200,8 +192,7 @@ class NodeAdministration:
         self._highest[host.index] = number
         return self._system.config(test, host, number)
 
-    def script(self, script: str, *arguments: str) -> list[str]:
-        """Return the command that runs a script on a host."""
+    def _script(self, script: str, *arguments: str) -> list[str]:
         node: Deployment = self._system.deployment
         return ["sh", "-c", script, "seatrial", node.home, node.site, PYTHON, str(PATIENCE_S),
                 *arguments]

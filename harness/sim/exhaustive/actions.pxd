@@ -15,10 +15,24 @@ cdef enum Action:
     RESTART = 13                # it starts again
     CUT = 14                    # its connection to another breaks: what is on its way is lost
     CONNECT = 15                # and is made anew
+    # in a tree of domains:
+    TICK = 16                   # a timer of it rings that is due
+    EXCLUDE = 17                # an administrator asks the root's leader to exclude a domain
+    READMIT = 18                # or to release it
+    DIAL = 19                   # a domain's leader connects to a node of its parent
+    UP = 20                     # a node takes the first frame of a child's leader
+    DOWN = 21                   # a child's leader takes the first frame of its parent
+    BREAK = 22                  # its link breaks
+    BEAT = 23                   # a heartbeat's time goes by
+    WAIT = 24                   # more time than any timer is set to
+    # what that is for the nodes at the ends of a link:
+    ACCEPT = 25
+    DROP = 26
+    LOSE = 27
 
 cdef enum:
-    ACTIONS = 16
+    ACTIONS = 28
     MAX_MEMBERS = 4
     MAX_NUMBERINGS = 24
-    MAX_ENTRIES = 15            # of a log
+    MAX_ENTRIES = 23            # of a log
     MAX_TERMS = 15

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 from seatrial.core import mutants
 
+from . import story, tree_story
 from .live import Live
 from .scope import Scope
 from .space import Space
-from .story import Action, lines
+from .story import Action
+from .tree_live import TreeLive
+from .tree_scope import TreeScope
+from .tree_space import TreeSpace
 
 PORTION = 20_000            # states between two looks at the clock and at the memory
 
@@ -22,7 +26,7 @@ CLOSED, VIOLATION, STATES, MEMORY, INTERRUPTED = (
 class Outcome:
     """What an exploration came to. cpu_s: what it would have taken with a core of its own."""
 
-    scope: Scope
+    scope: Scope | TreeScope
     ended: str
     states: int
     numbered: int           # how many those are, if the numbers of the nodes count
@@ -52,12 +56,12 @@ def plant(mutant: str) -> bool:
 
 
 def explore(
-    scope: Scope, *, states: int, memory_bytes: int = 1 << 40,
-    tell: Callable[[Space, float], None] | None = None,
+    scope: Scope | TreeScope, *, states: int, memory_bytes: int = 1 << 40,
+    tell: Callable[[Space | TreeSpace, float], None] | None = None,
 ) -> Outcome:
     """Explore a scope; ``tell`` is called now and then, with the space and the seconds so far."""
     began, cpu = time.monotonic(), time.process_time()
-    space = Space(scope, states)
+    space = space_of(scope, states)
     ended = CLOSED
     try:
         while space.explore(PORTION):
@@ -80,12 +84,20 @@ def explore(
         tuple(space.trace()) if space.violation is not None else ())
 
 
-def told(scope: Scope, trace: list[Action]) -> tuple[list[str], str | None]:
-    """Play a trace. Return its story, and what core/invariants.pyx says of the same actions."""
-    space = Space(scope, 1)
+def space_of(scope: Scope | TreeScope, states: int) -> Space | TreeSpace:
+    """Return the space of a scope, with room for so many states."""
+    return TreeSpace(scope, states) if isinstance(scope, TreeScope) else Space(scope, states)
+
+
+def told(scope: Scope | TreeScope, trace: list[Action]) -> tuple[list[str], str | None]:
+    """Play a trace. Return its story, and what the simulation's checkers say of the same actions
+    (core/invariants.pyx, core/domain_invariants.pyx)."""
+    space = space_of(scope, 1)
     played = space.play(trace)
-    live = Live(space)
+    live = TreeLive(space) if isinstance(space, TreeSpace) else Live(space)
     taken = trace[:len(played)]
     if played and played[-1][2] is not None and "can't happen here" in played[-1][2]:
         taken = taken[:-1]
-    return lines(trace, played), live.play(taken)
+    lines = (tree_story.lines(trace, played, space.prefix) if isinstance(space, TreeSpace)
+             else story.lines(trace, played))
+    return lines, live.play(taken)

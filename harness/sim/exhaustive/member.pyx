@@ -65,7 +65,7 @@ cdef uint32_t named(uint32_t node, const uint32_t* names) noexcept:
 
 cdef class Member:
     def __cinit__(self, uint32_t node, configuration, RaftEncoding states, Messages messages,
-                  bint slow_disk):
+                  bint slow_disk, *further):
         self.node = node
         self.configuration = configuration
         self.states = states
@@ -138,6 +138,7 @@ cdef class Member:
         elif kind == SNAPSHOT:
             return self._snapshot()
         elif kind == RESTART:
+            self.now_ns = BEGIN_NS
             self._start(other)
         elif kind == CUT:
             raft.peer_down(other)
@@ -154,7 +155,6 @@ cdef class Member:
         cdef int node
         if not self.trusted:
             self._bound()
-        self.now_ns = BEGIN_NS
         self.replica = self._new()
         raft = self.replica.raft
         if self.disk.snapshot:

@@ -12,7 +12,6 @@ from seatrial.harness.sim.exhaustive.symmetry cimport Symmetry
 cdef struct Kind:               # of a message
     uint8_t type
     uint8_t flags
-    uint64_t term
 
 cdef struct Queue:
     uint32_t first              # message
@@ -32,4 +31,5 @@ cdef class Messages:
     cdef Buffer scratch
 
     cdef int number(self, const char* frame) except -1
+    cdef int put_frame(self, const char* frame, const uint32_t* names) except -1
     cdef uint32_t pushed(self, uint32_t queue, uint32_t message) noexcept nogil

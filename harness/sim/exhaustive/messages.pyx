@@ -5,12 +5,12 @@ A state of the cluster holds their numbers only. A message's number says nothing
 whom; of each there is a fingerprint for every numbering of the nodes.
 """
 from seatrial.core.buffer cimport buffer_consume, buffer_free, buffer_init, buffer_size
-from seatrial.core.codec cimport Message
+from seatrial.core.codec cimport FrameHeader
 from seatrial.harness.sim.exhaustive.hashing cimport mixed, print_of
 
 
 cdef class Messages:
-    def __cinit__(self, RaftEncoding states, Symmetry symmetry):
+    def __cinit__(self, RaftEncoding states, Symmetry symmetry, *further):
         cdef Queue empty
         cdef Print none
         empty.first = empty.rest = empty.length = 0
@@ -27,26 +27,29 @@ cdef class Messages:
 
     cdef int number(self, const char* frame) except -1:
         """The number of a frame."""
-        cdef const Message* m = <const Message*>frame
+        cdef const FrameHeader* h = <const FrameHeader*>frame
         cdef string key
         cdef uint32_t* known
         cdef Kind kind
         cdef int i
-        buffer_consume(&self.scratch, buffer_size(&self.scratch))
-        self.states.encode_frame(frame, &self.scratch, NULL)
+        self.put_frame(frame, NULL)
         key = string(self.scratch.data, buffer_size(&self.scratch))
         known = &self.numbers[key]
         if known[0]:
             return <int>known[0] - 1
-        kind.type, kind.flags, kind.term = m.header.type, m.header.flags, m.term
+        kind.type, kind.flags = h.type, h.flags
         self.messages.push_back(key)
         self.kinds.push_back(kind)
         for i in range(self.symmetry.count):
-            buffer_consume(&self.scratch, buffer_size(&self.scratch))
-            self.states.encode_frame(frame, &self.scratch, self.symmetry.names[i])
+            self.put_frame(frame, self.symmetry.names[i])
             self.prints.push_back(print_of(self.scratch.data, buffer_size(&self.scratch)))
         known[0] = <uint32_t>self.messages.size()
         return <int>known[0] - 1
+
+    cdef int put_frame(self, const char* frame, const uint32_t* names) except -1:
+        """Write a frame into ``scratch``."""
+        buffer_consume(&self.scratch, buffer_size(&self.scratch))
+        return self.states.encode_frame(frame, &self.scratch, names)
 
     cdef uint32_t pushed(self, uint32_t queue, uint32_t message) noexcept nogil:
         """The queue with one message more at its end."""

@@ -14,14 +14,15 @@ cdef struct Past:               # what nobody may ever contradict
     uint8_t count               # of committed entries
     uint8_t voters              # masks over node ids - 1: by whom the newest was committed
     uint8_t outgoing
-    uint16_t[16] entries        # record numbers of the committed ones
-    uint8_t[16] in_term         # and the term in which each was, or a later one
+    uint16_t[24] entries        # record numbers of the committed ones
+    uint8_t[24] in_term         # and the term in which each was, or a later one
 
 cdef class Properties:
     cdef Transitions transitions
     cdef RaftEncoding states
     cdef Symmetry symmetry
-    cdef int nodes
+    cdef int first                          # places of whose properties they are: these,
+    cdef int end                            # and none from here on
     cdef unordered_map[string, uint32_t] numbers
     cdef vector[Past] pasts
     cdef vector[Print] prints               # symmetry.count for each

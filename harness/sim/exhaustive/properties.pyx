@@ -19,13 +19,13 @@ from seatrial.core.errors import InvariantViolation
 
 
 cdef class Properties:
-    def __cinit__(self, Transitions transitions, Symmetry symmetry, int nodes):
+    def __cinit__(self, Transitions transitions, Symmetry symmetry, int nodes, int first=0):
         cdef Past none
         memset(&none, 0, sizeof(none))
         self.transitions = transitions
         self.states = transitions.states
         self.symmetry = symmetry
-        self.nodes = nodes
+        self.first, self.end = first, first + nodes
         self.number(&none)          # makes number 0, which is never used: it means not known
         self.number(&none)
 
@@ -44,7 +44,7 @@ cdef class Properties:
             renamed.voters = renamed.outgoing = 0
             for k in range(16):
                 renamed.leaders[k] = <uint8_t>names[past.leaders[k]] if past.leaders[k] else 0
-            for k in range(self.nodes):
+            for k in range(self.first, self.end):
                 renamed.voters |= (past.voters >> k & 1) << (names[k + 1] - 1)
                 renamed.outgoing |= (past.outgoing >> k & 1) << (names[k + 1] - 1)
             for k in range(past.count):
@@ -94,14 +94,14 @@ cdef class Properties:
                 raise InvariantViolation(f"election safety: nodes {past.leaders[s.term]} and "
                                          f"{s.node} both lead term {s.term}")
         past.leaders[s.term] = s.node
-        for i in range(self.nodes):         # (whoever is in a later term by now may have voted)
+        for i in range(self.first, self.end):   # (whoever is in a later term by now may have voted)
             other = &self.transitions.locals[now[i]]
             if (other.disk_term > s.term or other.runs and other.term > s.term
                     or other.disk_term == s.term and other.disk_vote == s.node):
                 votes |= <uint64_t>1 << i
         if not is_quorum(votes, s.voters, s.outgoing):
             with gil:
-                nodes = [i + 1 for i in range(self.nodes) if votes >> i & 1]
+                nodes = [i + 1 for i in range(self.first, self.end) if votes >> i & 1]
                 raise InvariantViolation(f"election by majority: node {s.node} leads term "
                                          f"{s.term} by the votes of nodes {nodes}")
         return self._complete(past, s)
@@ -117,7 +117,7 @@ cdef class Properties:
                     with gil:
                         raise InvariantViolation(f"leader append-only: node {b.node}, leader of "
                                                  f"term {b.term}, cut entry {k}")
-        for i in range(self.nodes):
+        for i in range(self.first, self.end):
             if i != b.node - 1:
                 if self.transitions.locals[now[i]].runs:
                     self._matches(b, &self.transitions.locals[now[i]], False)
@@ -178,7 +178,7 @@ cdef class Properties:
         if a.runs and (a.voters != b.voters or a.outgoing != b.outgoing) and a.role == LEADER:
             past.voters, past.outgoing = a.voters, a.outgoing   # changed after it, in one step
         self._durable(now, past, past.voters, past.outgoing)
-        for i in range(self.nodes):
+        for i in range(self.first, self.end):
             if (self.transitions.locals[now[i]].role == LEADER
                     and self.transitions.locals[now[i]].term >= b.term):
                 self._complete(past, &self.transitions.locals[now[i]])
@@ -202,7 +202,7 @@ cdef class Properties:
         cdef const Local* s
         cdef uint64_t held = 0
         cdef int i
-        for i in range(self.nodes):
+        for i in range(self.first, self.end):
             s = &self.transitions.locals[now[i]]
             if (past.count < s.disk_first
                     or past.count <= s.disk_last and s.disk[past.count]
@@ -210,7 +210,7 @@ cdef class Properties:
                 held |= <uint64_t>1 << i
         if not is_quorum(held, voters, outgoing):
             with gil:
-                nodes = [i + 1 for i in range(self.nodes) if held >> i & 1]
+                nodes = [i + 1 for i in range(self.first, self.end) if held >> i & 1]
                 raise InvariantViolation(
                     f"durability: committed entry {past.count} of term "
                     f"{self._term(past.entries[past.count])} is on the disks of nodes {nodes} only")

@@ -5,17 +5,15 @@ A state of the cluster is a few numbers: of each node's state (transitions.pyx),
 way on each connection (messages.pyx), of what is past (properties.pyx), and counters of what is
 bounded. Connections are as TCP's: in order, nothing lost but all at once, when one breaks or an end
 crashes. Connections to whom runs come back at will.
-
-Breadth first, so that the first trace to a violation is a shortest one. Of states that differ only
-in the numbers of the nodes the first is kept: its fingerprint is the least of those under all
-numberings. A trace is found backwards: of each state its parent and the action are kept.
 """
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from seatrial.core.codec cimport FORCED, PRE_VOTE, VOTE
 from seatrial.core.raft_state cimport LEADER
 from seatrial.core.raft_encoding cimport get
 from seatrial.harness.sim.exhaustive.actions cimport (
+    ACTIONS,
     CONNECT,
     CRASH,
     CUT,
@@ -23,6 +21,7 @@ from seatrial.harness.sim.exhaustive.actions cimport (
     DEPOSE,
     HEARTBEAT,
     LATE,
+    MAX_NUMBERINGS,
     PROPOSE,
     REPLACE,
     RESTART,
@@ -32,9 +31,12 @@ from seatrial.harness.sim.exhaustive.actions cimport (
     TOGGLE,
     TRANSFER,
 )
-from seatrial.harness.sim.exhaustive.hashing cimport folded, mixed
+from seatrial.harness.sim.exhaustive.hashing cimport mixed, Print
 from seatrial.harness.sim.exhaustive.member cimport Member, Sent
+from seatrial.harness.sim.exhaustive.search cimport MAX_WORDS
+from seatrial.harness.sim.exhaustive.symmetry cimport Symmetry
 from seatrial.harness.sim.exhaustive.transitions cimport Step
+from seatrial.harness.sim.exhaustive.visited cimport Visited
 
 from seatrial.core.errors import InvariantViolation
 from seatrial.core.membership import Configuration
@@ -59,7 +61,7 @@ NAMES = {
 KINDS = {kind: name for name, kind in NAMES.items()}
 
 
-cdef class Space:
+cdef class Space(Search):
     """The space of a scope. limit: how many states there is room for."""
 
     def __cinit__(self, scope, uint64_t limit):
@@ -71,9 +73,11 @@ cdef class Space:
         self.words = self.used + 2
         for i, bound in enumerate(scope.bounds().values()):
             self.bounds[i] = bound
+        self.kinds = KINDS
         self.limit = limit
         self.visited = Visited(limit)
-        self.symmetry = Symmetry(scope.nodes, scope.voters, scope.symmetry)
+        self.symmetry = Symmetry((range(1, scope.voters + 1),
+                                  range(scope.voters + 1, scope.nodes + 1)), scope.symmetry)
         self.states = RaftEncoding()
         self.messages = Messages(self.states, self.symmetry)
         self.transitions = Transitions(members(scope, self.states, self.messages), self.messages,
@@ -131,16 +135,6 @@ cdef class Space:
     # ---- exploring -----------------------------------------------------------------------
 
     @property
-    def count(self) -> int:
-        """How many states were seen."""
-        return self.visited.count
-
-    @property
-    def waiting(self) -> int:
-        """How many of them are not expanded yet."""
-        return self.frontier.size() // self.words - self.at + self.found.size() // self.words
-
-    @property
     def local_states(self) -> int:
         """How many states single nodes were in."""
         return self.transitions.locals.size()
@@ -160,43 +154,6 @@ cdef class Space:
                                                     + 16 * self.symmetry.count)
                 + self.transitions.steps.size() * 80
                 + self.messages.queues.size() * (60 + 16 * self.symmetry.count))
-
-    def explore(self, uint64_t states) -> bool:
-        """Expand so many states; return whether any are left. Stops at the limit and at the first
-        violation, which is ``violation`` then."""
-        cdef uint64_t n = 0
-        try:
-            while n < states and self.violation is None and self.waiting:
-                if self.visited.count + 200 > self.limit:
-                    return True
-                if self.at == self.frontier.size() // self.words:
-                    self._descend()
-                n += self._some(states - n)
-        except InvariantViolation as violation:
-            self.violation = str(violation)
-        return self.violation is None and self.waiting > 0
-
-    @property
-    def full(self) -> bool:
-        """Whether there is no room for more states."""
-        return self.visited.count + 200 > self.limit
-
-    def _descend(self):
-        """Go on with the states that were found, a step deeper."""
-        self.frontier_first += self.frontier.size() // self.words
-        self.frontier.swap(self.found)
-        self.found.clear()
-        self.at = 0
-        self.depth += 1
-
-    def _some(self, uint64_t states):
-        cdef uint64_t n = 0, size = self.frontier.size() // self.words
-        with nogil:
-            while n < states and self.at < size and self.visited.count + 200 <= self.limit:
-                self._expand(&self.frontier[self.at * self.words])
-                self.at += 1
-                n += 1
-        return n
 
     cdef int _expand(self, const uint32_t* s) except -1 nogil:
         """Try all that can happen in a state."""
@@ -231,28 +188,6 @@ cdef class Space:
                 self._try(s, REPLACE, i, j)
                 if i != j:
                     self._try(s, TRANSFER, i, j)
-        return 0
-
-    cdef int _try(self, const uint32_t* s, int kind, int node, int other) except -1 nogil:
-        """Take an action, and keep the state that it leads to, if it is new."""
-        cdef uint32_t[MAX_WORDS] t
-        cdef uint32_t parent
-        cdef int i
-        memcpy(t, s, self.words * sizeof(uint32_t))
-        self.action = kind << 4 | node << 2 | other
-        if not self._take(t, kind, node, other):
-            return 0
-        if self.collecting:
-            self.collected.push_back(<uint16_t>self.action)
-            return 0
-        self.edges += 1
-        if self.visited.add(self._print(t)):
-            self.numbered += self.orbit
-            for i in range(self.words):
-                self.found.push_back(t[i])
-            parent = <uint32_t>(self.frontier_first + self.at)
-            self.parents.push_back(parent)
-            self.actions.push_back(<uint16_t>self.action)
         return 0
 
     cdef Print _print(self, const uint32_t* s) noexcept nogil:
@@ -408,36 +343,7 @@ cdef class Space:
                 self._step(s, i, CONNECT, node + 1, 0)
         return 1
 
-    def walk(self, uint64_t seed, int length) -> list:
-        """Return a trace of actions drawn at random, within the bounds."""
-        cdef uint32_t[MAX_WORDS] s = self.start
-        cdef uint64_t drawn = seed
-        cdef int action
-        trace = list(self.prefix)
-        for _ in range(length):
-            self.collected.clear()
-            self.collecting = True
-            self._expand(s)
-            self.collecting = False
-            if self.collected.empty():
-                break
-            drawn = folded(drawn + <uint64_t>0x9E3779B97F4A7C15, <uint64_t>0xE7037ED1A0B428DB)
-            action = self.collected[drawn % self.collected.size()]
-            self._take(s, action >> 4, action >> 2 & 3, action & 3)
-            trace.append((KINDS[action >> 4], (action >> 2 & 3) + 1, (action & 3) + 1))
-        return trace
-
     # ---- telling -------------------------------------------------------------------------
-
-    def trace(self) -> list:
-        """Return the actions that led to the violation: (name, node, other node)."""
-        cdef uint64_t state = self.frontier_first + self.at
-        taken = [self.action]
-        while state:
-            taken.append(self.actions[state - 1])
-            state = self.parents[state - 1]
-        return self.prefix + [(KINDS[action >> 4], (action >> 2 & 3) + 1, (action & 3) + 1)
-                              for action in reversed(taken)]
 
     def play(self, actions) -> list:
         """Take these actions from the beginning on, whatever the bounds. Return what each did:
@@ -467,11 +373,6 @@ cdef class Space:
         for i in range(self.words):
             self.reached[i] = s[i]
         return played
-
-    def fingerprint(self) -> tuple[int, int]:
-        """Return that of the state which the newest trace came to."""
-        cdef Print p = self._print(self.reached)
-        return p.high, p.low
 
     def _tell(self, Step step):
         """Keep what a node is after a step, and what it sent."""

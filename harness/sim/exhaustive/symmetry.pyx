@@ -1,20 +1,19 @@
 """In how many ways the nodes of a small cluster could have been numbered without any difference."""
-from itertools import permutations
+from itertools import chain, permutations, product
 
 
 cdef class Symmetry:
-    """All numberings that map voters to voters and spares to spares; the first changes nothing."""
+    """All numberings that map each of these groups of nodes to itself; the first is none."""
 
-    def __cinit__(self, int nodes, int voters, bint used=True):
-        cdef int i
-        cdef uint32_t node
+    def __cinit__(self, groups, bint used=True):
+        cdef uint32_t node, name
         self.count = 0
-        for first in permutations(range(1, voters + 1)):
-            for second in permutations(range(voters + 1, nodes + 1)):
-                if self.count and not used:
-                    continue
-                for i in range(64):
-                    self.names[self.count][i] = i
-                for i, node in enumerate((*first, *second)):
-                    self.names[self.count][i + 1] = node
-                self.count += 1
+        before = list(chain(*groups))
+        for after in product(*map(permutations, groups)):
+            if self.count and not used:
+                break
+            for node in range(64):
+                self.names[self.count][node] = node
+            for node, name in zip(before, chain(*after), strict=True):
+                self.names[self.count][node] = name
+            self.count += 1

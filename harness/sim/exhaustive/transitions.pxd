@@ -32,8 +32,8 @@ cdef struct Local:              # what the cluster's side wants to know of a nod
     uint32_t term
     uint32_t disk_term
     uint8_t disk_vote
-    uint16_t[16] entries        # record numbers
-    uint16_t[16] disk
+    uint16_t[24] entries        # record numbers
+    uint16_t[24] disk
 
 cdef struct Step:               # one node's, from one state by one input
     uint32_t next               # local state

@@ -12,7 +12,7 @@ from seatrial.core.buffer cimport buffer_consume, buffer_free, buffer_init, buff
 from seatrial.core.codec cimport Record
 from seatrial.core.invariant cimport must
 from seatrial.core.raft cimport Raft
-from seatrial.harness.sim.exhaustive.actions cimport DELIVER, LATE
+from seatrial.harness.sim.exhaustive.actions cimport DELIVER, DOWN, LATE, UP
 from seatrial.harness.sim.exhaustive.hashing cimport print_of
 
 from seatrial.core.errors import InvariantViolation, ProtocolError
@@ -88,7 +88,7 @@ cdef class Transitions:
         must(message < 1 << 20 and other < 1 << 8, b"exploration: too many messages", message)
         memset(&made, 0, sizeof(made))
         m.decode(self.locals_bytes[local].data())
-        if kind == DELIVER or kind == LATE:
+        if kind == DELIVER or kind == LATE or kind == UP or kind == DOWN:
             bytes_of = self.messages.messages[message].data()
         try:
             made.possible = m.act(kind, other, bytes_of)
