@@ -16,12 +16,17 @@ from .models import MODELS, Model, UserModel
 from .porcupine_engine import Porcupine
 from .readers import OBSERVES_FAILED_CAS
 from .result import CheckResult
+from .set_full import check_set_full
+from .total_queue import check_total_queue
 from .transactions import KINDS, F, check_transactions
 from .transactions.transaction import APPEND
+from .unique_ids import check_unique_ids
 
-FOLDS = ("bank", "long-fork")
+FOLDS = {"bank": check_bank, "set-full": check_set_full, "total-queue": check_total_queue,
+         "unique-ids": check_unique_ids}
+LONG_FORK = "long-fork"
 DOMAINS = "domains"
-MODEL_NAMES = (*MODELS, *KINDS, *FOLDS, DOMAINS)
+MODEL_NAMES = (*MODELS, *KINDS, *FOLDS, LONG_FORK, DOMAINS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +63,9 @@ def judge(
         return check_transactions(history, model, question.level,
                                   time_limit_s=question.time_limit_s,
                                   memory_limit_bytes=question.memory_limit_bytes)
-    if model == "bank":
-        return check_bank(history)
-    if model == "long-fork":
+    if isinstance(model, str) and model in FOLDS:
+        return FOLDS[model](history)
+    if model == LONG_FORK:
         return check_long_fork(history, question.group_size)
     if model == DOMAINS:
         return _judge_domains(history, question)

@@ -87,7 +87,8 @@ def events_of(history: History) -> Events:
     losses: list[tuple[int, int | None]] = []
     for row, f, value in _told(history):
         time_ns = int(history.time[row])
-        if f in TREE_CHANGES and not any(change.domain == ANY for change in changes):
+        if (f in TREE_CHANGES and value.get("phase") != "impossible"
+                and not any(change.domain == ANY for change in changes)):
             changes.append(Change(row, time_ns, ANY, "changed"))
         if f == STATE and isinstance(value.get("state"), str):
             changes.append(Change(row, time_ns, str(value.get("domain")), value["state"]))
@@ -212,12 +213,18 @@ def fenced(events: Events, guarantees: Guarantees, name: str) -> list[Span]:
         spans.append(Span((since.row, FOREVER), (since.time_ns, FOREVER), "fenced"))
     for trouble in events.troubles:
         cut = cut_off(trouble, guarantees, name)
-        if trouble.sure is not None and cut:
+        if trouble.sure is not None and cut and not (cut == "link" and moved(events, trouble)):
             began = trouble.sure[1] + domain.fence_ns
             if began < trouble.until[1]:
                 spans.append(Span((trouble.sure[0], trouble.until[0]), (began, trouble.until[1]),
                                   f"cut off by {trouble.name}", cut == "link"))
     return spans
+
+
+def moved(events: Events, trouble: Trouble) -> bool:
+    """Whether links may have taken other ways than the tree says while a fault was in force."""
+    return any(other.name in TREE_CHANGES and other.since_ns < trouble.over_ns
+               and trouble.since_ns < other.over_ns for other in events.troubles)
 
 
 def _add(time_ns: int, more_ns: int) -> int:

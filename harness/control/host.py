@@ -58,7 +58,7 @@ class SshHost:
         self.ipv6 = ipv6
         self.controller = controller
         self._threads = threads
-        self._patience = patience
+        self.patience = patience
         self._pool = Pool(target)
 
     def __repr__(self) -> str:
@@ -122,7 +122,7 @@ class SshHost:
         stdout: Callable[[bytes], object], timeout_s: float,
     ) -> tuple[int, str]:
         """Run in a thread; return exit code and stderr."""
-        timeout_s *= self._patience
+        timeout_s *= self.patience
         def body(session: Session) -> tuple[int, bytes]:
             stdin.seek(0)  # this may be the second connection that is tried
             if not sudo or session.user == "root":

@@ -132,9 +132,11 @@ def prctl(option: int, value: int) -> None:
 
 def start_time(pid: int) -> int | None:
     """When the process started, in clock ticks since boot: with the pid it names a process
-    for good. None when there is no such process or it is a zombie."""
+    for good. None when there is no such process or it is a zombie: one whose threads have all
+    ended, since the first may be one while others still hold files open."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+        ended = fields[0] == "Z" and len(list(Path(f"/proc/{pid}/task").iterdir())) < 2
     except OSError:
         return None
-    return None if fields[0] == "Z" else int(fields[19])
+    return None if ended else int(fields[19])

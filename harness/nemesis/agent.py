@@ -38,9 +38,9 @@ the view file the newest numbers sent to and heard from each: what the controlle
 with (probe.py). It exits by itself when its run's ``run.json`` is removed or replaced. It holds
 a lock while it lives, and no fault starts without it.
 
-**Clocks and disks** are touched only where ``install`` was told that they are the host's own
-| disk | id, name, how, ms | puts another device-mapper target under the data disk; or fills it |
-put right by the raw monotonic one, which nothing here moves.
+**Clocks and disks** are touched only where ``install`` was told that they are the host's own, and
+put right: a disk by the table that was journalled, a clock by the raw monotonic one, which nothing
+here moves.
 
 **Shaping** is a prio qdisc of our own with netem in a fourth band, which only packets for the given
 addresses are sent to: the controller's are not. A host whose link somebody else shapes is left.
@@ -81,7 +81,8 @@ CHAIN = "SEATRIAL-IN"
 BEAT_S = 0.05
 LOCK_WAIT_S = "5"
 TOOLS = {4: "iptables", 6: "ip6tables"}
-RESIDENT_WAIT_S = 5.0
+RESIDENT_WAIT_S = 30.0
+BUSY_S = 10.0
 CONNECT_S = 0.5
 RETRY_S = 1.0
 PRIO, NETEM = "5ea7:", "5ea8:"      # handles of our qdiscs
@@ -466,9 +467,25 @@ def restore_disk(entry: Json) -> None:
         command(["dmsetup", "suspend", "--nolockfs", "--noflush", name])
     command(["dmsetup", "resume", name])
     if entry["how"] == "error":             # ext4 gave up its journal: only a new mount helps
-        command(["umount", where])
-        command(["e2fsck", "-p", f"/dev/mapper/{name}"], good=(0, 1))
-        command(["mount", "-o", "noatime", f"/dev/mapper/{name}", where])
+        mount_anew(f"/dev/mapper/{name}", where)
+
+
+def mount_anew(device: str, where: str) -> None:
+    """Repair a file system; begins where an earlier try ended. A process that is being killed may
+    still be in it for a moment."""
+    deadline = time.monotonic() + BUSY_S
+    while os.path.ismount(where):
+        try:
+            command(["umount", where])
+        except AgentError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+    try:
+        command(["e2fsck", "-p", device], good=(0, 1))
+    except AgentError:                      # more than it dares to repair without being asked
+        command(["e2fsck", "-f", "-y", device], good=(0, 1))
+    command(["mount", "-o", "noatime", device, where])
 
 
 def fill(path: Path) -> None:

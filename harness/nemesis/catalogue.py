@@ -21,6 +21,7 @@ from . import (
     rolling,
     shaping,
     sim,
+    trees,
 )
 from .hosts import HostScene
 from .kind import Absent, Kind
@@ -34,7 +35,7 @@ SIM = "sim"
 HOST_KINDS: dict[str, Kind[Any]] = {
     kind.name: kind for kind in (
         *process.KINDS, *partition.KINDS, *domains.KINDS, *pools.KINDS, *members.KINDS,
-        *rolling.KINDS, *power.KINDS, *shaping.KINDS, *clocks.KINDS, *disks.KINDS)}
+        *trees.KINDS, *rolling.KINDS, *power.KINDS, *shaping.KINDS, *clocks.KINDS, *disks.KINDS)}
 MACHINES_ONLY = frozenset(kind.name for kind in (
     *power.KINDS, domains.DomainPowerLoss(), *shaping.KINDS, *clocks.KINDS, *disks.KINDS))
 """What a namespace host shares with the machine that it is on, and so can't be hit alone."""

@@ -14,8 +14,9 @@ from ..errors import SeatrialError
 from ..protocols import Host, Powered
 from .agents import call, upload
 
-HOST_TIMEOUT_S = 120.0
-BOOT_TIMEOUT_S = 300.0
+HOST_TIMEOUT_S = 120.0          # these three for a host of usual speed
+BOOT_TIMEOUT_S = 150.0
+ANSWER_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +49,27 @@ async def mend(world: object) -> list[str]:
 
 
 async def answers(host: Host, limit_s: float = BOOT_TIMEOUT_S) -> None:
-    """Return when a host that boots answers; HarnessFailure when it doesn't in time."""
+    """Return when a host that boots answers; HarnessFailure when it doesn't in time.
+
+    A connection on which nobody answers may be one from before, which would be silent for minutes
+    yet: each further question goes over a new one.
+    """
     clock = asyncio.get_running_loop().time
-    deadline = clock() + limit_s
+    deadline = clock() + limit_s * patience(host)
     while True:
         try:
-            await host.run(["true"])
+            await host.run(["true"], timeout_s=ANSWER_TIMEOUT_S)
             return
         except (SeatrialError, OSError):
             if clock() > deadline:
                 raise
+            if hang_up := getattr(host, "hang_up", None):
+                await asyncio.to_thread(hang_up)
+
+
+def patience(host: Host) -> float:
+    """Return how many times longer than usual things may take on a host."""
+    return float(getattr(host, "patience", 1.0))
 
 
 async def heal_one(host: Host) -> Healed:
@@ -66,14 +78,15 @@ async def heal_one(host: Host) -> Healed:
     Once more after a failure: a run that ends at this moment heals too, and the first of the two
     to finish takes the other one's agent away.
     """
+    limit_s = HOST_TIMEOUT_S * patience(host)
     try:
-        async with asyncio.timeout(HOST_TIMEOUT_S):
+        async with asyncio.timeout(limit_s):
             try:
                 answer = await remove(host)
             except SeatrialError:
                 answer = await remove(host)
     except (SeatrialError, OSError, TimeoutError) as error:
-        return Healed(host.name, error=str(error) or f"no answer in {HOST_TIMEOUT_S:.0f} s")
+        return Healed(host.name, error=str(error) or f"no answer in {limit_s:.0f} s")
     left = {entry["name"]: entry["failed"] for entry in answer["undone"] if "failed" in entry}
     return Healed(host.name, [entry["name"] for entry in answer["undone"]
                               if "failed" not in entry], left=left)

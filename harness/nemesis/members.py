@@ -43,7 +43,7 @@ class Membership(Work):
         """Make them so."""
         raise NotImplementedError
 
-    def undo(self, scene: HostScene, host: Host) -> Sequence[str]:
+    def undo(self, scene: HostScene, fault: Fault, host: Host) -> Sequence[str]:
         way = tools(scene).leaving if host.name in scene.spares else tools(scene).joining
         return way(scene.test, host)
 

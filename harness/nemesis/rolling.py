@@ -69,7 +69,7 @@ class RollingRestart(Rolling):
     name: str = "rolling-restart"
     cls: str = "administration"
 
-    def undo(self, scene: HostScene, host: Host) -> Sequence[str]:
+    def undo(self, scene: HostScene, fault: Fault, host: Host) -> Sequence[str]:
         return tools(scene).starting(scene.test, host)
 
     def turn(self, scene: HostScene, host: Host) -> Sequence[str]:
@@ -100,7 +100,7 @@ class RollingUpgrade(Rolling):
             return "needs nodes that begin with an older protocol (system.options.protocol)"
         return None
 
-    def undo(self, scene: HostScene, host: Host) -> Sequence[str]:
+    def undo(self, scene: HostScene, fault: Fault, host: Host) -> Sequence[str]:
         return tools(scene).speaking(scene.test, host, tools(scene).protocol)
 
     def turn(self, scene: HostScene, host: Host) -> Sequence[str]:

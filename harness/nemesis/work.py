@@ -59,12 +59,17 @@ class Work(Kind["HostScene"]):
 
     async def start(self, scene: HostScene, fault: Fault) -> None:
         fault.gentle = True
-        await leading(scene, scene.prove_s)         # so that undo knows whom to join
+        await self.look(scene, fault)
         await everywhere(scene.hosts(fault.targets), lambda host: call(
-            host, "administer", id=fault.id, name=fault.name, undo=list(self.undo(scene, host))))
+            host, "administer", id=fault.id, name=fault.name,
+            undo=list(self.undo(scene, fault, host))))
         await self.work(scene, fault, drawn(fault))
 
-    def undo(self, scene: HostScene, host: Host) -> Sequence[str]:
+    async def look(self, scene: HostScene, fault: Fault) -> None:
+        """See what ``undo`` has to know: whom to join."""
+        await leading(scene, scene.prove_s)
+
+    def undo(self, scene: HostScene, fault: Fault, host: Host) -> Sequence[str]:
         """Return what brings a host back; nothing when there is nothing to be brought back."""
         return []
 

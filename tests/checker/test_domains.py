@@ -395,6 +395,20 @@ def test_a_domain_whose_link_alone_is_cut_may_ask_the_root() -> None:
         assert set(tale.read(1, domain, confirmed=name).broken()) == {"fencing"}
 
 
+@pytest.mark.parametrize(("over", "fenced"), [(True, True), (False, False)])
+def test_a_domain_that_may_have_another_parent_is_not_fenced_by_a_cut_of_its_link(
+    over: bool, fenced: bool,
+) -> None:
+    """C is cut from A; while it is B's child, its entries come by B."""
+    hits = {"grudge": {"n5": ["n1", "n2", "n3"], "n6": ["n1", "n2", "n3"]}}
+    tale = Tale().write(1).nemesis("domain-reparent", phase="requested", id="r", targets=["n5"])
+    if over:
+        tale.nemesis("domain-reparent", phase="ended", id="r", targets=["n5"])
+        tale.nemesis("domain-reparent", phase="recovered", id="r", targets=["n5"])
+    tale.passes(1).fault("requested", **hits).fault("effective", **hits).passes(60)
+    assert set(tale.read(1, C, confirmed="C").broken()) == ({"fencing"} if fenced else set())
+
+
 def test_a_cut_that_leaves_one_way_for_the_link_fences_nobody() -> None:
     hits = {"targets": ["n5"], "grudge": {"n5": ["n1", "n2", "n3"], "n6": ["n1", "n2"]}}
     tale = Tale().write(1).fault("requested", **hits).fault("effective", **hits)
@@ -447,6 +461,8 @@ def test_from_a_change_of_the_tree_by_the_nemesis_on_policies_are_no_longer_know
     assert "confirmation" in Tale().write(1, confirmed="A C").broken()
     after = Tale().nemesis("domain-reparent", phase="requested", id=1).write(1, confirmed="A C")
     assert after.broken() == {}
+    never = Tale().nemesis("domain-reparent", phase="impossible").write(1, confirmed="A C")
+    assert "confirmation" in never.broken()
 
 
 def test_any_k_of_some_asks_for_k() -> None:

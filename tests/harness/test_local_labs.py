@@ -324,3 +324,23 @@ def test_start_time_tells_a_process_from_a_later_one_with_its_pid() -> None:
     assert own.alive
     assert not state.Process(own.pid, own.started - 1).alive
     assert kernel.start_time(2**22 + 1) is None
+
+
+def test_a_process_whose_first_thread_has_ended_is_alive_while_another_runs() -> None:
+    work = ("import ctypes, sys, threading\n"
+            "threading.Thread(target=sys.stdin.read).start()\n"
+            "print(flush=True)\n"
+            "ctypes.CDLL(None).pthread_exit(None)\n")
+    with subprocess.Popen([sys.executable, "-c", work], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        stat = Path(f"/proc/{process.pid}/stat")
+        deadline = time.monotonic() + 30
+        while stat.read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert kernel.start_time(process.pid) is not None
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert kernel.start_time(process.pid) is None

@@ -186,3 +186,25 @@ def test_while_something_is_brought_back_others_can_end_the_fault_that_is_in_its
     stopping.join(30)
     assert not stopping.is_alive()
     assert list(journal.iterdir()) == []
+
+
+def test_a_repair_of_the_data_disk_begins_where_an_earlier_one_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mounted, done, trouble = {"/data"}, [], ["busy", "no repair", "no repair"]
+
+    def command(argv: list[str], **_: object) -> str:
+        done.append(argv[0])
+        if trouble and argv[0] == {"busy": "umount", "no repair": "e2fsck"}[trouble[0]]:
+            raise agent.AgentError(trouble.pop(0))
+        if argv[0] == "umount":
+            mounted.remove(argv[1])
+        return ""
+
+    monkeypatch.setattr(agent, "command", command)
+    monkeypatch.setattr(agent.os.path, "ismount", lambda path: path in mounted)
+    with pytest.raises(agent.AgentError, match="no repair"):
+        agent.mount_anew("/dev/mapper/data", "/data")
+    assert done == ["umount", "umount", "e2fsck", "e2fsck"]
+    agent.mount_anew("/dev/mapper/data", "/data")
+    assert done[4:] == ["e2fsck", "mount"]

@@ -1,17 +1,22 @@
 """Faults of whole hosts, their packets, clocks and disks: who is hit, and where they can't work."""
 from __future__ import annotations
 
+import asyncio
+import sys
 import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from seatrial.harness.errors import HarnessFailure
 from seatrial.harness.nemesis import agent
 from seatrial.harness.nemesis.catalogue import HOST_KINDS
 from seatrial.harness.nemesis.clocks import free_of_clock_faults
 from seatrial.harness.nemesis.fault import Fault, FaultError
+from seatrial.harness.nemesis.heal import answers, heal_one
 from seatrial.harness.nemesis.shaping import BOTH, IN, OUT, Impairment, destinations, shapers
+from seatrial.harness.protocols import Result
 
 NAMES = ("n1", "n2", "n3")
 
@@ -127,3 +132,37 @@ def test_a_link_that_somebody_else_shapes_is_left_alone(monkeypatch: pytest.Monk
     with pytest.raises(agent.AgentError, match="eth0: its packets are shaped already"):
         agent.shape({"id": "f", "name": "delay", "to": ["10.0.0.1"], "netem": []})
     assert ran == [["tc", "qdisc", "show", "dev", "eth0"]]
+
+
+class SlowHost:
+    """Does what it is told after a while, as its patience says."""
+
+    name, patience = "n1", 50.0
+
+    def __init__(self, silent: int = 0, takes_s: float = 0.1) -> None:
+        self.silent, self.takes_s, self.hung_up = silent, takes_s, 0
+
+    async def run(self, argv: Any, timeout_s: float = 60.0, **_: Any) -> Result:
+        await asyncio.sleep(self.takes_s)
+        if self.silent > self.hung_up:
+            raise HarnessFailure("n1: silence")
+        return Result(tuple(argv), 0, '{"undone": [{"name": "kill"}]}', "")
+
+    async def put(self, *_: Any, **__: Any) -> None:
+        """No-op."""
+
+    def hang_up(self) -> None:
+        self.hung_up += 1
+
+
+def test_a_slow_host_has_longer_to_heal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[heal_one.__module__], "HOST_TIMEOUT_S", 0.1)
+    assert asyncio.run(heal_one(SlowHost())).undone == ["kill"]         # type: ignore[arg-type]
+
+
+def test_a_host_that_boots_is_asked_over_new_connections_and_has_longer_when_slow() -> None:
+    host = SlowHost(silent=3)
+    asyncio.run(answers(host, 0.1))                                     # type: ignore[arg-type]
+    assert host.hung_up == 3
+    with pytest.raises(HarnessFailure, match="silence"):
+        asyncio.run(answers(SlowHost(silent=9, takes_s=0.0), 0.0))      # type: ignore[arg-type]

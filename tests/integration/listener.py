@@ -132,7 +132,7 @@ class Story:
         return [(op.f, op.value["phase"]) for op in self.events]
 
 
-async def eventually(ask: Callable[[], Awaitable[bool]], limit_s: float = 30.0) -> None:
+async def eventually(ask: Callable[[], Awaitable[bool]], limit_s: float = 200.0) -> None:
     """Wait for a condition; the limit only ends a test that has failed."""
     deadline = time.monotonic() + limit_s
     while not await ask():

@@ -68,9 +68,10 @@ def tell(rig: Rig, names: Sequence[str], body: Callable[[FaultNemesis, Story], A
         try:
             await nemesis.setup(story.test, story.events.append)
             await body(nemesis, story)
-        finally:
-            for healed in await nemesis.teardown(story.test):
-                assert healed.error is None
+        finally:                # with an exception of the body beside it, where there was one
+            healed = await nemesis.teardown(story.test)
+            assert {each.host: each.error for each in healed if each.error} == {}, \
+                {fault.name: fault.error for fault in nemesis.faults if fault.error}
 
     asyncio.run(run())
     return story

@@ -240,8 +240,8 @@ def test_each_domain_is_a_group_of_its_own_and_knows_its_links_and_their_keys() 
         files = {Path(file).stem for file in config["keys"].pop("links").values()}
         assert set(held) == {*ROLES, *files}
         assert {Path(file).stem for file in config["keys"].values()} == set(ROLES)
-    assert [sorted(set(held) - set(ROLES)) for held in secrets] == [
-        ["link-2"], ["link-2"], ["link-2", "link-3"], ["link-2", "link-3"], ["link-3"]]
+    # (whose child C is may change)
+    assert all(set(held) - set(ROLES) == {"link-2", "link-3"} for held in secrets)
     assert secrets[0]["link-2"] == secrets[3]["link-2"] != secrets[4]["link-3"]
 
 

@@ -8,6 +8,7 @@ host's data is removed only after the cluster has said that its node is no membe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from seatrial.harness.administration import Life, Members
@@ -16,6 +17,7 @@ from seatrial.harness.test import Test
 
 from .deploy import FIND, PYTHON, Deployment
 from .numbers import STEP, position
+from .trees import NodeTrees
 
 if TYPE_CHECKING:
     from .node import NodeSystem
@@ -100,6 +102,11 @@ sed -i "s/^protocol: .*/protocol: $5/" "$home/node.yml"
 stop
 start
 """
+# $5: how a refusal ends that says that it is done already; then the words of a `domain` command
+TREE = COMMON + """
+fine=$5; shift 5
+ask "$fine" domain "$@"
+"""
 
 
 class NodeAdministration:
@@ -108,6 +115,7 @@ class NodeAdministration:
     def __init__(self, system: NodeSystem, protocol: int) -> None:
         self.protocol = protocol
         self.newer_protocol = NEWEST_PROTOCOL if protocol < NEWEST_PROTOCOL else None
+        self.trees = NodeTrees(system, partial(self.script, TREE))
         self._system = system
         self._highest: dict[int, int] = {}      # position -> number of its newest node
         self._addresses: dict[int, str] = {}    # as the leader told last
@@ -149,42 +157,42 @@ class NodeAdministration:
 
     def joining(self, test: Test, host: Host, *, learner: bool = False) -> Sequence[str]:
         """Add it."""
-        return self._script(JOIN, self._new(test, host), "--learner" if learner else "")
+        return self.script(JOIN, self._new(test, host), "--learner" if learner else "")
 
     def leaving(self, test: Test, host: Host) -> Sequence[str]:
         """Remove it."""
-        return self._script(LEAVE)
+        return self.script(LEAVE)
 
     def demoting(self, test: Test, host: Host) -> Sequence[str]:
         """Make it a learner."""
-        return self._script(DEMOTE)
+        return self.script(DEMOTE)
 
     def replacing(self, test: Test, old: Host, new: Host) -> Sequence[str]:
         """Replace the old host's node."""
         numbers = [number for number in self._addresses if position(number) == old.index]
-        return self._script(REPLACE, self._new(test, new), str(max(numbers, default=0)))
+        return self.script(REPLACE, self._new(test, new), str(max(numbers, default=0)))
 
     def handing_over(self, test: Test, host: Host, to: Host | None = None) -> Sequence[str]:
         """Transfer leadership."""
         numbers = [] if to is None else [
             number for number in self._addresses if position(number) == to.index]
-        return self._script(TRANSFER, str(max(numbers)) if numbers else "")
+        return self.script(TRANSFER, str(max(numbers)) if numbers else "")
 
     def starting(self, test: Test, host: Host) -> Sequence[str]:
         """Start it."""
-        return self._script(START)
+        return self.script(START)
 
     def restarting(self, test: Test, host: Host) -> Sequence[str]:
         """SIGTERM, and start it."""
-        return self._script(RESTART)
+        return self.script(RESTART)
 
     def speaking(self, test: Test, host: Host, protocol: int) -> Sequence[str]:
         """Restart it with another ``protocol`` in its configuration."""
-        return self._script(SPEAK, str(protocol))
+        return self.script(SPEAK, str(protocol))
 
     def taking_snapshot(self, test: Test, host: Host) -> Sequence[str]:
         """Have it take a snapshot."""
-        return self._script(SNAPSHOT)
+        return self.script(SNAPSHOT)
 
     def _new(self, test: Test, host: Host) -> str:
         """Return the configuration of a node that the cluster has never heard of."""
@@ -192,7 +200,8 @@ class NodeAdministration:
         self._highest[host.index] = number
         return self._system.config(test, host, number)
 
-    def _script(self, script: str, *arguments: str) -> list[str]:
+    def script(self, script: str, *arguments: str) -> list[str]:
+        """Return the command that runs a script on a host."""
         node: Deployment = self._system.deployment
         return ["sh", "-c", script, "seatrial", node.home, node.site, PYTHON, str(PATIENCE_S),
                 *arguments]

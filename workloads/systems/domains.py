@@ -37,8 +37,12 @@ def told(tree: Tree, hosts: Sequence[Host], host: Host, *, address: Callable[[Ho
     def where(_: Domain, other: Node) -> str:
         return address(by_name[other.name])
 
-    return node_config(tree, domain, node, address=where,
-                       keys=lambda end: f"{home}/{key_name(end.number)}.key")
+    def key(end: Domain) -> str:
+        return f"{home}/{key_name(end.number)}.key"
+
+    found = node_config(tree, domain, node, address=where, keys=key)
+    found["keys"]["links"] = {end.number: key(end) for end in ends(tree)}
+    return found
 
 
 def stretched(tree: Tree, factor: float) -> Tree:
@@ -54,11 +58,10 @@ def key_name(domain: int) -> str:
     return f"link-{domain}"
 
 
-def ends(tree: Tree, host: Host) -> list[int]:
-    """Return the domains whose links end at a host: those whose keys it needs."""
-    domain = on(tree, host)
-    own = [domain.number] if domain.parent is not None else []
-    return own + [child.number for child in tree.children(domain.name)]
+def ends(tree: Tree) -> list[Domain]:
+    """Return the domains that have links. Every host is given the keys of all: which of them end
+    there may change."""
+    return [domain for domain in tree.domains if domain.parent is not None]
 
 
 def names(tree: Tree) -> dict[int, str]:

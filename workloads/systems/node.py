@@ -180,9 +180,9 @@ class NodeSystem:
     def _secrets(self, test: Test, host: Host) -> dict[str, bytes]:
         """Return all keys that a host needs, by the names of their files."""
         tree = domains.tree_of(test)
-        ends = domains.ends(tree, host) if tree is not None else []
-        return self.keys | {domains.key_name(end): self.links.setdefault(end, _secret())
-                            for end in ends}
+        ends = domains.ends(tree) if tree is not None else []
+        return self.keys | {domains.key_name(end.number):
+                            self.links.setdefault(end.number, _secret()) for end in ends}
 
     def _address(self, host: Host) -> str:
         if self.options.ip == 4:

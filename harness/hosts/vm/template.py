@@ -29,7 +29,7 @@ from .machine import Machine
 from .monitor import Talk, monitor, run_inside_guest
 
 BOOT_TIMEOUT_S = 600.0
-COPY_TIMEOUT_S = 120.0
+COPY_TIMEOUT_S = 600.0
 POLL_S = 0.1
 
 
