@@ -80,6 +80,8 @@ cdef enum:
     SMALL_GAP = 256             # entries: who lacks no more has caught up
     PATIENCE = 8                # election timeouts without a parent
     GAP_ELECTIONS = 8           # timeouts, after which a greater gap must have become smaller
+    MOST_REPLACED = 2           # snapshots before they had come: the link does not carry the writes
+    GIVES_UP = 8                # times: writers are throttled no longer for who stays as far behind
 
 UPLINK_STATES = ("detached", "attaching", "catching-up", "streaming", "snapshot")
 
@@ -312,7 +314,8 @@ cdef class Domain(Uplink):
             self._fill(link, &m, LINK_READ_REPLY)
             m.round = link.ticket
             m.rindex = link.ticket_rindex
-            link.ticket = 0
+            link.ticket = link.ticket_next
+            link.ticket_next = link.ticket_round = link.ticket_up = 0
             self._send(link, &m, NULL, 0)
         return 0
 
@@ -352,7 +355,7 @@ cdef class Domain(Uplink):
         cdef Child* c = self.child(view.id)
         cdef uint64_t acked = self.acked_by(c), end, lag_ns
         self.offered(&end)
-        if acked >= c.sample_rindex:
+        if acked >= min(c.sample_rindex, end):  # (our mirror may have been cut)
             c.current_ns = c.sample_ns
             c.sample_rindex, c.sample_ns = end, self.now_ns
         lag_ns = self.now_ns - c.current_ns
@@ -366,8 +369,10 @@ cdef class Domain(Uplink):
                     and self.now_ns < c.heard_ns + self.raft.election_ns):
                 self._conclude(STUCK, view.id)      # (or it goes again as soon as it has come)
         elif view.sync and not view.held and (
-                acked and self._is_near(view, acked, end)
+                acked and self._is_near(view, acked, end, lag_ns)
                 and lag_ns <= view.exclude_after_ns     # (or it would go at once)
+                and (view.on_lag != LAG_EXCLUDES or c.lagged_ns == 0
+                     or self.now_ns >= c.lagged_ns + PATIENCE * self.raft.election_ns)
                 or MUTANT(READMIT_BEFORE_CAUGHT_UP)) \
                 and self.now_ns < c.heard_ns + self.raft.election_ns:
             c.gap_ns = c.stuck = 0
@@ -378,17 +383,20 @@ cdef class Domain(Uplink):
             c.gap_ns = c.stuck = c.slowed = 0
         else:
             self._watch_gap(c, end - acked)
-            if c.slowed and view.readmit_throttle:
+            if c.slowed and c.stuck < GIVES_UP and view.readmit_throttle:
                 self._conclude(STUCK, view.id)
-        if self.now_ns >= c.heard_ns + 2 * self.raft.election_ns:
-            return 0                    # (who is dead does not lag)
+        if view.held or self.now_ns >= c.heard_ns + 2 * self.raft.election_ns:
+            return 0            # (who is dead does not lag; nobody waits for who is held)
         if view.max_lag_ns and lag_ns > view.max_lag_ns:
+            c.lagged_ns = self.now_ns
             return self._conclude(LAGGING, view.id)
-        # (a leader that is new has not been told yet what a child holds)
-        if c.next_ack == 0 and lag_ns <= view.exclude_after_ns:
+        # (it is not known yet: we are new, have followed another leader of the root, or know by
+        # a snapshot only what the child's word refers to)
+        if acked == 0 and lag_ns <= view.exclude_after_ns:
             return 0
         if (view.max_lag_entries and end > acked + view.max_lag_entries
                 or view.max_lag_bytes and self.lag_bytes(acked, end) > view.max_lag_bytes):
+            c.lagged_ns = self.now_ns
             return self._conclude(LAGGING, view.id)
         return 0
 
@@ -401,17 +409,24 @@ cdef class Domain(Uplink):
         return self.raft.log.offset_of(last + 1) - self.raft.log.offset_of(after)
 
     cdef bint _takes_snapshot(self, uint16_t domain) noexcept nogil:
+        """Whether a child is sent one, and there is reason to think that it will get it."""
         cdef int i
         for i in range(self.link_places):
             if (self.downlinks[i].connection and self.downlinks[i].domain == domain
                     and self.downlinks[i].state == SENDING_SNAPSHOT):
-                return True
+                return self.downlinks[i].replaced < MOST_REPLACED
         return False
 
-    cdef bint _is_near(self, const DomainView* view, uint64_t acked, uint64_t end) noexcept nogil:
-        """Whether an excluded child lacks so little that it may count again."""
-        return acked + small_gap(view) >= end and (
-            view.max_lag_bytes == 0 or self.lag_bytes(acked, end) <= view.max_lag_bytes // 2)
+    cdef bint _is_near(self, const DomainView* view, uint64_t acked, uint64_t end,
+                       uint64_t lag_ns) noexcept nogil:
+        """Whether an excluded child lacks so little that it may count again: entries, or what is
+        on its way all the time over a long link. Half of what it would be excluded for at once."""
+        if (acked + small_gap(view) < end
+                and (view.max_lag_entries or lag_ns > view.exclude_after_ns // 2)):
+            return False
+        if view.on_lag == LAG_EXCLUDES and view.max_lag_ns and lag_ns > view.max_lag_ns // 2:
+            return False
+        return view.max_lag_bytes == 0 or self.lag_bytes(acked, end) <= view.max_lag_bytes // 2
 
     cdef int _watch_gap(self, Child* c, uint64_t gap) noexcept nogil:
         """Whether an excluded child that is linked lacks fewer entries than some time ago."""
@@ -462,7 +477,7 @@ cdef class Domain(Uplink):
                 and not tree.domains[i].held:
             self.inclusions += 1
             self._propose(methodcaller("readmit", domain, self.mirror.end + 1), 0, 0)
-        elif kind == STUCK:
+        elif kind == STUCK and tree.domains[i].readmit_throttle:
             self.throttled_until_ns = self.now_ns + 3 * self.raft.heartbeat_ns
         elif kind == LAGGING:
             if tree.domains[i].on_lag == LAG_STALLS:
@@ -588,9 +603,11 @@ cdef class Domain(Uplink):
     def parent_nodes(self) -> list:
         """Return the parent's nodes: (node, address), as the newest tree that was committed says,
         as far as we hold it or were told of it; and those that our newest says, which may yet be.
-        After long silence the root's too: it knows whose child we are by now. Before there is any
-        tree, as our file does."""
+        After long silence, of our parent or of the root through it, the root's too: it knows whose
+        child we are by now. Before there is any tree, and after long silence, as our file does."""
         cdef uint64_t at
+        cdef bint silent = self.now_ns > max(self.heard_ns, self.elected_ns) + (
+            PATIENCE * self.raft.election_ns)
         found = {}
         for payload in (self.committed_tree(&at), self.mirror.tree_payload()):
             if payload:
@@ -598,10 +615,11 @@ cdef class Domain(Uplink):
                 mine = tree.domains.get(self.domain)
                 if mine is not None and mine.parent in tree.domains:
                     found.update(tree.domains[mine.parent].nodes)
-                if self.now_ns > max(self.heard_ns, self.elected_ns) + (
-                        PATIENCE * self.raft.election_ns):
+                if silent or self.now_ns < self.sought_ns + self.raft.election_ns:
                     found.update(tree.domains[tree.root].nodes)
-        return list(found.items()) or list(self.initial_parent)
+        if silent or not found:
+            found.update(self.initial_parent)
+        return list(found.items())
 
     def take_move(self) -> tuple | None:
         """Return and forget which node shall be dialled instead."""
@@ -666,7 +684,7 @@ cdef class Domain(Uplink):
                     "state": "excluded" if excluded and state in ("detached", "streaming")
                     else state,
                     "link": state, "sync": bool(tree.domains[i].sync), "included": not excluded,
-                    "acked": acked, "lag_entries": end - acked if told else None,
+                    "acked": acked, "lag_entries": max(end, acked) - acked if told else None,
                     "lag_ns": None if not told else 0 if acked >= end
                     else self.now_ns - c.current_ns,
                     "lag_bytes": self.lag_bytes(acked, end) if told else None,

@@ -44,8 +44,10 @@ from seatrial.core.root_commit cimport ACKS
 
 from seatrial.core.raft_encoding import COUNTER, DEAD, EMPTY, GIVEN, KEPT, TABLE
 
-AGE = "how old what was applied is: for bounded reads, which are not explored"
+AGE = ("how old what was applied is: for bounded reads, and for a parent that is silent about the "
+       "root for long: neither is explored")
 GAP = "how an excluded child catches up: matters where a tree throttles writers for it; none does"
+LAG = "when it was excluded for its lag: no explored tree bounds that"
 
 FIELDS = {
     "RootCommit": {
@@ -58,6 +60,7 @@ FIELDS = {
         "domain": KEPT, "acks": KEPT, "ack_terms": KEPT, "next_ack": KEPT, "heard_ns": KEPT,
         "current_ns": KEPT, "granted_until_ns": KEPT, "sample_rindex": KEPT, "sample_ns": KEPT,
         "gap_ns": GAP, "gap": GAP, "stuck": GAP, "slowed": GAP,
+        "lagged_ns": LAG,
     },
     "Mark": {"at": KEPT, "rterm": KEPT},
     "Downlinks": {
@@ -70,13 +73,15 @@ FIELDS = {
         "next_rindex": KEPT, "verified": COUNTER, "committed": KEPT, "their_ns": KEPT,
         "owed": KEPT, "sent_ns": COUNTER, "told": KEPT, "snapshot_index": EMPTY,
         "piece_next": EMPTY, "piece_held": EMPTY, "piece_ns": EMPTY, "pieces": EMPTY,
+        "piece_patience_ns": EMPTY, "piece_window": EMPTY, "replaced": EMPTY,
         "ticket": EMPTY, "ticket_round": EMPTY, "ticket_rindex": EMPTY, "ticket_up": EMPTY,
-        "input": EMPTY, "out": EMPTY,
+        "ticket_next": EMPTY, "input": EMPTY, "out": EMPTY,
     },
     "Uplink": {
         "state": KEPT, "up": KEPT, "parent_node": KEPT, "heard_ns": KEPT, "asked_ns": KEPT,
-        "their_ns": KEPT, "ack_owed": KEPT, "refused": KEPT, "hint": KEPT, "verified": KEPT,
-        "verified_any": KEPT, "begun_pieces": EMPTY, "offered_term": KEPT, "their_end": COUNTER,
+        "parent_age_ns": AGE, "sought_ns": AGE, "their_ns": KEPT, "ack_owed": KEPT,
+        "refused": KEPT, "hint": KEPT, "verified": KEPT, "verified_any": KEPT,
+        "begun_pieces": EMPTY, "offered_term": KEPT, "their_end": COUNTER,
         "their_end_ns": COUNTER,
         "lease_until_ns": KEPT, "lease_include": KEPT, "fresh_ns": AGE, "fresh_next_rindex": AGE,
         "fresh_next_ns": AGE, "sent": KEPT, "ticket": EMPTY, "ticket_asked": EMPTY,
@@ -309,8 +314,9 @@ cdef class DomainEncoding:
 
     cdef int _put_downlink(self, Domain d, const Downlink* link, uint64_t now_ns,
                            Buffer* out) except -1:
-        must(link.state != SENDING_SNAPSHOT and link.ticket == 0 and link.pieces[1] == 0
-             and buffer_size(&link.input) == 0 and buffer_size(&link.out) == 0,
+        must(link.state != SENDING_SNAPSHOT and link.ticket == link.ticket_next == 0
+             and link.pieces[1] == 0 and buffer_size(&link.input) == 0
+             and buffer_size(&link.out) == 0,
              b"encodes a link in the middle of a step, or with reads or snapshots", d.raft.node)
         put(out, link.domain)
         put(out, link.state)
@@ -391,6 +397,7 @@ cdef class DomainEncoding:
         d.lease_until_ns = self.get_time(p)
         d.lease_include = get(p)
         d.fresh_ns = d.fresh_next_ns = d.fresh_next_rindex = d.asked_ns = d.heard_ns = 0
+        d.parent_age_ns = d.sought_ns = 0
         memset(&d.their_end, 0, sizeof(d.their_end))
         d.moving = False
         d.parent_node = 0

@@ -31,12 +31,16 @@ cdef struct Downlink:       # a connection of a child's leader to us
     uint64_t snapshot_index     # of our own log: which snapshot it is sent,
     uint64_t piece_next         # which of its chunks next,
     uint64_t piece_held         # and how many the child's log holds
-    uint64_t piece_ns
+    uint64_t piece_ns           # when that became more, or we sent again: after piece_patience_ns
+    uint64_t piece_patience_ns
+    uint64_t piece_window       # how many may be on their way
+    uint64_t replaced           # snapshots that gave way to newer ones before they were all there
     uint64_t[3] pieces      # what it holds of one: rindex, bytes, their check
     uint64_t ticket         # its newest question for a read, 0 when answered,
     uint64_t ticket_round   # and in the root: the leadership round that must be confirmed first,
     uint64_t ticket_rindex  # and the answer;
     uint64_t ticket_up      # elsewhere: our own question that covers it
+    uint64_t ticket_next    # a newer question; 0: none
     Buffer input
     Buffer out
 

@@ -131,9 +131,10 @@ cdef class Downlinks(RootCommit):
         if m.header.type == LINK_ACK:
             return self._acked(link, m)
         if m.header.type == LINK_READ:
-            if m.round > link.ticket:
+            if link.ticket == 0:
                 link.ticket = m.round
-                link.ticket_round = link.ticket_up = 0
+            elif m.round > link.ticket:     # (the one under way is answered first)
+                link.ticket_next = m.round
             return 0
         if m.header.type == LINK_REPORT:
             return 0                    # (domain.pyx has read it)
@@ -231,6 +232,7 @@ cdef class Downlinks(RootCommit):
                 return self._see_pieces(link)
             link.state = PROBING
             link.probing = False
+            link.replaced = 0
             link.next_rindex = m.end_rindex + 1
         if m.end_rindex > link.verified:
             link.verified = m.end_rindex
@@ -239,7 +241,7 @@ cdef class Downlinks(RootCommit):
             link.probing = False
             link.next_rindex = m.end_rindex + 1
         self.offered(&end)
-        if self.acked_by(c) >= c.sample_rindex:
+        if self.acked_by(c) >= min(c.sample_rindex, end):
             c.current_ns = c.sample_ns
             c.sample_rindex = end
             c.sample_ns = self.now_ns
@@ -254,6 +256,7 @@ cdef class Downlinks(RootCommit):
                 held = 0                # of another stream
         if held > link.piece_held:
             link.piece_ns = self.now_ns
+            link.piece_window += min(held - link.piece_held, link.piece_window)
         link.piece_held = held
         link.piece_next = max(link.piece_next, held)
         return 0
@@ -437,7 +440,8 @@ cdef class Downlinks(RootCommit):
 
     cdef int _serve_snapshot(self, Downlink* link, RootTerm rterm) except -1 nogil:
         """Send our newest snapshot, as far as the window allows; with its end the tree that held
-        there, and where the mirror goes on."""
+        there, and where the mirror goes on. The window grows with what arrives, as in TCP's slow
+        start: what a slow link has yet to carry must not be sent twice (RFC 5681, 3.1)."""
         cdef const Record* r
         cdef LinkMessage m
         cdef uint64_t at
@@ -450,14 +454,21 @@ cdef class Downlinks(RootCommit):
                 self._send(link, &m, NULL, 0)
             return 0
         if link.snapshot_index != self.raft.snapshot.index:
+            link.replaced += link.snapshot_index != 0
             link.snapshot_index = self.raft.snapshot.index
             link.piece_next = link.piece_held = 0
             link.piece_ns = self.now_ns
+            link.piece_window = 1
+            link.piece_patience_ns = max(link.piece_patience_ns, self.raft.election_ns)
             self._see_pieces(link)
-        if self.now_ns > link.piece_ns + self.raft.election_ns:
+        if (link.piece_held < link.piece_next
+                and self.now_ns > link.piece_ns + link.piece_patience_ns):
             link.piece_next = link.piece_held
             link.piece_ns = self.now_ns
-        while link.piece_next < self.raft.snapshot.count():
+            link.piece_window = 1
+            link.piece_patience_ns *= 2
+        while link.piece_next < min(self.raft.snapshot.count(),
+                                    link.piece_held + link.piece_window):
             r = self.raft.snapshot.chunk(link.piece_next)
             if link.piece_next > link.piece_held and (
                     r.sequence - self.raft.snapshot.chunk(link.piece_held).sequence

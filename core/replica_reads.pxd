@@ -11,6 +11,7 @@ cdef class ReplicaReads(ReplicaSnapshots):
     cdef int _confirm_reads(self, uint64_t now_ns) except -1 nogil
     cdef bint _read_lost(self, const Read* r) noexcept nogil
     cdef bint _read_ready(self, Read* r, uint64_t now_ns) noexcept nogil
+    cdef int _learn_indexes(self) noexcept nogil
     cdef int _serve_reads(self, uint64_t now_ns) except -1 nogil
     cdef int _read_prefix(self, Connection* c, const Request* r, const Command* q) except -1 nogil
     cdef bint _token_lost(self, Coordinates token) noexcept nogil

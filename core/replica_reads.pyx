@@ -133,23 +133,43 @@ cdef class ReplicaReads(ReplicaSnapshots):
         return self.raft.leader == 0
 
     cdef bint _read_ready(self, Read* r, uint64_t now_ns) noexcept nogil:
-        if r.way == BY_ROOT:
-            return (self.domain.ticket_answered >= r.ticket
-                    and self.kv.applied >= self.domain.ticket_rindex)
+        if r.way == BY_ROOT:            # (each later answer will do, too)
+            return r.index != 0 and self.kv.applied >= min(r.index, self.domain.ticket_rindex)
         if r.way == BY_DOMAIN_LEASE:    # (a cut mirror never gets further than it is)
             if r.index > self.raft.mirror.end:
                 r.index = self.raft.mirror.end
             return self.kv.applied >= r.index and (self.raft.round_confirmed >= r.round
                                                    or MUTANT(DOMAIN_READ_UNCONFIRMED))
         if r.ticket:
-            return (self.raft.ticket_answered >= r.ticket
-                    and (self.kv.applied >= self.raft.ticket_index
-                         or MUTANT(FOLLOWER_READ_UNAPPLIED)))
+            return r.index != 0 and (self.kv.applied >= r.index
+                                     or MUTANT(FOLLOWER_READ_UNAPPLIED))
         if self.kv.applied < r.index:
             return False
         if r.round == 0:
             return self.raft.holds_lease(now_ns)
         return self.raft.round_confirmed >= r.round
+
+    cdef int _learn_indexes(self) noexcept nogil:
+        """Give reads that asked what must be applied for them, as soon as that is answered: what
+        later answers name moves on with the writes, and who applies slowly would never get there.
+        """
+        cdef size_t i
+        cdef Read* r
+        if (self.domain.ticket_answered == self.seen_answer[0]
+                and self.raft.ticket_answered == self.seen_answer[1]):
+            return 0
+        self.seen_answer[0] = self.domain.ticket_answered
+        self.seen_answer[1] = self.raft.ticket_answered
+        for i in range(self.reads.size()):
+            r = &self.reads[i]
+            if r.ticket == 0 or r.index:
+                continue
+            if r.way == BY_ROOT:
+                if self.domain.ticket_answered >= r.ticket:
+                    r.index = max(self.domain.ticket_rindex, 1)
+            elif self.raft.ticket_answered >= r.ticket:
+                r.index = max(self.raft.ticket_index, 1)
+        return 0
 
     cdef int _serve_reads(self, uint64_t now_ns) except -1 nogil:
         """Answer the reads that may be answered now, in order."""
@@ -158,6 +178,7 @@ cdef class ReplicaReads(ReplicaSnapshots):
         cdef Outcome out
         cdef bint lost, late
         self._serve_waiting(now_ns)
+        self._learn_indexes()
         while not self.reads.empty():
             r = &self.reads.front()
             lost = self._read_lost(r)

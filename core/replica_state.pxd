@@ -64,6 +64,7 @@ cdef class ReplicaState:
     cdef unordered_map[uint32_t, Connection*] connections
     cdef vector[uint32_t] dirty
     cdef deque[Read] reads
+    cdef uint64_t[2] seen_answer    # the newest tickets answered: of the root, of our leader
     cdef size_t answer_size         # of the frame that was answered last
     cdef list admin
     cdef list notices

@@ -25,6 +25,7 @@ cdef struct Child:          # what a domain's leader knows of a child domain
     uint64_t gap            # how many entries that were,
     uint32_t stuck          # and how many times in a row they had not become fewer;
     bint slowed             # they once had not, since when writers are throttled for it
+    uint64_t lagged_ns      # when it was excluded, or reported, for its lag; 0: never
 
 cdef struct Mark:
     Coordinates at

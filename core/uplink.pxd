@@ -24,6 +24,8 @@ cdef class Uplink(Downlinks):
     cdef bint up
     cdef uint32_t parent_node
     cdef uint64_t heard_ns
+    cdef uint64_t parent_age_ns     # how old what the parent has applied was, by its last word
+    cdef uint64_t sought_ns         # when we last left a parent to look for the root
     cdef uint64_t asked_ns          # when we last sent what wants an answer
     cdef uint64_t their_ns          # their clock, when the newest frame left
     cdef bint ack_owed

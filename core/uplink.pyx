@@ -74,8 +74,12 @@ from seatrial.core.mutant cimport (
 )
 from seatrial.core.raft_state cimport LEADER
 from seatrial.core.root_commit cimport Mark
+from seatrial.core.tree cimport read_tree, TreeView
 
 from seatrial.core.errors import ProtocolError
+
+cdef enum:
+    ROOT_SILENT = 16            # election timeouts that a parent may know nothing newer of the root
 
 
 def _arm(int mutant) -> None:
@@ -110,7 +114,7 @@ cdef class Uplink(Downlinks):
         """That connection is gone, or given up. A lease that we hold stays what it is."""
         self.up = self.ack_owed = self.refused = self.verified_any = self.begun_pieces = False
         self.state = DETACHED
-        self.verified = self.their_ns = self.ticket_asked = self.ticket_ns = 0
+        self.verified = self.their_ns = self.ticket_asked = self.ticket_ns = self.parent_age_ns = 0
         self.ticket_asked = self.ticket_answered
         memset(self.sent, 0, sizeof(self.sent))
         memset(&self.offered_term, 0, sizeof(RootTerm))
@@ -169,6 +173,12 @@ cdef class Uplink(Downlinks):
             with gil:
                 return self._move(0, "")
         if self.now_ns > self.heard_ns + 4 * self.raft.election_ns:
+            with gil:
+                return self._move(0, "")
+        # (a parent that hears nothing of the root can't tell us that we are another's child now)
+        if (self.parent_age_ns > ROOT_SILENT * self.raft.election_ns
+                and self.now_ns > self.sought_ns + ROOT_SILENT * self.raft.election_ns):
+            self.sought_ns = self.now_ns
             with gil:
                 return self._move(0, "")
         mine = self.mirror.adopted_at(self.raft.commit)
@@ -311,6 +321,8 @@ cdef class Uplink(Downlinks):
         self.their_end.rindex = m.end_rindex
         self.their_end.rterm.epoch, self.their_end.rterm.term = m.end_epoch, m.end_term
         self.their_end_ns = self.now_ns
+        if m.age_ns != <uint64_t>-1:
+            self.parent_age_ns = m.age_ns
         if not self._acceptable(theirs):
             return 0
         mine = self.mirror.adopted_at(self.raft.log.last())
@@ -447,6 +459,12 @@ cdef class Uplink(Downlinks):
         """The snapshot is whole: the mirror goes on from there, if it is the better one."""
         cdef RootTerm theirs, mine = self.mirror.adopted_at(self.raft.log.last())
         cdef Base base
+        cdef TreeView tree
+        if m.header.length > LINK_SIZE and not read_tree(
+                <const char*>m + LINK_SIZE, m.header.length - LINK_SIZE, &tree):
+            with gil:
+                raise ProtocolError(f"LINK_BASE: {m.header.length - LINK_SIZE} bytes are no tree "
+                                    "of domains")
         theirs.epoch, theirs.term = m.adopted_epoch, m.adopted_term
         base.end.rindex, base.end.rterm.epoch, base.end.rterm.term = m.rindex, m.epoch, m.rterm
         if not self._acceptable(theirs) or self._has(base.end) \

@@ -121,13 +121,38 @@ class TreeChange(Kind[SimScene]):
 
 
 async def restored(scene: SimScene, limit_s: float) -> None:
-    """Bring the tree back that the world began with; FaultError if that can't be done in time."""
+    """Bring the tree back that the world began with; FaultError if that can't be done in time.
+
+    What the root has committed and the newest tree in its leader's log: what was asked for last may
+    be committed yet."""
     deadline_ns = scene.world.now_ns + int(limit_s * 1e9)
-    while (wish := missing(world_of(scene).first_tree(), tree_of(scene))) is not None:
+    first = world_of(scene).first_tree()
+    while (missing(first, tree_of(scene)) is not None or (now := newest(scene)) is None
+           or missing(first, now) is not None):
         if scene.world.now_ns > deadline_ns:
             raise FaultError("the tree is not what it was at the beginning")
-        ask(scene, wish)
+        ask(scene, partial(nearer, first))
         await asyncio.sleep(RESTORE_S)
+
+
+def newest(scene: SimScene) -> Tree | None:
+    """Return the newest tree in the log of the root's leader; None while it can't be asked."""
+    seen: list[Tree] = []
+
+    def look(tree: Tree) -> Tree:
+        seen.append(tree)
+        raise BadTree("only looked at")
+
+    ask(scene, look)
+    return seen[0] if seen else None
+
+
+def nearer(first: Tree, now: Tree) -> Tree:
+    """Return a tree more like the first one. Raises BadTree if it is that already."""
+    wish = missing(first, now)
+    if wish is None:
+        raise BadTree("it is as it was at the beginning")
+    return wish(now)
 
 
 def missing(first: Tree, now: Tree) -> Change | None:
@@ -180,7 +205,9 @@ class DomainMode(TreeChange):
     name: str = "domain-mode"
 
     def change(self, scene: SimScene, now: Tree, rng: Rng) -> Change | None:
-        id, _ = rng.choice(children(now))
+        if not (found := children(now)):
+            return None
+        id, _ = rng.choice(found)
         return lambda tree: tree.mode(id, not tree.domains[id].sync)
 
 
@@ -191,7 +218,9 @@ class DomainPolicy(TreeChange):
     name: str = "domain-policy"
 
     def change(self, scene: SimScene, now: Tree, rng: Rng) -> Change | None:
-        id, parent = rng.choice(children(now))
+        if not (found := children(now)):
+            return None
+        id, parent = rng.choice(found)
         if rng.below(3) == 0:
             return lambda tree: tree.block(id, not tree.domains[id].block)
         k = rng.choice((0, 1, NO_CHILD))
@@ -205,7 +234,9 @@ class DomainReparent(TreeChange):
     name: str = "domain-reparent"
 
     def change(self, scene: SimScene, now: Tree, rng: Rng) -> Change | None:
-        id, parent = rng.choice(children(now))
+        if not (found := children(now)):
+            return None
+        id, parent = rng.choice(found)
         others = [other for other in now.domains if other not in (id, parent)]
         if not others:
             return None
