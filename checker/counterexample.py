@@ -31,6 +31,7 @@ START = {
     Family.PRIORITY: "The queue is empty at the start.",
     Family.MUTEX: "The lock is free at the start.",
     Family.OWNED_MUTEX: "The lock is free at the start.",
+    Family.LEASE: "Nobody has the lease at the start.",
     Family.COUNTER: "The counter starts at its initial value.",
     Family.USER: "The start is the model's initial state.",
 }
@@ -153,8 +154,9 @@ def explain(operations: Operations, key: int, initial: int, budget: Budget,
     source = ""
     if core.row[culprit] == ops.row[failed]:
         possible = tuple(value_of(ops, key, state) for state in states)
-        if core.family != Family.VALUE and len(core) < len(ops):
-            possible = ()                   # elements that were taken out since would be named
+        if core.family == Family.LEASE or (
+                core.family != Family.VALUE and len(core) < len(ops)):
+            possible = ()                   # times; elements that were taken out would be named
         if UNKNOWN in possible:             # there may be more than those that are known
             possible = ()
         source = _source(ops, core, culprit)

@@ -5,11 +5,14 @@ saw more of them does, those in flight that return first before the others (an e
 Then at every moment as few have taken effect as in any order that explains the history so far, and
 a read can be explained exactly when it saw no fewer than there were when it was invoked, and no
 more than had been invoked when it returned. One sweep, with a heap of what is in flight. An
-addition that crashed is one that never returns. Where different numbers are added, which of them
-a read saw is a question of subset sums: such keys are left to the search.
+addition that crashed is one that never returns.
+
+Where different numbers are added, which of them a read saw is a question of subset sums, which is
+NP-complete (Garey and Johnson 1979, SP13): such keys are left to the search, unless a read saw less
+than all that may count against it, or more than all that may count for it, allows.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free
+from libc.stdlib cimport free, llabs
 
 from seatrial.checker.findings cimport (
     CONTRADICTION, LINEARIZABLE, NO_MEMORY, UNDECIDED, sort_cells,
@@ -19,7 +22,7 @@ from seatrial.checker.roles cimport COUNT, INCREASE
 from seatrial.checker.room cimport again
 from seatrial.checker.tokens cimport INF, NIL
 
-cdef int64_t LATE = 0xFFFFFFFF
+cdef int64_t LATE = 0xFFFFFFFF, MOST = <int64_t>1 << 62
 
 cdef struct Monitor:
     Watch at                # first: see keyed.pxd
@@ -29,6 +32,7 @@ cdef struct Monitor:
     uint64_t* flying        # a heap of additions, by their ends
     int64_t n_flying
     int64_t* least          # of a read: additions when it began; of those: whether it took effect
+    int64_t* most
     int64_t room
 
 
@@ -39,6 +43,7 @@ cdef void monitor_free(void* monitor) noexcept nogil:
     free(m.scratch)
     free(m.flying)
     free(m.least)
+    free(m.most)
 
 
 cdef bint begin_key(Monitor* m) noexcept nogil:
@@ -46,7 +51,8 @@ cdef bint begin_key(Monitor* m) noexcept nogil:
     if m.at.n > m.room:
         m.room = 0
         if not (again(&m.begins, n * 8) and again(&m.ends, n * 8) and again(&m.scratch, n * 8)
-                and again(&m.flying, n * 8) and again(&m.least, n * 8)):
+                and again(&m.flying, n * 8) and again(&m.least, n * 8)
+                and again(&m.most, n * 8)):
             return False
         m.room = m.at.n
     m.n_flying = 0
@@ -79,25 +85,64 @@ cdef inline int64_t lands(Monitor* m) noexcept nogil:
     return <uint32_t>first
 
 
+cdef int beyond_bounds(Monitor* m, int64_t start, int32_t n_ends) noexcept nogil:
+    """Whether a read saw what no choice of additions makes, their sizes apart.
+
+    All that ended before the read began count; those that began before it ended may. ``least``
+    and ``most`` of a read: the sum of what had ended when it began, with the rest below 0 or above.
+    """
+    cdef int64_t ended_up = 0, ended_down = 0, begun_up = 0, begun_down = 0, next_ = 0, i, saw
+    cdef int32_t j, op
+    for j in range(n_ends):
+        while next_ < m.at.n and m.begins[next_] >> 32 <= m.ends[j] >> 32:
+            i = <uint32_t>m.begins[next_]
+            op = m.at.ops[i]
+            if m.at.kind[op] == COUNT:
+                m.least[i], m.most[i] = ended_up, ended_down
+            elif m.at.a[op] > 0:
+                begun_up += m.at.a[op]
+            else:
+                begun_down += m.at.a[op]
+            next_ += 1
+        i = <uint32_t>m.ends[j]
+        op = m.at.ops[i]
+        saw = m.at.a[op]
+        if m.at.kind[op] == COUNT:
+            saw -= start
+            if saw < m.least[i] + begun_down or saw > begun_up + m.most[i]:
+                return CONTRADICTION
+        elif saw > 0:
+            ended_up += saw
+        else:
+            ended_down += saw
+    return UNDECIDED
+
+
 cdef int judge_key(void* monitor) noexcept nogil:
     cdef Monitor* m = <Monitor*>monitor
     cdef int64_t start = 0 if m.at.initial == NIL else m.at.initial
     cdef int64_t amount = 0, invoked = 0, now = 0, next_ = 0, saw, i, first
     cdef int32_t op, n_ends = 0, j
+    cdef bint mixed = False
+    cdef int64_t largest = 0
     if not begin_key(m):
         return NO_MEMORY
     for i in range(m.at.n):
         op = m.at.ops[i]
         m.begins[i] = (<uint64_t>m.at.inv[op] << 32) | <uint32_t>i
         if m.at.kind[op] == INCREASE and m.at.a[op] != 0:
-            if amount != 0 and m.at.a[op] != amount:
-                return UNDECIDED
+            largest = max(largest, llabs(m.at.a[op]))
+            mixed |= amount != 0 and m.at.a[op] != amount
             amount = m.at.a[op]
         if m.at.ret[op] != INF:
             m.ends[n_ends] = (<uint64_t>m.at.ret[op] << 32) | <uint32_t>i
             n_ends += 1
     sort_cells(&m.begins, &m.scratch, <int32_t>m.at.n)
     sort_cells(&m.ends, &m.scratch, n_ends)
+    if mixed and largest > MOST // m.at.n:
+        return UNDECIDED                            # their sum might not fit
+    if mixed:
+        return beyond_bounds(m, start, n_ends)
     for j in range(n_ends):
         while next_ < m.at.n and m.begins[next_] >> 32 <= m.ends[j] >> 32:
             i = <uint32_t>m.begins[next_]

@@ -7,7 +7,7 @@ class Crowd:
     def __init__(
         self, *, observation: str, change: str, operations: int, clients: int, keys: int,
         pending: int, observe: float, compare: float, values: int, seed: int, script: list[Any],
-        script_at: int,
+        script_at: int, unordered: bool = ..., lease: tuple[int, int] = ...,
     ) -> None: ...
     def fill(
         self, types: Any, processes: Any, fs: Any, keys: Any, numbers: Any, is_number: Any,

@@ -6,15 +6,20 @@ order. An operation that is left pending takes effect at that moment, at a later
 
 A violation is a script: a few operations that one client does one after the other among the
 rest, with answers that no order explains. Their values are used by nobody else.
+
+Who asks for a mutex waits until it is free; who asks for a lease that another has is refused.
+Nobody gives a mutex back for a client that crashed, so a crashed acquire never gets one.
 """
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy
 
-NAMES = ("read", "write", "cas", "enqueue", "dequeue", "push", "pop", "insert", "poll", "add")
+NAMES = ("read", "write", "cas", "enqueue", "dequeue", "push", "pop", "insert", "poll", "add",
+         "contains", "remove", "acquire", "release", "renew")
 
 cdef enum Operation:
     READ, WRITE, CAS, ENQUEUE, DEQUEUE, PUSH, POP, INSERT, POLL, ADD    # as in NAMES
+    CONTAINS, REMOVE, ACQUIRE, RELEASE, RENEW
 
 cdef enum Phase:
     IDLE, CALLED, EFFECTIVE
@@ -32,13 +37,14 @@ cdef struct Call:
     int8_t f
     int32_t key
     int64_t a, b, seen
-    bint holds              # whether a CAS found what it expected
+    bint holds              # whether a CAS found what it expected, or who asks has the lock now
 
 cdef struct Client:
     Call call
     int32_t process
     int8_t phase
     bint pending            # nobody will know how it ended
+    bint has_lock
     bint scripted
 
 
@@ -68,7 +74,9 @@ cdef class Crowd:
     """Clients and the objects that they use; ``fill`` makes the next events.
 
     mix: of 2^32, how many operations observe, and how many of the rest are a CAS. script: steps
-    (f, a, b, answer) of the violation; numbers in it stand for values of its own.
+    (f, a, b, answer) of the violation; numbers in it stand for values of its own. keys: of a set
+    its elements. unordered: who takes from a queue gets any element. lease: how long one lasts, in
+    ms and in events.
     """
 
     cdef Client* clients
@@ -83,11 +91,14 @@ cdef class Crowd:
     cdef int32_t n, keys, next_process, villain
     cdef int steps, step
     cdef int8_t observation, change
+    cdef bint is_set, is_lock, is_lease, unordered
+    cdef int64_t lease_ms, lease_events, events, expires
     cdef uint64_t seed
 
     def __cinit__(self, *, str observation, str change, int64_t operations, int32_t clients,
                   int32_t keys, int64_t pending, double observe, double compare, int64_t values,
-                  uint64_t seed, list script, int64_t script_at):
+                  uint64_t seed, list script, int64_t script_at, bint unordered=False,
+                  tuple lease=(0, 0)):
         cdef int32_t i
         self.n, self.keys, self.operations, self.pending = clients, keys, operations, pending
         self.observe = <uint64_t>(observe * (<uint64_t>1 << 32))
@@ -95,6 +106,9 @@ cdef class Crowd:
         self.observation = NAMES.index(observation)
         self.change = NAMES.index(change)
         self.values, self.seed, self.script_at = values, seed, script_at
+        self.is_set, self.is_lock = self.observation == CONTAINS, self.change == ACQUIRE
+        self.is_lease, self.unordered = self.observation == RENEW, unordered
+        self.lease_ms, self.lease_events = lease
         self.next_process, self.villain, self.room = clients, -1, 1024
         self.clients = <Client*>calloc(clients, sizeof(Client))
         self.state = <int64_t*>malloc(keys * sizeof(int64_t))
@@ -105,7 +119,7 @@ cdef class Crowd:
         for i in range(clients):
             self.clients[i].process = i
         for i in range(keys):
-            self.state[i] = 0 if self.change == ADD else NIL
+            self.state[i] = 0 if self.change == ADD else NIL    # what is not in, what was counted
         self._take(script)
 
     def __dealloc__(self):
@@ -124,8 +138,11 @@ cdef class Crowd:
             call = &self.script[self.steps]
             call.f = NAMES.index(f)
             call.a = NIL if a is None else base + <int64_t>a
+            if self.is_lease and call.f != RELEASE:
+                call.a = self.lease_ms
             call.b = NIL if b is None else base + <int64_t>b
-            call.seen = NIL if seen is None else base + <int64_t>seen
+            call.seen = (NIL if seen is None else <int64_t>seen if call.f == CONTAINS
+                         else base + <int64_t>seen)
             call.holds = True
             self.steps += 1
         self.fresh = base + self.steps
@@ -167,6 +184,8 @@ cdef class Crowd:
             client = &self.clients[((draw(&self.seed) >> 32) * <uint64_t>self.n) >> 32]
             process = client.process
             if client.phase == CALLED:
+                if self._must_wait(client):
+                    continue
                 if not self._take_effect(client):
                     return -1
                 client.phase = EFFECTIVE
@@ -186,11 +205,17 @@ cdef class Crowd:
                 at = put_integer(put_integer(at + 1, call.a), call.b)
                 if type == FAIL:
                     at = put_integer(at, call.seen)
-            elif call.f == self.change:
+            elif call.f == CONTAINS and type == OK:
+                at[0] = 0x92
+                at = put_integer(at + 1, call.a)
+                at[0] = 0xc3 if call.seen else 0xc2
+                at += 1
+            elif call.a != NIL:
                 is_number[row], numbers[row] = True, call.a
             elif type == OK and call.seen != NIL:
                 is_number[row], numbers[row] = True, call.seen
             row += 1
+            self.events += 1
             ends[row] = <int32_t>(at - text)
         return row
 
@@ -216,7 +241,9 @@ cdef class Crowd:
         else:
             call.key = self._below(self.keys)
             call.a = call.b = call.seen = NIL
-            if (draw(&self.seed) >> 32) * <uint64_t>left < <uint64_t>self.pending << 32:
+            if self.is_lock:
+                self._ask_for_lock(client, left, chance)
+            elif (draw(&self.seed) >> 32) * <uint64_t>left < <uint64_t>self.pending << 32:
                 client.pending = True
                 self.pending -= 1
                 call.f, call.a = self.change, self._value()
@@ -226,6 +253,10 @@ cdef class Crowd:
                 call.f, call.a, call.b = CAS, self.state[call.key], self._value()
             else:
                 call.f, call.a = self.change, self._value()
+            if self.is_set:
+                call.a = call.key
+                if call.f == ADD and self._below(2):
+                    call.f = REMOVE
         client.phase = CALLED
         self.started += 1
         self.busy += 1
@@ -239,8 +270,11 @@ cdef class Crowd:
             if client.call.f == WRITE or client.call.f == CAS:
                 self.state[client.call.key] = (client.call.a if client.call.f == WRITE
                                                else client.call.b)
-            elif client.call.f == ADD:
+            elif client.call.f == ADD and not self.is_set:
                 self.state[client.call.key] += client.call.a
+            return True
+        if self.is_lock:
+            self._turn_lock(client)
             return True
         if client.pending:
             fate = self._below(4)
@@ -266,7 +300,9 @@ cdef class Crowd:
             client.process = self.next_process
             self.next_process += 1
             return INFO
-        return FAIL if client.call.f == CAS and not client.call.holds else OK
+        if client.call.f == CAS or self.is_lock:
+            return OK if client.call.holds else FAIL
+        return OK
 
     cdef bint _apply(self, Call* call) noexcept nogil:
         """The objects themselves; False without memory."""
@@ -280,6 +316,10 @@ cdef class Crowd:
             call.holds = state[0] == call.a
             if call.holds:
                 state[0] = call.b
+        elif self.is_set:
+            call.seen = state[0]
+            if call.f != CONTAINS:
+                state[0] = call.f == ADD
         elif call.f == ADD:
             state[0] += call.a
         elif call.f == ENQUEUE or call.f == PUSH or call.f == INSERT:
@@ -295,6 +335,8 @@ cdef class Crowd:
         elif call.f == POLL:
             call.seen = self._sink()
         elif call.f == DEQUEUE:
+            if self.unordered:
+                self._swap(self._below(<int32_t>self.count))
             call.seen = self.items[self.first]
             self.first = (self.first + 1) & (self.room - 1)
             self.count -= 1
@@ -302,6 +344,49 @@ cdef class Crowd:
             self.count -= 1
             call.seen = self.items[(self.first + self.count) & (self.room - 1)]
         return True
+
+    cdef void _swap(self, int64_t i) noexcept nogil:
+        """Make the i-th of the ring the first one."""
+        cdef int64_t at = (self.first + i) & (self.room - 1), value = self.items[at]
+        self.items[at] = self.items[self.first]
+        self.items[self.first] = value
+
+    # --- locks ----------------------------------------------------------------------------------
+
+    cdef void _ask_for_lock(self, Client* client, int64_t left, uint64_t chance) noexcept nogil:
+        cdef Call* call = &client.call
+        call.f = ACQUIRE
+        if client.has_lock:
+            call.f = RENEW if self.is_lease and chance < self.observe else RELEASE
+        elif (draw(&self.seed) >> 32) * <uint64_t>left < <uint64_t>self.pending << 32:
+            client.pending = True
+            self.pending -= 1
+        if self.is_lease and call.f != RELEASE:
+            call.a = self.lease_ms
+
+    cdef inline bint _is_held(self) noexcept nogil:
+        return self.state[0] != NIL and (not self.is_lease or self.events < self.expires)
+
+    cdef inline bint _must_wait(self, Client* client) noexcept nogil:
+        """Whether a mutex is not free yet, and somebody may still give it back."""
+        return (self.is_lock and not self.is_lease and client.call.f == ACQUIRE
+                and not client.scripted and not client.pending and self._is_held()
+                and self.operations - self.started > self.steps - self.step)
+
+    cdef void _turn_lock(self, Client* client) noexcept nogil:
+        cdef Call* call = &client.call
+        cdef int64_t me = client.process
+        if call.f == ACQUIRE:
+            call.holds = not self._is_held() and (self.is_lease or not client.pending)
+        else:
+            call.holds = self._is_held() and self.state[0] == me
+        client.has_lock = call.holds and call.f != RELEASE and not client.pending
+        if not call.holds:
+            return
+        self.state[0] = NIL if call.f == RELEASE else me
+        self.expires = self.events + self.lease_events
+
+    # --- a heap, and a ring ---------------------------------------------------------------------
 
     cdef void _rise(self, int64_t value) noexcept nogil:
         """Put a value into the heap; there is room."""

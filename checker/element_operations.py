@@ -7,7 +7,7 @@ ADD, REMOVE         the element
 TAKE, PEEK          nil, or the element           the element; nil: there was none
 HAS                 the element                   ``[element, true or false]``
 ALL                 nil                           all elements, as a list
-ACQUIRE, RELEASE    nil
+ACQUIRE, RELEASE    nil (of leases: see leases.py)
 INCREASE, COUNT     by how much                   what it had come to
 =================== ============================= ========================================
 
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from . import leases
 from .history import FAIL, INFO, NONE, OK, History, Ints
 from .models import OBSERVATIONS, Family, Model, Role, UserModel
 from .operations import INF, NIL, OBJECTS, UNKNOWN_ELEMENT, Operations, Values, roles_of, show
@@ -43,6 +44,8 @@ def element_operations(history: History, model: Model) -> Operations:
         a[:] = 0
     elif model.family == Family.OWNED_MUTEX:
         a = history.process[invocation].astype(np.int64)
+    elif model.family == Family.LEASE:
+        a = leases.told(history, values, kind, asked, invocation, completion, outcome, keep)
     for i in np.flatnonzero(keep & (kind == Role.HAS)).tolist():
         kind[i], a[i] = _membership(history, values, int(completion[i]))
     _refuse_odd_values(history, model, values, invocation, kind, a, keep)

@@ -19,9 +19,16 @@ from .history import SCHEMA, metadata
 BATCH_ROWS = 1 << 16
 LONGEST_VALUE = 28                  # bytes of a compare-and-set in msgpack
 STEP_NS = 2_500                     # between two events: 200,000 operations a second
+NS_PER_MS = 1_000_000
+ELEMENTS = 1_000                    # of a set
+LEASE_EVENTS = 100                  # of each client, while a lease lasts: a violation fits in
 
 Step = tuple[str, int | None, int | None, int | None]      # f, a, b, what it answered
 
+DUPLICATE: Sequence[Step] = (
+    ("enqueue", 0, None, None), ("dequeue", None, None, 0), ("dequeue", None, None, 0))
+TWO_HOLDERS: Sequence[Step] = (
+    ("acquire", None, None, None), ("acquire", None, None, None))
 STALE_READ: Sequence[Step] = (
     ("write", 0, None, None), ("write", 1, None, None), ("read", None, None, 0))
 NEVER_WRITTEN: Sequence[Step] = (("read", None, None, 0),)
@@ -48,10 +55,11 @@ KINDS: Mapping[str, Kind] = {
     "fifo-queue": Kind("dequeue", "enqueue", {
         "reordered": (("enqueue", 0, None, None), ("enqueue", 1, None, None),
                       ("dequeue", None, None, 1), ("dequeue", None, None, 0)),
-        "duplicate": (("enqueue", 0, None, None), ("dequeue", None, None, 0),
-                      ("dequeue", None, None, 0)),
+        "duplicate": DUPLICATE,
         "lost": (("enqueue", 0, None, None), ("enqueue", 1, None, None),
                  ("dequeue", None, None, 1))}),
+    "unordered-queue": Kind("dequeue", "enqueue", {
+        "duplicate": DUPLICATE, "never-written": (("dequeue", None, None, 0),)}),
     "stack": Kind("pop", "push", {
         "reordered": (("push", 0, None, None), ("push", 1, None, None),
                       ("pop", None, None, 0), ("pop", None, None, 1)),
@@ -61,15 +69,25 @@ KINDS: Mapping[str, Kind] = {
                       ("poll", None, None, 0), ("poll", None, None, 1)),
         "duplicate": (("insert", 0, None, None), ("poll", None, None, 0),
                       ("poll", None, None, 0))}),
+    "set": Kind("contains", "add", {
+        "stale-read": (("add", 0, None, None), ("contains", 0, None, 0)),
+        "never-written": (("contains", 0, None, 1),),
+        "resurrected": (("add", 0, None, None), ("remove", 0, None, None),
+                        ("contains", 0, None, 1))}),
+    "mutex": Kind("release", "acquire", {"two-holders": TWO_HOLDERS}),
+    "owned-mutex": Kind("release", "acquire", {"two-holders": TWO_HOLDERS}),
+    "lease": Kind("renew", "acquire", {"two-holders": TWO_HOLDERS}),
     "counter": Kind("read", "add", {
         "stale-read": (("add", 1, None, None), ("read", None, None, 0))}),
 }
+MAY_REPEAT = ("register", "cas-register", "kv", "set")
 VIOLATIONS = tuple(sorted({name for kind in KINDS.values() for name in kind.violations}))
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a history is to be like; ``values`` 0: no value is ever written twice."""
+    """What a history is to be like; ``values`` 0: no value is ever written twice (into a set: one
+    of 1,000)."""
 
     model: str = "kv"
     operations: int = 100_000
@@ -95,7 +113,7 @@ class Recipe:
                                "likes")
         if self.cas and "lost-update" not in kind.violations:
             raise CheckerError(f"a {self.model} knows no cas; expected cas-register or kv")
-        if self.values and self.model in ("fifo-queue", "stack", "priority-queue", "counter"):
+        if self.values and self.model not in MAY_REPEAT:
             raise CheckerError(f"repeated values in a {self.model}: a violation would not be "
                                "certain; expected values 0")
         if self.pending + len(self.script) > self.operations:
@@ -117,12 +135,17 @@ class Recipe:
 def batches(recipe: Recipe) -> Iterator[pa.RecordBatch]:
     """Make the history, a batch at a time."""
     kind, columns = KINDS[recipe.model], Columns(recipe)
+    elements = (recipe.values or ELEMENTS) if recipe.model == "set" else 0
+    lease_ms = -(-recipe.clients * LEASE_EVENTS * STEP_NS // NS_PER_MS)
     crowd = Crowd(
         observation=kind.observation, change=kind.change, operations=recipe.operations,
-        clients=recipe.clients, keys=recipe.keys, pending=recipe.pending, observe=recipe.reads,
-        compare=recipe.cas, values=recipe.values, seed=recipe.seed, script=list(recipe.script),
+        clients=recipe.clients, keys=elements or recipe.keys, pending=recipe.pending,
+        observe=recipe.reads, compare=recipe.cas, values=elements or recipe.values,
+        seed=recipe.seed, script=list(recipe.script),
         script_at=min(int(recipe.at * recipe.operations),
-                      recipe.operations - len(recipe.script)))
+                      recipe.operations - len(recipe.script)),
+        unordered=recipe.model == "unordered-queue",
+        lease=(lease_ms, lease_ms * NS_PER_MS // STEP_NS))
     first = 0
     while n := columns.fill(crowd):
         yield columns.batch(first, n)

@@ -36,7 +36,7 @@ saw, so it is an observation, not a lost operation. ``append``: the element; rea
 answer a list. ``delete``: null.
 
 The order of rows is the order in which things happened: who recorded event i before event j
-saw i first. Times are for people and plots; a verdict never depends on them.
+saw i first. Times are for people and plots; only the verdicts on leases and on lag depend on them.
 """
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ PEEK     saw this element as the next one (nil: found nothing)
 REMOVE   made sure that an element is not in
 HAS      saw that an element is in; LACKS: that it is not
 ALL      saw exactly these elements
-ACQUIRE  got the lock; RELEASE gave it back
+ACQUIRE  got the lock; RELEASE gave it back; RENEW got a lease for longer
 INCREASE added to a counter; COUNT saw what it had come to
 USER     an operation of a user's model
 ======== ==================================================================================
@@ -54,6 +54,7 @@ class Role(enum.IntEnum):
     INCREASE = 15
     COUNT = 16
     USER = 17
+    RENEW = 18
 
 
 OBSERVATIONS = frozenset({Role.READ, Role.NOT, Role.PEEK, Role.HAS, Role.LACKS, Role.ALL,
@@ -73,6 +74,7 @@ class Family(enum.IntEnum):
     OWNED_MUTEX = 7
     COUNTER = 8
     USER = 9
+    LEASE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ MODELS: Mapping[str, Model] = {
                       "read": Role.ALL}, Family.SET),
         Model("mutex", LOCK, Family.MUTEX),
         Model("owned-mutex", LOCK, Family.OWNED_MUTEX),
+        Model("lease", LOCK | {"renew": Role.RENEW, "keepalive": Role.RENEW}, Family.LEASE),
         Model("counter", {"add": Role.INCREASE, "read": Role.COUNT}, Family.COUNTER),
     )
 }

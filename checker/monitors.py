@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import counters, levels, members, priorities, queues, zones
+from . import counters, leases, levels, members, priorities, queues, zones
 from .history import Ints
 from .models import Family, Role
 from .operations import APPENDS_ELEMENTS, INF, NIL, Operations
@@ -51,6 +51,8 @@ def judge(operations: Operations, keys: Sequence[int], initial: int, *, jobs: in
         codes, guilty = priorities.judge(operations, keys, jobs=jobs)
     elif operations.family == Family.COUNTER:
         codes, guilty = counters.judge(operations, keys, initial, jobs=jobs), {}
+    elif operations.family == Family.LEASE:
+        return Watched(*leases.judge(operations, keys))
     else:
         return _locks(operations, keys)
     return Watched([VERDICTS[code] for code in codes.tolist()], guilty)

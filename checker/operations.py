@@ -141,7 +141,7 @@ class Operations:
 
     def _take_apart(self) -> None:
         """Fill the paths of values; empty where no value is ever taken apart."""
-        if self.family == Family.SET or (self.kind == Role.APPEND).any():
+        if self.family in (Family.SET, Family.LEASE) or (self.kind == Role.APPEND).any():
             self.shape, self.path_start, self.symbols = self.values.paths()
         else:
             self.shape = np.zeros(len(self.values.objects), dtype=np.int8)
@@ -209,6 +209,9 @@ class Operations:
                 f, asked, *answer = a
                 return " -> ".join([f if asked is None else f"{f} {show(asked)}",
                                     *map(show, answer)])
+            case _ if self.family == Family.LEASE:
+                f = Role(int(self.kind[i])).name.lower()
+                return f if not a[1] else f"{f} for {a[1] / 1e6:g} ms"
             case _:
                 return self._describe_element(i, a)
 

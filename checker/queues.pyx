@@ -10,6 +10,7 @@ of those. With times narrowed in this way a history is linearizable exactly when
 - FIFO with ``peek``: nobody saw another element at the head between two who saw this one there
   (zones as those of registers: Gibbons & Korach, SICOMP 1997);
 - stack: the times during which elements are in can be chosen so that they nest (stacks.pxd);
+- stack with ``peek``: each operation has a moment at which nothing is in its way (layers.pxd);
 - each answer "empty" overlaps a moment at which no element is certainly in.
 
 Sources: Henzinger, Sezgin, Vafeiadis, "Aspect-oriented linearizability proofs", CONCUR 2013;
@@ -17,16 +18,17 @@ Bouajjani, Emmi, Enea, Hamza, "On reducing linearizability to state reachability
 
 A crashed ``add`` that nobody saw is dropped. A crashed ``take`` may have taken any element: without
 it a queue can only hold more, so if all can be explained without those the verdict stands, else
-the key is left to the frontier search; so are elements that are added twice, and ``peek``
-at a stack.
+the key is left to the frontier search; so are elements that are added twice.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memset
 
 from seatrial.checker.findings cimport (
     CONTRADICTION, LINEARIZABLE, NO_MEMORY, UNDECIDED, blame, sort_cells,
 )
 from seatrial.checker.keyed cimport Watch, judge_keys
+from seatrial.checker.layers cimport Layer, Part, peel
 from seatrial.checker.roles cimport ADD, PEEK, TAKE
 from seatrial.checker.room cimport again, empty_table
 from seatrial.checker.stacks cimport Stay, nest
@@ -135,8 +137,7 @@ cdef int gather(Monitor* m) noexcept nogil:
             m.unknown = True
             continue
         m.peeks |= m.at.kind[op] == PEEK
-        if (m.at.kind[op] == PEEK and m.at.family == STACK) or (
-                m.at.kind[op] == TAKE and m.at.ret[op] == INF):
+        if m.at.kind[op] == TAKE and m.at.ret[op] == INF:
             return UNDECIDED
         e = element_of(m, m.at.a[op])
         if e is NULL:
@@ -314,6 +315,92 @@ cdef int nested(Monitor* m) noexcept nogil:
     return CONTRADICTION if n else LINEARIZABLE
 
 
+cdef int32_t gap_of(const uint64_t* cells, int32_t n, int64_t position) noexcept nogil:
+    """The gap behind the event at a position; the last one where that does not come."""
+    cdef int32_t low = 0, high = n, middle
+    while low < high:
+        middle = (low + high) >> 1
+        if <int64_t>(cells[middle] >> 32) < position:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+cdef int32_t add_part(Part* parts, int32_t n, int32_t element, int32_t first,
+                      int32_t end) noexcept nogil:
+    parts[n].element, parts[n].first, parts[n].end = element, first, end
+    return n + 1
+
+
+cdef int peeled(Monitor* m) noexcept nogil:
+    """Stack with peeks: each operation needs a moment at which nothing is in the way.
+
+    What is never taken is taken in one last gap, behind all events, which nothing covers.
+    """
+    cdef int32_t n = <int32_t>m.at.n, events = 0, n_parts = 0, i, j, op
+    cdef int64_t left = -1
+    cdef uint64_t* cells = <uint64_t*>malloc((2 * <size_t>n + 1) * 8)
+    cdef uint64_t* scratch = <uint64_t*>malloc((2 * <size_t>n + 1) * 8)
+    cdef Part* parts = <Part*>malloc((3 * <size_t>n + 1) * sizeof(Part))
+    cdef Layer* layers = <Layer*>malloc((<size_t>m.n_elements + 1) * sizeof(Layer))
+    cdef Layer* layer
+    cdef Element* e
+    if cells is not NULL and scratch is not NULL and parts is not NULL and layers is not NULL:
+        for i in range(n):
+            cells[events] = <uint64_t>m.at.inv[m.at.ops[i]] << 32
+            events += 1
+            if m.at.ret[m.at.ops[i]] != INF:
+                cells[events] = <uint64_t>m.at.ret[m.at.ops[i]] << 32
+                events += 1
+        sort_cells(&cells, &scratch, events)
+        memset(layers, 0, <size_t>m.n_elements * sizeof(Layer))
+        for i in range(m.n_starts):
+            j = <int32_t><uint32_t>m.starts[i]
+            e, layer = &m.elements[j], &layers[j]
+            layer.first = gap_of(cells, events, e.add_ret)
+            layer.end = gap_of(cells, events, e.take_inv)
+            layer.parts = 2
+            n_parts = add_part(parts, n_parts, j, gap_of(cells, events, e.add_inv), layer.first)
+            n_parts = add_part(parts, n_parts, j, layer.end, events + 1 if e.take == NOBODY
+                               else gap_of(cells, events, e.take_ret))
+        for i in range(n):
+            op = m.at.ops[i]
+            if m.at.kind[op] != PEEK or m.at.a[op] == NIL:
+                continue
+            e = element_of(m, m.at.a[op])
+            j = <int32_t>(e - m.elements)
+            layers[j].parts += 1
+            n_parts = add_part(parts, n_parts, j,
+                               gap_of(cells, events, max(e.add_inv, m.at.inv[op])),
+                               gap_of(cells, events, min(e.take_ret, m.at.ret[op])))
+        left = peel(parts, n_parts, layers, m.n_elements, events + 1)
+        if left > 0:
+            blame_pile(m, layers, &parts[0])
+    free(cells)
+    free(scratch)
+    free(parts)
+    free(layers)
+    return NO_MEMORY if left < 0 else CONTRADICTION if left else LINEARIZABLE
+
+
+cdef void blame_pile(Monitor* m, Layer* layers, const Part* part) noexcept nogil:
+    """Blame the elements that are in an operation's way, and those in theirs."""
+    cdef int32_t first = part.first, end = part.end, before = -1, i
+    while before != end - first:
+        before = end - first
+        for i in range(m.n_elements):
+            if layers[i].parts and layers[i].first < end and layers[i].end > first:
+                first, end = min(first, layers[i].first), max(end, layers[i].end)
+    for i in range(<int32_t>m.at.n):
+        if m.at.a[m.at.ops[i]] == NIL or m.at.a[m.at.ops[i]] == ANY:
+            continue
+        before = <int32_t>(element_of(m, m.at.a[m.at.ops[i]]) - m.elements)
+        if before == part.element or (layers[before].parts and layers[before].first < end
+                                      and layers[before].end > first):
+            blame(&m.at.guilty, m.at.ops[i])
+
+
 cdef int empty_when_said(Monitor* m) noexcept nogil:
     """Each answer "empty" must overlap a moment at which nothing is certainly in."""
     cdef int32_t i, j, k, n = 0, inside = 0, op
@@ -387,7 +474,7 @@ cdef int judge_key(void* monitor) noexcept nogil:
         if m.at.family == FIFO:
             found = in_order(m)
         elif m.at.family == STACK:
-            found = nested(m)
+            found = peeled(m) if m.peeks else nested(m)
     if found == LINEARIZABLE and m.n_empties:
         found = empty_when_said(m)
     return UNDECIDED if found == CONTRADICTION and m.unknown else found

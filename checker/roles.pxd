@@ -18,3 +18,4 @@ cdef enum Role:
     RELEASE = 14
     INCREASE = 15
     COUNT = 16
+    RENEW = 18

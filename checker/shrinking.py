@@ -129,8 +129,8 @@ def window(ops: Operations, prober: Prober) -> tuple[Operations, bool]:
 def reduce(ops: Operations, anywhere: bool, prober: Prober) -> Operations:
     """Take operations out or set them free, many at once and then fewer."""
     ways: tuple[tuple[Callable[[Operations], Ints], Change], ...] = (
-        (observations, take_out), (elements, take_elements_out), (unseen_changes, take_out),
-        (bound_changes, set_free))
+        (observations, take_out), (elements, take_elements_out), (tenures, take_tenures_out),
+        (unseen_changes, take_out), (bound_changes, set_free))
     size = -1
     while size != (size := _size(ops)) and prober.budget.left():
         for candidates, change in ways:
@@ -180,6 +180,31 @@ def elements(ops: Operations) -> Ints:
 def take_elements_out(ops: Operations, chosen: Ints) -> Operations:
     """Return ops without those that concern the elements of those chosen."""
     return ops.select(~np.isin(ops.a, ops.a[chosen]))
+
+
+def tenures(ops: Operations) -> Ints:
+    """Acquires each of which can be taken out with all that its process did until its release.
+
+    In a legal order of locks that only their holder gives back, nothing of others is in between.
+    """
+    if ops.family not in (Family.OWNED_MUTEX, Family.LEASE):
+        return np.zeros(0, dtype=np.int64)
+    crashed = ops.process[(ops.ret == INF) & (ops.kind != Role.RELEASE)]
+    return np.flatnonzero((ops.kind == Role.ACQUIRE) & ~np.isin(ops.process, crashed))
+
+
+def take_tenures_out(ops: Operations, chosen: Ints) -> Operations:
+    """Return ops without what belongs to those acquires."""
+    gone = np.zeros(len(ops), dtype=bool)
+    for i in chosen.tolist():
+        mine = np.flatnonzero((ops.process == ops.process[i]) & (ops.inv >= ops.inv[i]))
+        mine = mine[np.argsort(ops.inv[mine], kind="stable")]
+        kinds = ops.kind[mine]
+        kinds[0] = Role.RENEW
+        ends = np.flatnonzero((kinds == Role.ACQUIRE) | (kinds == Role.RELEASE)).tolist()
+        end = ends[0] + int(kinds[ends[0]] == Role.RELEASE) if ends else len(mine)
+        gone[mine[:end]] = True
+    return ops.select(~gone)
 
 
 def unseen_changes(ops: Operations) -> Ints:

@@ -16,6 +16,7 @@ cdef enum Family:           # as in models.py
     OWNED_MUTEX = 7
     COUNTER = 8
     USER = 9
+    LEASE = 10
 
 cdef enum:
     REFUSED = -2            # it can't have answered so in this state
@@ -25,6 +26,7 @@ cdef enum:
 cdef struct Operation:
     int8_t kind
     int64_t a
+    const int64_t* told     # of a lease: who, for how long, when invoked, when ended (leases.py)
 
 cdef struct Steps:
     int family

@@ -11,6 +11,8 @@ STACK       the elements, the last one in at the end
 PRIORITY    the elements, sorted; the largest is taken first
 BAG, SET    the elements, sorted
 MUTEX       empty, or who holds it
+LEASE       nothing; since when it is free; or who has it, the earliest and the latest moment
+            since which, and for how long
 COUNTER     one number
 USER        a Python object that ``step`` of a user's model returned
 =========== ==============================================================================
@@ -26,10 +28,10 @@ from seatrial.checker.pairs cimport (
     ABSENT, Cell, pairs_clear, pairs_free, pairs_get, pairs_put,
 )
 from seatrial.checker.roles cimport (
-    ACQUIRE, ADD, ALL, COUNT, HAS, LACKS, PEEK, REMOVE, TAKE,
+    ACQUIRE, ADD, ALL, COUNT, HAS, LACKS, PEEK, RELEASE, REMOVE, TAKE,
 )
 from seatrial.checker.steps cimport (
-    BAG, COUNTER, FIFO, NO_MEMORY, PRIORITY, RAISED, REFUSED, SET, STACK, USER,
+    BAG, COUNTER, FIFO, LEASE, NO_MEMORY, PRIORITY, RAISED, REFUSED, SET, STACK, USER,
     Operation, Steps, UserSteps,
 )
 from seatrial.checker.tokens cimport ANY, NIL
@@ -124,6 +126,7 @@ cdef int32_t steps_number(Steps* s, int8_t kind, int64_t a, const int64_t* path,
             return NO_MEMORY
     s.operations[s.n].kind = kind
     s.operations[s.n].a = a
+    s.operations[s.n].told = path
     s.n += 1
     return s.n - 1
 
@@ -218,6 +221,26 @@ cdef int32_t step_lock(int8_t kind, int64_t a, const int64_t* v, int32_t n,
     return 0 if n and v[0] == a else REFUSED
 
 
+cdef int32_t step_lease(int8_t kind, const int64_t* told, const int64_t* v, int32_t n,
+                        int64_t* out) noexcept nogil:
+    """What is known of the moment of an operation follows from the one before it."""
+    cdef int64_t soonest = told[2], latest = told[3]
+    if kind == ACQUIRE:
+        if n:
+            soonest = max(soonest, v[0] if n == 1 else v[1] + v[3])
+    elif n < 4 or v[0] != told[0]:
+        return REFUSED
+    else:
+        soonest, latest = max(soonest, v[1]), min(latest, v[2] + v[3])
+    if soonest > latest:
+        return REFUSED
+    if kind == RELEASE:
+        out[0] = soonest
+        return 1
+    out[0], out[1], out[2], out[3] = told[0], soonest, latest, told[1]
+    return 4
+
+
 cdef int32_t step_counter(int8_t kind, int64_t a, const int64_t* v, int64_t* out) noexcept nogil:
     if kind == COUNT:
         return same(out, v, 1, v[0] == a)
@@ -250,6 +273,8 @@ cdef int32_t steps_take(Steps* s, int32_t state, int32_t operation, int choice) 
             n = step_bag(kind, a, v, n, choice, s.scratch)
         elif s.family == SET:
             n = step_set(kind, a, v, n, s.scratch)
+        elif s.family == LEASE:
+            n = step_lease(kind, s.operations[operation].told, v, n, s.scratch)
         elif s.family == COUNTER:
             n = step_counter(kind, a, v, s.scratch)
         elif s.family == FIFO or s.family == STACK or s.family == PRIORITY:

@@ -53,7 +53,8 @@ func seatrial_porcupine_key(
 		history[i].Call, history[i].Return = calls[i], returns[i]
 		switch {
 		case mode >= elements:
-			history[i].Input = element{roles[i] &^ crashed, as[i], table.set(as[i]), roles[i]&crashed != 0}
+			history[i].Input = element{
+				roles[i] &^ crashed, as[i], table.set(as[i]), table.told(as[i]), roles[i]&crashed != 0}
 		case mode == plain:
 			history[i].Input = number{roles[i], as[i], bs[i]}
 		default:

@@ -27,6 +27,7 @@ const (
 	mutex
 	ownedMutex
 	counter
+	lease = counter + 2
 )
 
 const (
@@ -43,11 +44,13 @@ const (
 	roleCount
 )
 
-// element is an operation; all is the set of which “a“ is the token, where it is one.
+// element is an operation; all is the set, and told the numbers, of which “a“ is the token, where
+// it is one.
 type element struct {
 	role    int8
 	a       int64
 	all     string
+	told    []int64
 	crashed bool
 }
 
@@ -99,6 +102,8 @@ func outcomes(f family, op element, state string) []string {
 		return ofElements(f, op, x, state)
 	case set:
 		return ofSet(op, x, state)
+	case lease:
+		return ofLease(op.role, op.told, state)
 	case counter:
 		now := int64(binary.BigEndian.Uint64([]byte(state)) ^ (1 << 63))
 		if op.role == roleIncrease {

@@ -13,6 +13,7 @@ from exhaustive import Call, Outcomes
 from seatrial.checker.models import UNKNOWN, Family, Role
 
 LINES = (Family.FIFO, Family.STACK, Family.PRIORITY)
+END = 100               # when the last call of a lease has taken effect
 INITIAL: dict[Family, Any] = {Family.COUNTER: 0}
 
 
@@ -20,7 +21,7 @@ def outcomes_of(family: Family) -> Outcomes:
     """What may follow a state in a model."""
     return {Family.FIFO: line, Family.STACK: line_from_the_end, Family.PRIORITY: priority,
             Family.BAG: bag, Family.SET: of_a_set, Family.MUTEX: lock, Family.OWNED_MUTEX: lock,
-            Family.COUNTER: counter}[family]
+            Family.COUNTER: counter, Family.LEASE: lease}[family]
 
 
 def line(call: Call, state: Any) -> list[Any]:
@@ -76,6 +77,20 @@ def lock(call: Call, state: Any) -> list[Any]:
     return [()] if state and state[0] == call.a else []
 
 
+def lease(call: Call, state: Any) -> list[Any]:
+    """Every whole moment at which a call may take effect: (when, who has it, until when)."""
+    then, holder, until = state or (0, None, 0)
+    moments = range(max(then, call.inv), (END if call.ret is None else call.ret) + 1)
+    if call.role == Role.ACQUIRE:
+        return [(now, call.process, now + call.a) for now in moments
+                if holder is None or now >= until]
+    if holder != call.process:
+        return []
+    renews = call.role == Role.RENEW
+    return [(now, *((holder, now + call.a) if renews else (None, 0))) for now in moments
+            if now <= until]
+
+
 def counter(call: Call, state: Any) -> list[Any]:
     if call.role == Role.INCREASE:
         return [state + call.a]
@@ -90,6 +105,8 @@ def random_elements(seed: int, family: Family, key: Any = "k") -> list[Call]:
         n *= 2                              # many have to wait, and are left out
     crash = rng.choice((0.0, 0.0, 0.1, 0.25))
     wrong = rng.choice((0.0, 0.2, 0.5))
+    if family is Family.LEASE:
+        return random_leases(rng, n, processes, crash, wrong, key)
     grows = rng.random() < 0.6              # of sets: nothing is removed
     values = rng.choice((2, 4)) if rng.random() < 0.4 else 0
     outcomes, state = outcomes_of(family), INITIAL.get(family, ())
@@ -121,6 +138,33 @@ def random_elements(seed: int, family: Family, key: Any = "k") -> list[Call]:
             call = changed(call, a=UNKNOWN)
         calls.append(call)
     return calls[:12]
+
+
+def random_leases(rng: random.Random, n: int, processes: int, crash: float, wrong: float,
+                  key: Any) -> list[Call]:
+    """Leases that last some moments; who acts is told how it went, or the contrary."""
+    calls: list[Call] = []
+    holder, until, length = -1, 0, rng.choice((2, 5, 9))
+    for process, inv, ret in draw_intervals(rng, n, processes, crash):
+        end = inv + 3 if ret is None else ret
+        asked = length if rng.random() < 0.7 else rng.randint(1, 9)
+        held = holder == process and inv <= until
+        role = (rng.choice((Role.RENEW, Role.RELEASE, Role.RELEASE, Role.ACQUIRE)) if held else
+                rng.choice((Role.ACQUIRE,) * 8 + (Role.RELEASE,)))
+        now = rng.randint(inv, end)
+        if role == Role.ACQUIRE and holder not in (-1, process):
+            now = max(now, min(until, end))
+        fits = (holder == -1 or now >= until) if role == Role.ACQUIRE else (
+            holder == process and now <= until)
+        told = rng.random() < wrong
+        if ret is not None and not fits and not told:
+            continue                        # it is refused
+        calls.append(Call(process, role, 0 if role == Role.RELEASE else asked, None, inv, ret, key,
+                          mutated=not fits and ret is not None))
+        if fits and (ret is not None or rng.random() < 0.6):
+            holder = -1 if role == Role.RELEASE else process
+            until = now + asked
+    return [call for call in calls if (call.ret or call.inv) < END - 10][:12]
 
 
 def draw_intervals(rng: random.Random, n: int, processes: int,

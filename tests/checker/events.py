@@ -11,7 +11,8 @@ from seatrial.checker.models import MODELS, UNKNOWN, Family, Model, Role
 
 KNOWN = MODELS["kv"]
 NOBODYS = 777           # what a compare-and-set expects that failed and says what it saw
-Event = tuple[int, bool, int, int, str, Any, Call]      # time, ends, process, type, f, value
+MS = 1_000_000          # a moment
+Event = tuple[int, bool, int, int, str, Any, Call]      # time, ends, process, type, f, value, call
 
 
 def model_of(family: Family) -> Model:
@@ -33,7 +34,7 @@ def history_of(calls: list[Call], family: Family) -> History:
             events.append((call.ret, True, process, type_, f, answered, call))
     events.sort(key=lambda event: event[:2])
     return History.from_columns(
-        time=[event[0] for event in events], process=[event[2] for event in events],
+        time=[event[0] * MS for event in events], process=[event[2] for event in events],
         type=[event[3] for event in events], f=[event[4] for event in events],
         value=[event[5] for event in events],
         key=[str(event[6].key).encode() for event in events])
@@ -58,6 +59,8 @@ def told(call: Call, family: Family) -> tuple[int, str, Any, Any]:
             return type_, f, (known if call.ret is None else None), known
         case Role.HAS | Role.LACKS:
             return type_, "contains", a, [a, role == Role.HAS]
+        case Role.ACQUIRE | Role.RENEW if family is Family.LEASE:
+            return type_, f, a, a
         case Role.ACQUIRE | Role.RELEASE:
             return type_, f, None, None
         case _:

@@ -17,7 +17,7 @@ from seatrial.checker.models import Role
 FAMILIES = ("register", "list", "list", "text")
 FAILING = 90                    # the first process whose operation fails
 CHANGES = (Role.WRITE, Role.APPEND, Role.ADD, Role.TAKE, Role.REMOVE, Role.ACQUIRE, Role.RELEASE,
-           Role.INCREASE)
+           Role.INCREASE, Role.RENEW)
 
 
 def random_calls(seed: int, key: Any = "k") -> list[Call]:

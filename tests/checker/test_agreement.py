@@ -30,7 +30,7 @@ HISTORIES = int(os.environ.get("SEATRIAL_HISTORIES", "20000"))
 FIRST_SEED = int(os.environ.get("SEATRIAL_SEED", "0"))
 BATCH = 2000
 LIMIT_S = 120.0
-LOCKS = (Family.MUTEX, Family.OWNED_MUTEX)
+LOCKS = (Family.MUTEX, Family.OWNED_MUTEX, Family.LEASE)
 PUTS = (Role.WRITE, Role.CAS, Role.APPEND, Role.ADD)
 FAMILIES = [family for family in Family if family not in (Family.VALUE, Family.USER)]
 

@@ -16,7 +16,7 @@ from seatrial.checker import (
     Verdict,
     check_linearizable,
 )
-from seatrial.checker.models import Family, Role
+from seatrial.checker.models import MODELS, Family, Role
 from seatrial.checker.operations import NIL, from_intervals
 from seatrial.checker.search import STATUSES, Search
 
@@ -44,11 +44,20 @@ VIOLATIONS = {
     "set": ([("add", 1, 1), ("add", 2, 2), ("read", None, [2])], "read -> [2]"),
     "mutex": ([("acquire", None, None), ("acquire", None, None)], "acquire"),
     "counter": ([("add", 2, 2), ("read", None, 3)], "read -> 3"),
+    "owned-mutex": ([("acquire", None, None), ("release", None, None), ("release", None, None)],
+                    "release"),
+    "lease": ([("acquire", 3, 3), ("acquire", 5, 5)], "acquire for 5 ms"),
+    "register": ([("write", 1, 1), ("write", 2, 2), ("read", None, 1)], "read -> 1"),
+    "cas-register": ([("write", 1, 1), ("cas", [1, 2], [1, 2]), ("cas", [1, 3], [1, 3])],
+                     "cas 1 -> 3"),
+    "kv": ([("put", 1, 1), ("delete", None, None), ("get", None, 1)], "read -> 1"),
+    "append": ([("append", 1, 1), ("append", 2, 2), ("read", None, [2])], "read -> [2]"),
 }
 
 
 @pytest.mark.parametrize("model", VIOLATIONS)
 def test_a_violation_names_the_operation_that_cant_be_placed(model: str) -> None:
+    assert VIOLATIONS.keys() == MODELS.keys()
     rows, guilty = VIOLATIONS[model]
     found = check_linearizable(sequential(*rows), model)
     assert found.verdict == Verdict.VIOLATION

@@ -13,7 +13,7 @@ import pytest
 
 from seatrial.checker import History, Verdict, check_linearizable
 from seatrial.checker.generate import KINDS, Recipe, write
-from seatrial.checker.history import INFO, INVOKE, NONE
+from seatrial.checker.history import INFO, INVOKE, NONE, OK
 from seatrial.harness.cli import main
 
 REGISTERS = ("register", "cas-register", "kv")
@@ -118,6 +118,38 @@ def test_collections_are_what_they_are_said_to_be(model: str) -> None:
                                          violation=violation), model)
 
 
+@pytest.mark.parametrize("model", ["set", "unordered-queue", "mutex", "owned-mutex", "lease"])
+def test_the_others_are_what_they_are_said_to_be(model: str) -> None:
+    for seed in range(4):
+        recipe = {"model": model, "operations": 120, "clients": 4, "pending": seed, "seed": seed}
+        good = check_linearizable(history(**recipe), model)
+        assert (good.verdict, good.also) == (Verdict.PASS, []), good.text
+        for violation in KINDS[model].violations:
+            found = check_linearizable(history(**recipe, violation=violation), model)
+            assert (found.verdict, found.also) == (Verdict.VIOLATION, []), violation
+            assert found.evidence["counterexamples"][0]["core"]
+
+
+def test_locks_change_hands() -> None:
+    for model, names in (("mutex", {"acquire", "release"}), ("owned-mutex", {"acquire", "release"}),
+                         ("lease", {"acquire", "release", "renew"})):
+        made = history(model=model, operations=2_000, clients=6, pending=20)
+        assert check_linearizable(made, model, engine="monitor").verdict == Verdict.PASS
+        rows, ends = made.pairs
+        ok = ends[made.type[ends] == OK]
+        assert {made.fs[code] for code in made.f[rows].tolist()} == names
+        assert len(set(made.process[ok].tolist())) > 20
+        assert len(ok) > 500, model
+
+
+def test_a_set_is_asked_for_what_is_in_and_what_is_not() -> None:
+    made = history(model="set", operations=3_000, clients=6, values=20)
+    answers = [made.value(int(row)) for row in made.pairs[1]]
+    asked = [tuple(answer) for answer in answers if isinstance(answer, list)]
+    assert {x for x, _ in asked} == set(range(20))
+    assert {there for _, there in asked} == {True, False}
+
+
 def test_counters_are_what_they_are_said_to_be() -> None:
     for seed in range(10):
         for violation, verdict in ((None, Verdict.PASS), ("stale-read", Verdict.VIOLATION)):
@@ -176,6 +208,8 @@ def test_a_pipe_takes_it_to_check(
     (["--model", "register", "--cas", "0.5"], "a register knows no cas"),
     (["--model", "stack", "--values", "2"], "repeated values in a stack"),
     (["--model", "counter", "--values", "2"], "repeated values in a counter"),
+    (["--model", "mutex", "--values", "2"], "repeated values in a mutex"),
+    (["--model", "set", "--cas", "0.5"], "a set knows no cas"),
     (["--ops", "5", "--pending", "4", "--violation", "stale-read"],
      "4 pending and 3 of the violation are more than 5 operations"),
     (["--ops", "0"], "0 is not in the range"),

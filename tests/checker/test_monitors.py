@@ -73,6 +73,9 @@ BLAMED = {
     "a stack taken from below": ("stack", [
         ("push", 1, 1), ("push", 2, 2), ("pop", None, 1), ("pop", None, 2)],
         {"push 1", "push 2", "pop -> 1", "pop -> 2"}),
+    "a stack looked at from below": ("stack", [
+        ("push", 1, 1), ("push", 2, 2), ("peek", None, 1), ("pop", None, 2), ("pop", None, 1)],
+        {"push 1", "push 2", "peek -> 1", "pop -> 2", "pop -> 1"}),
     "a set that lost an element": ("set", [
         ("add", 1, 1), ("read", None, [1]), ("read", None, [])], {"add 1", "read -> []"}),
     "a log that changed": ("append", [
@@ -157,6 +160,34 @@ def test_a_read_of_a_counter_that_is_too_small_is_found_among_many() -> None:
     recipe = {"model": "counter", "operations": LONG, "clients": 8, "pending": 200}
     assert watched(generated(**recipe), "counter")[0] == ["ok"]
     assert watched(generated(**recipe, violation="stale-read"), "counter")[0] == ["violation"]
+
+
+def test_a_stack_is_looked_at_on_its_way_up_and_down() -> None:
+    rows: list[tuple[str, Any, Any]] = []
+    for i in range(200):
+        rows += [("push", i, i), ("peek", None, i)]
+    for i in reversed(range(200)):
+        rows += [("peek", None, i), ("pop", None, i)]
+    assert watched(sequential(*rows), "stack")[0] == ["ok"]
+    rows[300] = ("push", 150, 150)
+    rows[301] = ("peek", None, 149)
+    verdicts, blamed = watched(sequential(*rows), "stack")
+    assert verdicts == ["violation"]
+    assert {"push 149", "push 150", "peek -> 149"} <= set(blamed[0])
+
+
+def test_different_additions_bound_what_a_counter_can_show() -> None:
+    """The search would have to try all choices of the 60 that crashed."""
+    crashed = [{"process": 10 + i, "type": "invoke", "f": "add", "value": 1000 + i}
+               for i in range(60)]
+    done = [{"process": 0, "type": type_, "f": "add", "value": value}
+            for value in (5, -3) for type_ in ("invoke", "ok")]
+    most = 2 + sum(range(1000, 1060))
+    for saw, verdict in ((1, "violation"), (2, "undecided"), (most, "undecided"),
+                         (most + 1, "violation")):
+        read = [{"process": 1, "type": "invoke", "f": "read", "value": None},
+                {"process": 1, "type": "ok", "f": "read", "value": saw}]
+        assert watched(History.from_rows(crashed + done + read), "counter")[0] == [verdict]
 
 
 @pytest.mark.parametrize(("reads", "verdict"), [
