@@ -138,8 +138,8 @@ def test_locks_change_hands() -> None:
         rows, ends = made.pairs
         ok = ends[made.type[ends] == OK]
         assert {made.fs[code] for code in made.f[rows].tolist()} == names
-        assert len(set(made.process[ok].tolist())) > 20
-        assert len(ok) > 500, model
+        assert len(set(made.process[ok].tolist())) > 10
+        assert len(ok) > 200, model
 
 
 def test_a_set_is_asked_for_what_is_in_and_what_is_not() -> None:
