@@ -44,15 +44,15 @@ def told(history: History, values: Values, kind: Ints, asked: Ints, invocation: 
          completion: Ints, outcome: Ints, keep: npt.NDArray[np.bool_]) -> Ints:
     """Return the token of what is told of each operation.
 
-    A crashed acquire or renew of a process that does nothing more on the key is taken from
-    ``keep``: it could only have been in the way of others.
+    A crashed acquire of a process that does nothing more on the key is taken from ``keep``: it
+    could only have been in the way of others. (A crashed renew may have made a lease shorter.)
     """
     tokens = np.full(len(kind), NIL, dtype=np.int64)
     later: dict[tuple[int, int], bool] = {}         # key and process: does something more
     for i in range(len(kind) - 1, -1, -1):
         row, end = int(invocation[i]), int(completion[i])
         who = int(history.key[row]), int(history.process[row])
-        if outcome[i] == INFO and kind[i] != Role.RELEASE and who not in later:
+        if outcome[i] == INFO and kind[i] == Role.ACQUIRE and who not in later:
             keep[i] = False
         if not keep[i]:
             continue
@@ -72,14 +72,19 @@ def told(history: History, values: Values, kind: Ints, asked: Ints, invocation: 
 
 @dataclass(slots=True)
 class Tenure:
-    """What one client did from an acquire on; lo and hi: when, at the earliest and latest."""
+    """What one client did from an acquire on; lo and hi: when, at the earliest and latest.
+
+    crashed: a release or renew that may have taken effect, from when on, and for how long then.
+    """
 
     operations: list[int] = field(default_factory=list)
     lo: list[int] = field(default_factory=list)
     hi: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     released: bool = False
-    may_end: int = FOREVER          # a crashed release may have taken effect from then on
+    crashed: int = -1
+    crashed_from: int = FOREVER
+    crashed_length: int = 0
 
     def narrow(self) -> bool:
         """Narrow the times by each other; False when they contradict."""
@@ -91,12 +96,14 @@ class Tenure:
             self.lo[k - 1] = max(self.lo[k - 1], self.lo[k] - self.lengths[k - 1])
         return all(lo <= hi for lo, hi in zip(self.lo, self.hi, strict=True))
 
-    def ends(self, begins: int) -> int:
-        """When it ends at the earliest, if it begins no earlier than this."""
+    def ends(self, begins: int) -> tuple[int, bool]:
+        """When it ends at the earliest, if it begins no earlier than this, and whether what crashed
+        had to take effect for that."""
         last = max(begins, self.lo[-1])
         if self.released:
-            return last
-        return min(last + self.lengths[-1], max(self.may_end, last))
+            return last, False
+        over, sooner = last + self.lengths[-1], max(self.crashed_from, last) + self.crashed_length
+        return min(over, sooner), sooner < over
 
 
 def judge(operations: Operations,
@@ -140,10 +147,11 @@ def _tenures(operations: Operations, rows: list[int]) -> tuple[list[Tenure], lis
             return [], None
         if operations.ret[i] == INF:
             crashed.add(who)
-            if operations.kind[i] != Role.RELEASE:
+            if operations.kind[i] == Role.ACQUIRE:
                 return [], None
             if who in now:
-                now[who].may_end = begun
+                now[who].crashed, now[who].crashed_from = i, begun
+                now[who].crashed_length = length
             continue
         if operations.kind[i] == Role.ACQUIRE:
             now[who] = Tenure()
@@ -162,7 +170,7 @@ def _tenures(operations: Operations, rows: list[int]) -> tuple[list[Tenure], lis
 
 def _neither_first(tenures: list[Tenure]) -> tuple[Tenure, Tenure] | None:
     """Two tenures neither of which can be before the other, if there are any."""
-    zones = [(tenure.hi[0], tenure.ends(tenure.lo[0]), i) for i, tenure in enumerate(tenures)]
+    zones = [(tenure.hi[0], tenure.ends(tenure.lo[0])[0], i) for i, tenure in enumerate(tenures)]
     last, far = -1, -1                      # the last zone with f < s, and where it ends
     for f, s, i in sorted(zones, key=lambda zone: (min(zone[:2]), zone[0] < zone[1])):
         if f < far:
@@ -175,12 +183,14 @@ def _neither_first(tenures: list[Tenure]) -> tuple[Tenure, Tenure] | None:
 def _explained(operations: Operations, tenures: list[Tenure]) -> bool:
     """Whether the tenures fit one after the other, by the latest moments at which they began."""
     order = sorted(tenures, key=lambda tenure: tenure.hi[0])
-    now = -FOREVER
+    now, placed = -FOREVER, list[int]()
     for tenure in order:
         if now > tenure.hi[0]:
             return False
-        now = tenure.ends(max(now, tenure.lo[0]))
-    placed = [i for tenure in order for i in tenure.operations]
+        now, crashed = tenure.ends(max(now, tenure.lo[0]))
+        placed += tenure.operations
+        if crashed:
+            placed.append(tenure.crashed)
     first = np.maximum.accumulate(operations.inv[placed]) if placed else np.zeros(0)
     return all(operations.ret[i] > begun for (_, i), begun in zip(
         pairwise(placed), first.tolist(), strict=False))

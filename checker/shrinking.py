@@ -189,7 +189,7 @@ def tenures(ops: Operations) -> Ints:
     """
     if ops.family not in (Family.OWNED_MUTEX, Family.LEASE):
         return np.zeros(0, dtype=np.int64)
-    crashed = ops.process[(ops.ret == INF) & (ops.kind != Role.RELEASE)]
+    crashed = ops.process[(ops.ret == INF) & (ops.kind == Role.ACQUIRE)]
     return np.flatnonzero((ops.kind == Role.ACQUIRE) & ~np.isin(ops.process, crashed))
 
 

@@ -32,6 +32,8 @@ GOOD: dict[str, tuple[Done, ...]] = {
                                 (1, "acquire", 10, 15, 16)),
     "a crashed release took effect": (
         (0, "acquire", 100, 0, 1), (0, "release", None, 2, None), (1, "acquire", 9, 5, 6)),
+    "a crashed renew made it shorter": (
+        (0, "acquire", 9, 2, 4), (0, "renew", 2, 6, None), (1, "acquire", 2, 9, 10)),
     "a crashed acquire never did": ((0, "acquire", 100, 0, None), (1, "acquire", 9, 5, 6)),
     "who waited got it when it was over": (
         (0, "acquire", 10, 0, 1), (1, "acquire", 10, 1, 30), (2, "acquire", 10, 1, 20)),
@@ -46,6 +48,9 @@ BAD: dict[str, tuple[tuple[Done, ...], str, set[str]]] = {
                          {"acquire for 10 ms", "renew for 10 ms"}),
     "released too late": (((0, "acquire", 10, 0, 1), (0, "release", None, 12, 13)), "ok",
                           {"acquire for 10 ms", "release"}),
+    "a crashed renew is not that short": (
+        ((0, "acquire", 9, 2, 4), (0, "renew", 4, 6, None), (1, "acquire", 2, 8, 9)), "ok",
+        {"acquire for 9 ms", "acquire for 2 ms", "renew for 4 ms"}),
     "released by another": (((0, "acquire", 10, 0, 1), (1, "release", None, 2, 3)), "ok",
                             {"release"}),
     "released twice": (((0, "acquire", 10, 0, 1), (0, "release", None, 2, 3),
