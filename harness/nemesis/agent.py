@@ -83,6 +83,7 @@ LOCK_WAIT_S = "5"
 TOOLS = {4: "iptables", 6: "ip6tables"}
 RESIDENT_WAIT_S = 30.0
 BUSY_S = 10.0
+READINGS, NEAR_NS = 9, 2_000_000
 CONNECT_S = 0.5
 RETRY_S = 1.0
 PRIO, NETEM = "5ea7:", "5ea8:"      # handles of our qdiscs
@@ -353,12 +354,23 @@ def raw_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
 
 
+def wall_and_raw() -> tuple[int, int]:
+    """Read both clocks at one moment: of some tries the one that was interrupted least."""
+    tries = []
+    for _ in range(READINGS):
+        before, wall, after = raw_ns(), time.time_ns(), raw_ns()
+        tries.append((after - before, wall, (before + after) // 2))
+    _, wall, raw = min(tries)
+    return wall, raw
+
+
 def clock(request: Json) -> Json:
     """Move the wall clock, or let it drift (and the monotonic one, which follows it)."""
     if no_clock(read_json(RUN)):
         raise AgentError("the clock of this host may not be moved")
     with locked():
-        begin(request, "clock", wall=time.time_ns(), raw=raw_ns())
+        wall, raw = wall_and_raw()
+        begin(request, "clock", wall=wall, raw=raw)
         if "rate_ppm" in request:
             set_tick(TICK_US + request["rate_ppm"] * TICK_US // 1_000_000)
         elif "strobe_ms" in request:
@@ -398,14 +410,19 @@ def restore_clock(entry: Json) -> None:
     """Put the clock where it would be; another fault's bump goes with it."""
     if entry["boot"] == boot_id():          # else it was set when the host booted
         set_tick(TICK_US)
-        time.clock_settime_ns(time.CLOCK_REALTIME, where_it_would_be(entry))
+        for _ in range(READINGS):           # again where it was interrupted in between
+            time.clock_settime_ns(time.CLOCK_REALTIME, where_it_would_be(entry))
+            wall, raw = wall_and_raw()
+            if abs(wall - raw - int(entry["wall"]) + int(entry["raw"])) < NEAR_NS:
+                break
 
 
 def clocks(request: Json) -> Json:
     """Return the clocks, read together, and how far the wall clock was ahead of the raw one, at
     least and at most, in a while."""
-    seen = {"wall": time.time_ns(), "monotonic": time.monotonic_ns(), "raw": raw_ns()}
-    least = most = seen["wall"] - seen["raw"]
+    wall, raw = wall_and_raw()
+    seen = {"wall": wall, "monotonic": time.monotonic_ns() + raw - raw_ns(), "raw": raw}
+    least = most = wall - raw
     while raw_ns() < seen["raw"] + request.get("watch_ms", 0) * 1_000_000:
         off = time.time_ns() - raw_ns()
         least, most = min(least, off), max(most, off)

@@ -208,3 +208,31 @@ def test_a_repair_of_the_data_disk_begins_where_an_earlier_one_ended(
     assert done == ["umount", "umount", "e2fsck", "e2fsck"]
     agent.mount_anew("/dev/mapper/data", "/data")
     assert done[4:] == ["e2fsck", "mount"]
+
+
+def test_a_clock_is_put_right_though_the_agent_is_interrupted_while_it_does_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ms = 1_000_000
+    now, off, steps = [0], [500 * ms], iter([80 * ms] * 6)
+
+    def raw() -> int:
+        now[0] += 1000
+        return now[0]
+
+    def set_wall(_: int, wall_ns: int) -> None:
+        now[0] += next(steps, 0)            # somebody else had the processor
+        off[0] = wall_ns - now[0]
+
+    def wall() -> int:
+        now[0] += next(steps, 0)
+        return now[0] + off[0]
+
+    monkeypatch.setattr(agent, "raw_ns", raw)
+    monkeypatch.setattr(agent.time, "time_ns", wall)
+    monkeypatch.setattr(agent.time, "clock_settime_ns", set_wall)
+    monkeypatch.setattr(agent, "set_tick", lambda _: None)
+    agent.restore_clock({"boot": agent.boot_id(), "wall": 7000 * ms, "raw": 0})
+    assert abs(off[0] - 7000 * ms) < agent.NEAR_NS
+    seen = agent.clocks({})
+    assert abs(seen["wall"] - seen["raw"] - 7000 * ms) < agent.NEAR_NS
