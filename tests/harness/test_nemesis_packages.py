@@ -34,7 +34,7 @@ def starts(ops: list[Op]) -> list[Op]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_as_many_faults_as_names_contain_every_name(seed: int) -> None:
-    names = [op.f for op in starts(campaign(NAMES, Options(), seed, 1200))]
+    names = [op.f for op in starts(campaign(NAMES, Options(), seed, 30 * len(NAMES)))]
     rounds = [names[i:i + len(NAMES)] for i in range(0, len(names) - len(NAMES), len(NAMES))]
     assert len(rounds) > 3
     assert all(sorted(names) == sorted(NAMES) for names in rounds)
