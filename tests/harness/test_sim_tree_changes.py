@@ -34,6 +34,20 @@ def test_what_was_asked_for_last_is_undone_though_it_is_not_committed_yet(
     assert w.tree() == before
 
 
+def test_who_left_since_can_not_be_changed_and_nothing_breaks() -> None:
+    w, _, leader = begun({A: Site(1), B: Site(1, A)})
+    scene: Any = SimpleNamespace(world=w, state=w.state)
+    before = w.tree()
+    assert before is not None
+    wishes = [kind.change(scene, before, Rng(seed))         # type: ignore[attr-defined]
+              for kind in kinds.KINDS for seed in range(10)]
+    assert w.change_tree(leader, lambda tree: tree.remove(B))       # in the log, not committed
+    for wish in filter(None, wishes):
+        kinds.ask(scene, wish)
+    go(w, S)
+    assert w.tree() == before.remove(B)
+
+
 def test_a_tree_without_children_has_nothing_to_be_changed() -> None:
     w, _, leader = begun({A: Site(1), B: Site(1, A)})
     scene: Any = SimpleNamespace(world=w, state=w.state)

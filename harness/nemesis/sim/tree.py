@@ -208,7 +208,8 @@ class DomainMode(TreeChange):
         if not (found := children(now)):
             return None
         id, _ = rng.choice(found)
-        return lambda tree: tree.mode(id, not tree.domains[id].sync)
+        sync = not now.domains[id].sync
+        return lambda tree: tree.mode(id, sync)
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,8 @@ class DomainPolicy(TreeChange):
             return None
         id, parent = rng.choice(found)
         if rng.below(3) == 0:
-            return lambda tree: tree.block(id, not tree.domains[id].block)
+            block = not now.domains[id].block
+            return lambda tree: tree.block(id, block)
         k = rng.choice((0, 1, NO_CHILD))
         return lambda tree: tree.policy(parent, k)
 
