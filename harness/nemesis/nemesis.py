@@ -101,10 +101,7 @@ class FaultNemesis:
     async def invoke(self, test: Test, op: Op) -> Op:
         """Start or stop a fault; the completion says how it stands."""
         if op.f == HEAL:
-            for fault in list(self._active().values()):
-                await self._stop(test, fault)
-            if self._scene is not None:
-                await self._scene.calm()
+            await self._heal(test)
             return op.completed(INFO, op.value)
         if op.value["action"] == "start":
             fault = await self._start(test, op.f, op.value)
@@ -113,6 +110,19 @@ class FaultNemesis:
             if fault.is_active:
                 await self._stop(test, fault)
         return op.completed(INFO, op.value, fault.error)
+
+    async def _heal(self, test: Test) -> None:
+        """End all faults. A bug in one of them is told when all others have ended."""
+        bug: Exception | None = None
+        for fault in list(self._active().values()):
+            try:
+                await self._stop(test, fault)
+            except Exception as error:
+                bug = bug or error
+        if self._scene is not None:
+            await self._scene.calm()
+        if bug is not None:
+            raise bug
 
     async def teardown(self, test: Test) -> list[Healed]:
         """Heal all hosts. Faults still in force end here, with no proof of recovery."""

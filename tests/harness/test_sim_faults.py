@@ -314,3 +314,30 @@ def test_patterns_say_when_a_cluster_is_too_small_for_them() -> None:
     assert made.nemesis.impossible == {
         "figure-eight": "needs at least 5 nodes, there are 3",
         "partition-majorities-ring": "needs at least 4 nodes, there are 3"}
+
+
+def test_a_bug_in_one_fault_keeps_no_other_from_being_healed() -> None:
+    made = stage("partition-one")
+
+    async def body(s: Stage) -> None:
+        first = await s.start("partition-one")
+        second = await s.start("partition-one", id="0-1")
+        kind = s.nemesis.kinds["partition-one"]
+
+        class Broken:
+            """Ends any fault but the first."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(kind, name)
+
+            async def stop(self, scene: Any, fault: Fault) -> None:
+                if fault is first:
+                    raise KeyError(2)
+                await kind.stop(scene, fault)
+
+        s.nemesis.kinds["partition-one"] = Broken()         # type: ignore[assignment]
+        with pytest.raises(KeyError):
+            await s.heal()
+        assert second.recovered_ns and not first.recovered_ns
+
+    made.play(body)
