@@ -31,8 +31,9 @@ cdef class Domain(Uplink):
     cdef int _watch_child(self, const TreeView* tree, int place) except -1 nogil
     cdef uint64_t lag_bytes(self, uint64_t acked, uint64_t end) noexcept nogil
     cdef bint _takes_snapshot(self, uint16_t domain) noexcept nogil
-    cdef bint _is_near(self, const DomainView* view, uint64_t acked, uint64_t end,
-                       uint64_t lag_ns) noexcept nogil
+    cdef bint _is_near(self, const DomainView* view, const Child* c, uint64_t acked,
+                       uint64_t end, uint64_t lag_ns) noexcept nogil
+    cdef bint _all_sent(self, uint16_t domain, uint64_t end) noexcept nogil
     cdef int _watch_gap(self, Child* c, uint64_t gap) noexcept nogil
     cdef bint _is_stuck(self, const DomainView* view, const Child* c) noexcept nogil
     cdef int _conclude(self, int kind, uint16_t domain) except -1 nogil

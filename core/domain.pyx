@@ -46,6 +46,7 @@ from seatrial.core.downlinks cimport (
     MAX_DOWNLINKS,
     PROBING,
     SENDING_SNAPSHOT,
+    STREAMING,
     WAITING,
 )
 from seatrial.core.invariant cimport must
@@ -356,6 +357,7 @@ cdef class Domain(Uplink):
         cdef uint64_t acked = self.acked_by(c), end, lag_ns
         self.offered(&end)
         if acked >= min(c.sample_rindex, end):  # (our mirror may have been cut)
+            c.measured = c.measured or c.sample_rindex != 0
             c.current_ns = c.sample_ns
             c.sample_rindex, c.sample_ns = end, self.now_ns
         lag_ns = self.now_ns - c.current_ns
@@ -369,7 +371,7 @@ cdef class Domain(Uplink):
                     and self.now_ns < c.heard_ns + self.raft.election_ns):
                 self._conclude(STUCK, view.id)      # (or it goes again as soon as it has come)
         elif view.sync and not view.held and (
-                acked and self._is_near(view, acked, end, lag_ns)
+                acked and self._is_near(view, c, acked, end, lag_ns)
                 and lag_ns <= view.exclude_after_ns     # (or it would go at once)
                 and (view.on_lag != LAG_EXCLUDES or c.lagged_ns == 0
                      or self.now_ns >= c.lagged_ns + PATIENCE * self.raft.election_ns)
@@ -417,16 +419,26 @@ cdef class Domain(Uplink):
                 return self.downlinks[i].replaced < MOST_REPLACED
         return False
 
-    cdef bint _is_near(self, const DomainView* view, uint64_t acked, uint64_t end,
-                       uint64_t lag_ns) noexcept nogil:
+    cdef bint _is_near(self, const DomainView* view, const Child* c, uint64_t acked,
+                       uint64_t end, uint64_t lag_ns) noexcept nogil:
         """Whether an excluded child lacks so little that it may count again: entries, or what is
         on its way all the time over a long link. Half of what it would be excluded for at once."""
         if (acked + small_gap(view) < end
-                and (view.max_lag_entries or lag_ns > view.exclude_after_ns // 2)):
+                and (view.max_lag_entries or not c.measured
+                     or lag_ns > view.exclude_after_ns // 2 or not self._all_sent(view.id, end))):
             return False
         if view.on_lag == LAG_EXCLUDES and view.max_lag_ns and lag_ns > view.max_lag_ns // 2:
             return False
         return view.max_lag_bytes == 0 or self.lag_bytes(acked, end) <= view.max_lag_bytes // 2
+
+    cdef bint _all_sent(self, uint16_t domain, uint64_t end) noexcept nogil:
+        """Whether a child was sent what there is, but for the newest."""
+        cdef int i
+        for i in range(self.link_places):
+            if (self.downlinks[i].connection and self.downlinks[i].domain == domain
+                    and self.downlinks[i].state == STREAMING):
+                return self.downlinks[i].next_rindex + SMALL_GAP > end
+        return False
 
     cdef int _watch_gap(self, Child* c, uint64_t gap) noexcept nogil:
         """Whether an excluded child that is linked lacks fewer entries than some time ago."""

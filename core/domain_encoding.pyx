@@ -48,6 +48,7 @@ AGE = ("how old what was applied is: for bounded reads, and for a parent that is
        "root for long: neither is explored")
 GAP = "how an excluded child catches up: matters where a tree throttles writers for it; none does"
 LAG = "when it was excluded for its lag: no explored tree bounds that"
+NEAR = "whether a time may stand for few entries: there are few"
 
 FIELDS = {
     "RootCommit": {
@@ -60,7 +61,7 @@ FIELDS = {
         "domain": KEPT, "acks": KEPT, "ack_terms": KEPT, "next_ack": KEPT, "heard_ns": KEPT,
         "current_ns": KEPT, "granted_until_ns": KEPT, "sample_rindex": KEPT, "sample_ns": KEPT,
         "gap_ns": GAP, "gap": GAP, "stuck": GAP, "slowed": GAP,
-        "lagged_ns": LAG,
+        "lagged_ns": LAG, "measured": NEAR,
     },
     "Mark": {"at": KEPT, "rterm": KEPT},
     "Downlinks": {

@@ -242,6 +242,7 @@ cdef class Downlinks(RootCommit):
             link.next_rindex = m.end_rindex + 1
         self.offered(&end)
         if self.acked_by(c) >= min(c.sample_rindex, end):
+            c.measured = c.measured or c.sample_rindex != 0
             c.current_ns = c.sample_ns
             c.sample_rindex = end
             c.sample_ns = self.now_ns

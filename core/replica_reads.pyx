@@ -46,6 +46,8 @@ cdef enum:
     MAX_WAITING_READS = 1 << 16
     BY_LEASE_OR_ROOT = 3            # Read.way, until the next time that the clock is read
 
+cdef uint64_t UNANSWERED = <uint64_t>-1     # Read.index of one that asked
+
 
 def _arm(int mutant) -> None:
     seatrial_arm(mutant)
@@ -79,6 +81,7 @@ cdef class ReplicaReads(ReplicaSnapshots):
             if not self.domain.is_root():
                 return self._not_leader(c, r.request)   # (who asks the root, asks for all)
             read.ticket = self.raft.ask_read_index()
+            read.index = UNANSWERED
         elif not self.raft.assigning:
             read.way = BY_LEASE_OR_ROOT     # which, is known when the time is: _confirm_reads
         else:
@@ -114,6 +117,7 @@ cdef class ReplicaReads(ReplicaSnapshots):
                 else:
                     self.reads[i].way = BY_ROOT
                     self.reads[i].ticket = self.domain.ask_root()
+                    self.reads[i].index = UNANSWERED
                     self.reads[i].deadline_ns = now_ns + PATIENCE * self.raft.election_ns
             i = self.reads.size()
         if self.raft.lease_ns == 0 or self.raft.role != LEADER or self.raft.holds_lease(now_ns):
@@ -134,15 +138,16 @@ cdef class ReplicaReads(ReplicaSnapshots):
 
     cdef bint _read_ready(self, Read* r, uint64_t now_ns) noexcept nogil:
         if r.way == BY_ROOT:            # (each later answer will do, too)
-            return r.index != 0 and self.kv.applied >= min(r.index, self.domain.ticket_rindex)
+            return r.index != UNANSWERED and (
+                self.kv.applied >= min(r.index, self.domain.ticket_rindex))
         if r.way == BY_DOMAIN_LEASE:    # (a cut mirror never gets further than it is)
             if r.index > self.raft.mirror.end:
                 r.index = self.raft.mirror.end
             return self.kv.applied >= r.index and (self.raft.round_confirmed >= r.round
                                                    or MUTANT(DOMAIN_READ_UNCONFIRMED))
         if r.ticket:
-            return r.index != 0 and (self.kv.applied >= r.index
-                                     or MUTANT(FOLLOWER_READ_UNAPPLIED))
+            return r.index != UNANSWERED and (self.kv.applied >= r.index
+                                              or MUTANT(FOLLOWER_READ_UNAPPLIED))
         if self.kv.applied < r.index:
             return False
         if r.round == 0:
@@ -162,13 +167,13 @@ cdef class ReplicaReads(ReplicaSnapshots):
         self.seen_answer[1] = self.raft.ticket_answered
         for i in range(self.reads.size()):
             r = &self.reads[i]
-            if r.ticket == 0 or r.index:
+            if r.ticket == 0 or r.index != UNANSWERED:
                 continue
             if r.way == BY_ROOT:
                 if self.domain.ticket_answered >= r.ticket:
-                    r.index = max(self.domain.ticket_rindex, 1)
+                    r.index = self.domain.ticket_rindex
             elif self.raft.ticket_answered >= r.ticket:
-                r.index = max(self.raft.ticket_index, 1)
+                r.index = self.raft.ticket_index
         return 0
 
     cdef int _serve_reads(self, uint64_t now_ns) except -1 nogil:

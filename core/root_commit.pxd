@@ -21,6 +21,7 @@ cdef struct Child:          # what a domain's leader knows of a child domain
     uint64_t granted_until_ns   # no lease that we gave it lasts longer
     uint64_t sample_rindex  # our end some time ago, and since when
     uint64_t sample_ns
+    bint measured           # it has come to such an end since
     uint64_t gap_ns         # while it is excluded: when what it lacks was looked at last,
     uint64_t gap            # how many entries that were,
     uint32_t stuck          # and how many times in a row they had not become fewer;

@@ -525,12 +525,13 @@ def age_of_what_is_told() -> bool:
 # ---- the watch over children -------------------------------------------------------------------
 
 def included_too_early() -> bool:
-    """B, excluded, has got little of what there is."""
-    node = root(tree(b={"included": False}))
+    """B, excluded, has got little of what there has been for long."""
+    node = root(tree(b={"included": False, "exclude_after_ns": S}))
     node.open()
     for request in range(2, MANY):
         node.ask(request, "write", poll=False)
     node.poll()
+    node.wait(S)
     node.attach(B, 2, 1)
     node.wait(50 * MS)
     return not node.replica.tree().domains[B].included      # type: ignore[union-attr]
