@@ -16,6 +16,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Collection
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, cast
 
 from seatrial.core.config import Address
@@ -90,6 +91,17 @@ def listening_socket(address: Address) -> socket.socket:
         sock.close()
         raise NodeError(f"can't listen on {address}: {error.strerror}") from None
     return sock
+
+
+async def given_up(gone: asyncio.Event) -> None:
+    """Wait until a connection that was aborted is gone, but not for ever.
+
+    Where the time for dialling ends in the moment in which the connection is made, because this
+    machine is slow, uvloop closes it and never says that it was lost.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DIAL_TIMEOUT_S):
+            await gone.wait()
 
 
 def name_of(transport: asyncio.BaseTransport) -> str:
@@ -290,7 +302,9 @@ class Link(asyncio.Protocol):
             return failure
         if failure:
             self._transport.abort()
-        await self._gone.wait()
+            await given_up(self._gone)
+        else:
+            await self._gone.wait()
         self._transport = None
         return failure or self._refusal
 

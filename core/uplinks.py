@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from seatrial.core.config import Address, parse_address
 from seatrial.core.errors import HandshakeRefused, ProtocolError
 from seatrial.core.handshake import NONCE_BYTES, ConnectorHandshake
-from seatrial.core.transport import DIAL_TIMEOUT_S, REDIAL_S, send_at_once, tune
+from seatrial.core.transport import DIAL_TIMEOUT_S, REDIAL_S, given_up, send_at_once, tune
 
 if TYPE_CHECKING:
     from seatrial.core.journal import Journal
@@ -167,7 +167,9 @@ class Uplink:
             failure = getattr(error, "strerror", None) or str(error)
         if failure:
             wire.close()
-        if wire.made:
+            if wire.made:
+                await given_up(wire.gone)
+        elif wire.made:
             await wire.gone.wait()
         if self._wire is wire:
             self._wire = None

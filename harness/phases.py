@@ -19,7 +19,7 @@ from . import schedule
 from .leaders import watch_leaders
 from .nemesis import Options, Package, packages
 from .op import Op
-from .scheduler import Scheduler
+from .scheduler import NEMESIS_TIMEOUT_NS, Scheduler
 from .test import Test
 from .testfile import Spec
 
@@ -45,6 +45,11 @@ class Events(Protocol):
 
     def flush(self) -> None:
         """Write what was added."""
+
+
+def nemesis_limit_ns(test: Test) -> int:
+    """Return how long a fault may take to begin or to end: a slow host's boot is in it."""
+    return int(NEMESIS_TIMEOUT_NS * test.stretch)
 
 
 async def at_once() -> bool:
@@ -91,6 +96,7 @@ class Phases:
             Scheduler(
                 test, test.workload.client(test), self.history.append,
                 nemeses=dict.fromkeys(faults.lanes, faults.nemesis), flush=self.history.flush,
+                nemesis_timeout_ns=nemesis_limit_ns(test),
                 listeners=self.listeners, clock=test.clock, origin_ns=test.origin_ns,
             ) as self._scheduler,
         ):
@@ -122,4 +128,4 @@ class Phases:
     def _final_reads(self) -> gen.Generator:
         """Made when its time comes: only then is it known which keys were used."""
         reads = self.test.workload.final_generator(self.test)
-        return gen.time_limit(FINAL_LIMIT_S, gen.clients(reads))
+        return gen.time_limit(FINAL_LIMIT_S * self.test.stretch, gen.clients(reads))

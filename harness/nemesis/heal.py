@@ -15,7 +15,7 @@ from ..protocols import Host, Powered
 from .agents import call, upload
 
 HOST_TIMEOUT_S = 120.0          # these three for a host of usual speed
-BOOT_TIMEOUT_S = 150.0
+BOOT_TIMEOUT_S = 100.0
 ANSWER_TIMEOUT_S = 10.0
 
 

@@ -16,6 +16,7 @@ from seatrial.harness.nemesis.clocks import free_of_clock_faults
 from seatrial.harness.nemesis.fault import Fault, FaultError
 from seatrial.harness.nemesis.heal import answers, heal_one
 from seatrial.harness.nemesis.shaping import BOTH, IN, OUT, Impairment, destinations, shapers
+from seatrial.harness.phases import nemesis_limit_ns
 from seatrial.harness.protocols import Result
 
 NAMES = ("n1", "n2", "n3")
@@ -166,3 +167,9 @@ def test_a_host_that_boots_is_asked_over_new_connections_and_has_longer_when_slo
     assert host.hung_up == 3
     with pytest.raises(HarnessFailure, match="silence"):
         asyncio.run(answers(SlowHost(silent=9, takes_s=0.0), 0.0))      # type: ignore[arg-type]
+
+
+def test_a_fault_may_take_as_long_as_a_slow_host_takes_to_boot() -> None:
+    booting_s = sys.modules[answers.__module__].BOOT_TIMEOUT_S * SlowHost.patience
+    limit_ns = nemesis_limit_ns(SimpleNamespace(stretch=SlowHost.patience))  # type: ignore[arg-type]
+    assert limit_ns > booting_s * 1e9
