@@ -18,7 +18,7 @@ from ..rng import Rng
 from .domains import hosts, no_children
 from .domains import tree as drawn_up
 from .fault import Fault, FaultError
-from .kind import Kind, until
+from .kind import Kind, ranges, until
 from .work import Work, do, drawn
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class TreeChange(Work):
     """One change of the tree. ``readings`` of a fault: its Change."""
 
     cls = "membership"
+    parameters = ranges(rest_ms=(20, 2000), draws=(0, 1 << 32))     # as in the simulated world
     needs = ""                  # which domain there must be
 
     def impossible(self, scene: HostScene) -> str | None:
