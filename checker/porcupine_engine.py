@@ -6,6 +6,7 @@ and its answers gathered later, so that both engines work at the same time.
 """
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import signal
@@ -69,6 +70,7 @@ class Porcupine:
             raise EngineAbsent(ABSENT)
         self._memory = max(memory_limit_bytes, LEAST_MEMORY)
         self._job: Job | None = None
+        self._sender: threading.Thread | None = None
         self.version = ""
         self._spawn()
 
@@ -85,10 +87,13 @@ class Porcupine:
         """End the worker."""
         process = self._process
         process.kill()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                stream.close()
         process.wait()
+        if self._sender is not None:
+            self._sender.join()         # its pipe is broken by now
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):      # what of a job was not read is dropped
+            process.stdin.close()
+        self._stdout.close()
         self._errors.close()
 
     def start(self, operations: Operations, keys: Sequence[int], initial: int,
@@ -123,12 +128,12 @@ class Porcupine:
                 verdicts += self._go_on(job, len(verdicts), late)
         finally:
             watch.cancel()
-            self._sender.join()
+            if self._sender is not None:
+                self._sender.join()
         return Judged(verdicts, time.monotonic() - self._began, self.version, check_s)
 
     def _go_on(self, job: Job, done: int, late: bool) -> list[str]:
         """Spawn a new worker for the keys after ``done``; the verdicts it can't be asked for."""
-        self._sender.join()
         self.close()
         self._spawn()
         if late:
@@ -167,7 +172,7 @@ class Porcupine:
         def write() -> None:
             try:
                 send(stdin, job)
-            except (BrokenPipeError, ValueError):
+            except BrokenPipeError:
                 return          # the worker ended; finish() sees its output end and says why
 
         thread = threading.Thread(target=write, daemon=True)

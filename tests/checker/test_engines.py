@@ -120,6 +120,19 @@ def test_porcupine_out_of_time_leaves_a_key_undecided_and_goes_on() -> None:
         assert engine.finish().verdicts == ["time", "ok"]
 
 
+@needs_porcupine
+def test_a_worker_that_never_read_its_job_is_closed_without_an_error() -> None:
+    """What is still on its way, in a buffer or in the sender's hands, is dropped."""
+    for size, sign in ((1, signal.SIGKILL), (20_000, signal.SIGSTOP)):      # a pipe holds 64 KiB
+        engine = porcupine_engine.Porcupine(memory_limit_bytes=1 << 30)
+        os.kill(engine._process.pid, sign)
+        if sign == signal.SIGKILL:
+            engine._process.wait()
+        calls = [call.row() for call in overlapping(size)]
+        engine.start(from_intervals(calls), [0], NIL, 60.0)
+        engine.close()
+
+
 def running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
