@@ -21,7 +21,7 @@ from seatrial.core.domain_config import (
     parse_policy,
     policy_text,
 )
-from seatrial.core.tree import ON_LAG, BadTree, Domain, Tree
+from seatrial.core.tree import BadTree, Domain, Tree
 
 MS = 1_000_000
 Step = Callable[[Tree], Tree]
@@ -140,11 +140,11 @@ def describe_domain(domain: Domain) -> dict[str, Any]:
     if domain.parent == 0:
         return found
     lag = {"entries": domain.max_lag_entries, "bytes": domain.max_lag_bytes,
-           "ms": domain.max_lag_ns / MS,
-           "then": domain.on_lag} if domain.on_lag != ON_LAG[0] else None
+           "ms": domain.max_lag_ns / MS}
     return found | {
         "parent": domain.parent, "mode": "sync" if domain.sync else "async",
         "included": domain.included, "include_rindex": domain.include_rindex,
         "held": domain.held, "readmit_throttle": domain.readmit_throttle,
         "exclusion": "block" if domain.block else "exclude",
-        "exclude_after_ms": domain.exclude_after_ns / MS, "max_lag": lag}
+        "exclude_after_ms": domain.exclude_after_ns / MS,
+        "max_lag": lag | {"then": domain.on_lag} if any(lag.values()) else None}

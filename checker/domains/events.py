@@ -25,6 +25,7 @@ from .guarantee import Guarantee, Guarantees
 
 FOREVER = (1 << 63) - 1
 STATE, LOSS = "domain", "data-loss"
+INCLUDED = "included"
 OUTSIDE = ("excluded", "fenced", "removed")     # states in which no bound holds
 
 
@@ -33,7 +34,8 @@ class Trouble:
     """One fault: from when to when it was in force (rows and times), and whom it hit.
 
     ``since`` counts from its request, ``sure`` from when a probe saw it; until ``until`` it surely
-    held, and from ``over`` on it surely did not.
+    held, and from ``over`` on it surely did not. ``undone``: the row that tells that nothing of it
+    is left; ``began``: the row of its request.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Trouble:
     sure: tuple[int, int] | None = None             # row and time
     until: tuple[int, int] = (FOREVER, FOREVER)
     over_ns: int = FOREVER
+    began: int = 0
+    undone: int = FOREVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,6 @@ class Change:
 
 TREE_CHANGES = frozenset({"domain-exclude", "domain-mode", "domain-policy", "domain-reparent",
                           "domain-leave"})
-ANY = "*"                   # Change.domain: from here on the tree may be another one anywhere
 
 
 @dataclass(slots=True)
@@ -87,9 +90,6 @@ def events_of(history: History) -> Events:
     losses: list[tuple[int, int | None]] = []
     for row, f, value in _told(history):
         time_ns = int(history.time[row])
-        if (f in TREE_CHANGES and value.get("phase") != "impossible"
-                and not any(change.domain == ANY for change in changes)):
-            changes.append(Change(row, time_ns, ANY, "changed"))
         if f == STATE and isinstance(value.get("state"), str):
             changes.append(Change(row, time_ns, str(value.get("domain")), value["state"]))
         elif f == LOSS:
@@ -101,7 +101,8 @@ def events_of(history: History) -> Events:
                 if id in found and found[id].until[0] == FOREVER:
                     found[id].until = row, time_ns
         elif isinstance(value.get("phase"), str) and value["phase"] != "impossible":
-            trouble = found.setdefault(str(value.get("id", row)), Trouble(f, since_ns=time_ns))
+            trouble = found.setdefault(str(value.get("id", row)), Trouble(
+                f, since_ns=time_ns, began=row))
             _live(trouble, value, row, time_ns)
     return Events(list(found.values()), changes, losses)
 
@@ -119,6 +120,10 @@ def _live(trouble: Trouble, value: Mapping[str, Any], row: int, time_ns: int) ->
         trouble.over_ns = time_ns
     elif phase == "recovered" or (phase == "ineffective" and not trouble.sure):
         trouble.over_ns = time_ns
+        if phase == "recovered":
+            trouble.undone = row
+        elif not (trouble.domains or trouble.nodes):
+            trouble.undone = trouble.began          # it found nobody, and was never begun
 
 
 def _told(history: History) -> Iterator[tuple[int, str, Mapping[str, Any]]]:

@@ -27,6 +27,7 @@ TREE = Tree({
               exclude_after_ns=1500 * MS, max_lag_ns=5 * S, on_lag="throttle"),
     4: Domain("d", 2, nodes=((4, "h4:1"), (14, "[fd00::4]:1")), max_lag_entries=1000,
               max_lag_bytes=1 << 20, max_lag_ns=2500 * MS, on_lag="stall", readmit_throttle=True),
+    5: Domain("e", 2, nodes=((5, "h5:1"),), max_lag_entries=70, max_lag_ns=9 * S),
 }, 1)
 
 
@@ -90,10 +91,10 @@ def test_every_piece_of_work_is_a_command_that_can_be_given_again(
     assert step(asked.request)(after) == after
 
 
-@pytest.mark.parametrize("name", ["b", "c", "d"])
+@pytest.mark.parametrize("name", ["b", "c", "d", "e"])
 def test_a_domain_that_comes_back_is_what_it_was(name: str, asked: Asked) -> None:
     id = TREE.called(name)
-    asked.tree = bare = TREE.reparent(4, 1) if name == "b" else TREE
+    asked.tree = bare = TREE.reparent(4, 1).reparent(5, 1) if name == "b" else TREE
     was = told(bare)[name]
     gone = bare.remove(id)
     assert asked.of(tools().removing(None, None, name))[0] == GONE
@@ -107,12 +108,12 @@ def test_a_domain_that_comes_back_is_what_it_was(name: str, asked: Asked) -> Non
 
 def test_what_the_node_tells_of_its_tree() -> None:
     found = told(TREE, d=2, b=7)
-    assert list(found) == ["a", "b", "c", "d"]
+    assert list(found) == ["a", "b", "c", "d", "e"]
     assert found["a"] == DomainState("a", 1, None, {1: "h1:1"}, "any 1")
     assert (found["b"].included, found["b"].sync, found["b"].held) == (True, True, False)
     assert (found["c"].included, found["c"].held, found["c"].block) == (False, True, True)
     assert (found["c"].policy, found["c"].exclude_after_ms) == ("none", 1500)
-    assert [domain.linked_to for domain in found.values()] == [None, None, None, "b"]
+    assert [domain.linked_to for domain in found.values()] == [None, None, None, "b", None]
     assert found["d"].alike(told(TREE)["d"])
     assert not found["d"].alike(told(TREE.reparent(4, 3))["d"])
     waiting = {"b": {"domain": {"uplink": {"state": "catching-up", "node": 1}}}}
