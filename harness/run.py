@@ -32,6 +32,7 @@ from seatrial.checker.history import metadata
 from seatrial.checker.online import Violation
 
 from . import coverage
+from .availability import availability_check
 from .control import on_nodes
 from .domain_checks import carried, domain_checks
 from .errors import HarnessFailure, SeatrialError, told
@@ -39,6 +40,7 @@ from .history import HistoryWriter
 from .hosts.inventory import InventoryWorld
 from .hosts.labs import view
 from .launch import Done, Plan, Request, plan
+from .log_checks import log_checks, logs_of_run
 from .op import Op
 from .phases import Phases, faults_of
 from .progress import Progress
@@ -265,6 +267,8 @@ class Run:
         names = [host.name for host in self.test.nodes]
         found = list(self.test.workload.check(self.test, history))
         found += domain_checks(self.test.spec, history)
+        found += log_checks(self.test.spec.checks.logs, logs_of_run(self.folder.nodes))
+        found.append(availability_check(self.test.spec, history, names))
         found.append(coverage.check(history, self.test.spec.coverage.model_dump(), names,
                                     self.test.spec.faults.shortest_ns,
                                     self.test.spec.topology.tree()))

@@ -13,6 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from seatrial.checker.errors import CheckerError
+from seatrial.checker.log_patterns import compiled
+
 from .errors import BadInput
 from .hosts.vm.machine import (
     MAX_CPUS,
@@ -235,6 +238,39 @@ class Schedule(Section):
     faults: list[PlannedFault] = Field(default_factory=list)
 
 
+class LogSearch(Section):
+    """What the nodes' logs are searched for: ``known`` signs of a crash, and expressions of one's
+    own. ``ignore``: lines that match it are all right."""
+
+    known: bool = True
+    patterns: list[str] = Field(default_factory=list)
+    ignore: list[str] = Field(default_factory=list)
+
+    @field_validator("patterns", "ignore")
+    @classmethod
+    def _are_expressions(cls, given: list[str]) -> list[str]:
+        for expression in given:
+            try:
+                compiled(expression)
+            except CheckerError as error:
+                raise ValueError(str(error)) from None
+        return given
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Availability(Section):
+    """What is promised: shares of operations that are answered, and times; null: nothing."""
+
+    min_ok: Share | None = None
+    min_ok_in_faults: Share | None = None
+    max_gap: Seconds | None = None
+    max_gap_in_faults: Seconds | None = None
+    max_recovery: Seconds | None = None
+    max_steady: Seconds | None = None
+
+
 class Checks(Section):
     """Which engines judge, and what each may use before its verdict is inconclusive.
 
@@ -249,6 +285,8 @@ class Checks(Section):
     online: bool = False
     stop: bool = False
     domains: bool | None = None
+    logs: LogSearch = LogSearch()
+    availability: Availability = Availability()
 
 
 class Spec(Section):

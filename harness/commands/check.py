@@ -20,15 +20,19 @@ from seatrial.checker.domains import Guarantees
 from seatrial.checker.errors import CheckerError
 from seatrial.checker.judge import MODEL_NAMES, Question, judge
 from seatrial.checker.linearizable import ENGINES
+from seatrial.checker.log_patterns import compiled
 from seatrial.checker.porcupine_engine import Porcupine
 from seatrial.checker.readers import READERS, read
 from seatrial.checker.readers.source import STDIN
 from seatrial.checker.result import worst
 from seatrial.checker.stats import check_stats, check_unhandled_exceptions
 
+from ..beside import checks_beside
 from ..domain_checks import guarantees
 from ..errors import BadInput
+from ..log_checks import log_checks, logs_at
 from ..online import Watching, from_file, from_stdin
+from ..testfile import LogSearch
 from ..yamlfile import Document
 from .domains import tree_in
 
@@ -84,6 +88,11 @@ class ModelName(click.ParamType[str | UserModel]):
 @click.option("--topology", "topology_file", type=click.Path(path_type=Path),
               help="The tree of domains, in a file of its own or a test file. Default: what the "
               "history carries.")
+@click.option("--logs", "logs", type=click.Path(path_type=Path), multiple=True,
+              metavar="FILE|FOLDER", help="Search these for lines that must not be there. A run's "
+              "folder has its own. May be repeated.")
+@click.option("--log-pattern", "log_patterns", multiple=True, metavar="REGEX",
+              help="What must not be in the logs either. May be repeated.")
 @click.option("--cas-fail", type=click.Choice(["drop", "observe"]),
               help="What a failed CAS that does not say what it saw means.")
 @click.option("--jobs", type=click.IntRange(1, 1024), metavar="N",
@@ -98,15 +107,21 @@ class ModelName(click.ParamType[str | UserModel]):
 def command(
     file: Path | None, index: Path | None, model: str | UserModel | None, level: str,
     group_size: int, engine: str, time_limit_s: float, memory: int, format: str | None,
-    initial: str | None, topology_file: Path | None, cas_fail: str | None, jobs: int | None,
-    online: bool, follow: bool, fail_fast: bool, as_json: bool,
+    initial: str | None, topology_file: Path | None, logs: tuple[Path, ...],
+    log_patterns: tuple[str, ...], cas_fail: str | None, jobs: int | None, online: bool,
+    follow: bool, fail_fast: bool, as_json: bool,
 ) -> int:
     """Judge FILE, a history in any known format or a run's folder, or a corpus (--index).
 
     FILE - is standard input; more than a moderate history is judged there while it arrives.
+    With --logs there need not be a FILE.
     """
-    if (file is None) == (index is None):
-        raise click.UsageError("expected either FILE or --index INDEX")
+    if (file is not None) + (index is not None) != 1 and not (logs and index is None):
+        raise click.UsageError("expected either FILE or --index INDEX, or --logs")
+    if index is not None and (logs or log_patterns):
+        raise click.UsageError("--logs and --log-pattern are for one history, not for a corpus")
+    if log_patterns and not logs and not (file is not None and file.is_dir()):
+        raise click.UsageError("--log-pattern: expected --logs, or a run's folder, to search")
     arrives = online or follow or fail_fast
     if arrives and index is not None:
         raise click.UsageError("--online, --follow and --fail-fast are for one history, not for "
@@ -114,13 +129,16 @@ def command(
     question = Question(engine, time_limit_s, memory, _initial(initial), cas_fail, level,
                         group_size, jobs=jobs, guarantees=_guarantees(topology_file))
     try:
-        if file is None:
-            assert index is not None
+        if index is not None:
             return _check_index(index, question)
+        search = _search(log_patterns)
         how = Watching(model, format, question, follow, fail_fast)
-        results = (from_file(file, how) if arrives else
+        results = ([] if file is None else
+                   from_file(file, how) if arrives else
                    from_stdin(how) if str(file) == STDIN and engine == "auto" else
-                   _check_file(file, model, format, question))
+                   _check_file(file, model, format, question, search))
+        if logs:
+            results += log_checks(search, logs_at(logs))
     except CheckerError as error:
         raise BadInput(str(error)) from error
     if as_json:
@@ -142,14 +160,25 @@ def _guarantees(file: Path | None) -> Guarantees | None:
     return None if file is None else guarantees(tree_in(Document.load(file)))
 
 
+def _search(patterns: tuple[str, ...]) -> LogSearch:
+    for expression in patterns:
+        try:
+            compiled(expression)
+        except CheckerError as error:
+            raise BadInput(f"--log-pattern: {error}") from None
+    return LogSearch(patterns=list(patterns))
+
+
 def _check_file(
     file: Path, model: str | UserModel | None, format: str | None, question: Question,
+    search: LogSearch,
 ) -> list[CheckResult]:
     history, format = read(file, format)
     result = judge(history, model, question.for_format(format))
     if format != "arrow":
         return list(result.all())
-    return [*result.all(), check_stats(history), check_unhandled_exceptions(history)]
+    return [*result.all(), check_stats(history), check_unhandled_exceptions(history),
+            *checks_beside(file, history, search)]
 
 
 def _plain(result: CheckResult) -> dict[str, object]:

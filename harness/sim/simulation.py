@@ -25,6 +25,7 @@ from seatrial.core import marks, mutants
 from seatrial.core.errors import InvariantViolation
 
 from .. import coverage
+from ..availability import availability_check
 from ..domain_checks import carried, domain_checks
 from ..errors import SeatrialError, told
 from ..history import HistoryInMemory, Recorder
@@ -230,8 +231,9 @@ class Simulation:
         test = replace(self.test, spec=in_this_process(self.spec))
         self.checks += test.workload.check(test, history)
         self.checks += domain_checks(test.spec, history)
-        self.checks.append(coverage.check(history, self.spec.coverage.model_dump(),
-                                          [host.name for host in test.nodes],
+        names = [host.name for host in test.nodes]
+        self.checks.append(availability_check(test.spec, history, names))
+        self.checks.append(coverage.check(history, self.spec.coverage.model_dump(), names,
                                           self.spec.faults.shortest_ns,
                                           self.spec.topology.tree()))
 
