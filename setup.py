@@ -95,6 +95,13 @@ def is_cpp(pyx: Path) -> bool:
     return re.search(r"^# distutils: *language *= *c\+\+", head, re.M) is not None
 
 
+def depends(pyx: Path) -> list[str]:
+    """Return what a module is built anew for, beside what Cython knows: C headers around it, and
+    for the one that holds the Go archive what that is made of."""
+    patterns = ["*.h"] + (["*.go", "go.mod", "go.sum"] if pyx.stem == "_porcupine" else [])
+    return [str(p) for pattern in patterns for p in sorted(pyx.parent.rglob(pattern))]
+
+
 def extensions() -> list[Extension]:
     """One extension per .pyx file, named after its place in the package."""
     found = [
@@ -106,8 +113,7 @@ def extensions() -> list[Extension]:
             extra_link_args=LDFLAGS,
             define_macros=MACROS,
             include_dirs=[str(ROOT / "core")] if pyx.parts[0] == "core" else [],
-            depends=[str(p) for pattern in ("*.go", "*.h")
-                     for p in sorted(pyx.parent.rglob(pattern))],
+            depends=depends(pyx),
         )
         for folder in FOLDERS
         for pyx in sorted(Path(folder).rglob("*.pyx"))

@@ -71,6 +71,7 @@ class Porcupine:
         self._memory = max(memory_limit_bytes, LEAST_MEMORY)
         self._job: Job | None = None
         self._sender: threading.Thread | None = None
+        self._watch = threading.Timer(0, lambda: None)      # ends a worker that is late
         self.version = ""
         self._spawn()
 
@@ -86,6 +87,7 @@ class Porcupine:
     def close(self) -> None:
         """End the worker."""
         process = self._process
+        self._watch.cancel()
         process.kill()
         process.wait()
         if self._sender is not None:
@@ -113,9 +115,7 @@ class Porcupine:
         assert job is not None, "finish() without start()"
         verdicts: list[str] = []
         check_s = 0.0
-        watch = threading.Timer(job.time_limit_s + GRACE_S, lambda: self._process.kill())
-        watch.daemon = True
-        watch.start()
+        self._end_in(job.time_limit_s + GRACE_S)
         try:
             while len(verdicts) < len(job.modes):
                 answer = receive(self._stdout)
@@ -127,7 +127,7 @@ class Porcupine:
                 verdicts.append("time" if late else self._why())
                 verdicts += self._go_on(job, len(verdicts), late)
         finally:
-            watch.cancel()
+            self._watch.cancel()
             if self._sender is not None:
                 self._sender.join()
         return Judged(verdicts, time.monotonic() - self._began, self.version, check_s)
@@ -139,9 +139,16 @@ class Porcupine:
         if late:
             return ["time"] * (len(job.modes) - done)
         if done < len(job.modes):
-            left = job.time_limit_s - (time.monotonic() - self._began)
-            self._sender = self._send(_rest(job, done, max(left, 0.0)))
+            left = max(job.time_limit_s - (time.monotonic() - self._began), 0.0)
+            self._sender = self._send(_rest(job, done, left))
+            self._end_in(left + GRACE_S)
         return []
+
+    def _end_in(self, seconds: float) -> None:
+        """End this worker, but none that comes after it, when its time is over."""
+        self._watch = threading.Timer(seconds, self._process.kill)
+        self._watch.daemon = True
+        self._watch.start()
 
     def _spawn(self) -> None:
         self._errors = tempfile.TemporaryFile()     # noqa: SIM115 - lives as long as the worker

@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from exhaustive import Call
@@ -109,6 +111,41 @@ def test_porcupine_out_of_memory_leaves_a_key_undecided_and_goes_on() -> None:
         assert engine.finish().verdicts == ["ok", "memory", "ok"]
         engine.start(operations, [0, 2], NIL, 60.0)          # the new worker serves on
         assert engine.finish().verdicts == ["ok", "ok"]
+
+
+@needs_porcupine
+def test_a_worker_that_begins_when_the_time_of_the_last_one_is_over_lives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a slow machine; it was ended before it had said hello, and nobody could be asked."""
+    timers: list[Any] = []
+
+    class Late(threading.Timer):
+        def start(self) -> None:
+            timers.append(self)
+
+    monkeypatch.setattr(porcupine_engine.threading, "Timer", Late)
+    receive = porcupine_engine.receive
+
+    def hello(stream: Any) -> Any:
+        for timer in timers:
+            timer.function()                    # of the worker before
+        return receive(stream)
+
+    rows = [Call(c.process, c.role, c.a, c.b, c.inv + 10, (c.ret or 0) + 10, key).row()
+            for key, calls in (("hard", hard(40)), ("z", hard(1)[:2])) for c in calls]
+    with porcupine_engine.Porcupine(memory_limit_bytes=300 << 20) as engine:
+        engine.start(from_intervals(rows), [0, 1], NIL, 60.0)
+        spawn = engine._spawn
+
+        def spawn_late() -> None:
+            monkeypatch.setattr(porcupine_engine, "receive", hello)
+            spawn()
+            timers.clear()
+            monkeypatch.setattr(porcupine_engine, "receive", receive)
+
+        monkeypatch.setattr(engine, "_spawn", spawn_late)
+        assert engine.finish().verdicts == ["memory", "ok"]
 
 
 @needs_porcupine

@@ -4,11 +4,14 @@ from __future__ import annotations
 import fnmatch
 import importlib
 import re
+import runpy
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import Cython.Build
 import pytest
+import setuptools
 
 FOLDERS = ("core", "checker", "harness", "workloads")
 
@@ -44,6 +47,25 @@ def test_every_folder_with_python_in_it_is_a_package(root: Path, files: list[Pat
         relative = path.relative_to(root)
         if relative.parts[0] in FOLDERS and path.suffix in {".py", ".pyx"}:
             assert (path.parent / "__init__.py").exists(), relative
+
+
+def test_go_is_built_anew_for_the_module_that_holds_it_only(
+    root: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: dict[str, list[str]] = {}
+
+    def cythonize(extensions: list[Any], **how: Any) -> list[Any]:
+        made.update({one.name: [Path(path).name for path in one.depends] for one in extensions})
+        return []
+
+    monkeypatch.setattr(Cython.Build, "cythonize", cythonize)
+    monkeypatch.setattr(setuptools, "setup", lambda **how: None)
+    monkeypatch.chdir(root)                     # where it goes by itself, for good
+    runpy.run_path(str(root / "setup.py"))
+    go = {name: found for name, found in made.items()
+          if any(path.startswith("go.") or path.endswith(".go") for path in found)}
+    assert list(go) == ["seatrial.checker._porcupine"]
+    assert {"bridge.go", "model.go", "go.mod", "go.sum"} <= set(go["seatrial.checker._porcupine"])
 
 
 def test_ansible_is_no_package(root: Path) -> None:
