@@ -7,7 +7,7 @@ domain-visibility   a linearizable read shows all that was there before it began
 domain-prefix       what a read shows was written, at the coordinates that the answer names
 domain-coordinates  each write has coordinates of its own, in the order of time
 domain-session      a read shows all that its token stands for; no session goes back
-domain-bounded      a bounded read is not older than its domain's bound
+domain-bounded      a bounded read is within its own bound, or not older than its domain's
 domain-lag          nor is any read, once its domain had its settling time without a fault
 domain-fencing      a fenced domain answers no linearizable read
 domain-lost         ``lost`` is answered only after a declared loss

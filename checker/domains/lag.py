@@ -65,8 +65,11 @@ def lag(view: View, measured: Lag) -> Judged:
 
 def bounded(view: View, measured: Lag) -> Judged:
     """Judge bounded reads, at any time."""
-    judged = measured.reads & (view.bound_ns != NONE)
-    found = np.flatnonzero(judged & (measured.age_ns > view.bound_ns)).tolist()
+    by_time, by_entries = view.bound_ns != NONE, view.bound_entries != NONE
+    judged = measured.reads & (by_time | by_entries)
+    found = np.flatnonzero(judged & (
+        by_time & (measured.age_ns > view.bound_ns)
+        | by_entries & (measured.entries > view.bound_entries))).tolist()
     return Judged("bounded", int(judged.sum()), "bounded reads were not older than their bound",
                   len(found), [_older(view, measured, i) for i in earliest(view, found)])
 
@@ -92,9 +95,14 @@ def _judge(view: View, measured: Lag) -> Judged:
 
 
 def _older(view: View, measured: Lag, i: int) -> Finding:
-    notes, missing = _missing(view, i, ms(int(measured.age_ns[i])))
-    return Finding(f"{who(view, i)} is {notes[i]} old, but was to be at most "
-                   f"{ms(int(view.bound_ns[i]))} old: {missing}", i, notes,
+    age, bound = int(measured.age_ns[i]), int(view.bound_ns[i])
+    if bound != NONE and age > bound:
+        is_so, most = f"{ms(age)} old", f"{ms(bound)} old"
+    else:
+        is_so = f"{of(int(measured.entries[i]), 'entry')} behind"
+        most = f"{of(int(view.bound_entries[i]), 'entry')} behind"
+    notes, missing = _missing(view, i, is_so)
+    return Finding(f"{who(view, i)} is {is_so}, but was to be at most {most}: {missing}", i, notes,
                    "A bounded read is not older than its bound, or refused.")
 
 

@@ -1,10 +1,11 @@
 """A history as the checks of domains see it: operations with where, when, and at which coordinates.
 
 All columns are by operation, in the order of invocations; NONE where nothing is known. Reads come
-in three kinds: ``read`` is linearizable, ``read-bounded`` is not older than the bound in ms that is
-its invocation's value (none: than its domain's) or is refused, ``read-prefix`` is some committed
-state. An invocation's coordinates are the session token that it was sent with; a completion's are
-those that the answer reflects.
+in three kinds: ``read`` is linearizable, ``read-bounded`` is not older than the bound that is its
+invocation's value or is refused, ``read-prefix`` is some committed state. A bound is a number of
+ms, or a mapping of ``ms``, ``entries`` or both; none: its domain's, in time. An invocation's
+coordinates are the session token that it was sent with; a completion's are those that the answer
+reflects.
 """
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from ..errors import CheckerError
 from ..history import NONE, OK, History, Ints
 from ..models import Model, Role
-from ..operations import INF, Operations, operations_of
+from ..operations import INF, Operations, operations_of, show
 from . import versions
 from .guarantee import Guarantees
 
@@ -118,8 +119,31 @@ class View:
         ints, is_int, _ = self.history.values
         own = (self.level == BOUNDED) & is_int[self.row]
         bounds[own] = ints[self.row[own]] * 1_000_000
+        for i, bound in self._bounds.items():
+            bounds[i] = bound["ms"] * 1_000_000 if "ms" in bound else NONE
         slow = np.array([1 / (1 - domain.drift) for domain in self.guarantees.domains])
         return np.where(bounds == NONE, NONE, (bounds * slow[self.domain]).astype(np.int64))
+
+    @cached_property
+    def bound_entries(self) -> Ints:
+        """By operation: how many entries behind a bounded read may be; NONE where nobody says."""
+        bounds = np.full(len(self), NONE, dtype=np.int64)
+        for i, bound in self._bounds.items():
+            bounds[i] = bound.get("entries", NONE)
+        return bounds
+
+    @cached_property
+    def _bounds(self) -> dict[int, dict[str, int]]:
+        """The bounds of bounded reads that are more than a number of ms, by operation."""
+        given = self.history.values[2]
+        mine = [i for i in np.flatnonzero(self.level == BOUNDED).tolist() if self.row[i] in given]
+        for i in mine:
+            bound = given[self.row[i]]
+            if not (isinstance(bound, dict) and bound and bound.keys() <= {"ms", "entries"}
+                    and all(type(most) is int and most >= 0 for most in bound.values())):
+                raise self.history.bad(f"read-bounded {show(bound)}: expected a bound: ms, or a "
+                                       "mapping of ms, entries or both", int(self.row[i]))
+        return {i: given[self.row[i]] for i in mine}
 
     @cached_property
     def begin_ns(self) -> Ints:

@@ -354,6 +354,42 @@ def test_a_bound_of_its_own_counts_instead_of_the_domains() -> None:
     assert aged(140, B, 200).keys() == set(), "who asks for a wider bound gets one"
 
 
+def test_a_bounded_read_may_name_a_bound_in_entries() -> None:
+    def behind(entries: int, bound: Any, f: str = "read-bounded", ms: int = 20) -> str:
+        told = Tale().write(1, rindex=7).write(2, rindex=7 + entries, key="y").passes(ms)
+        broken = told.begin(1, f, bound, B).end(1, 1, rindex=7).broken()
+        assert broken.keys() <= {"bounded"}
+        return broken["bounded"].summary if broken else ""
+
+    assert behind(20, {"entries": 20}) == ""
+    assert "is 21 entries behind, but was to be at most 20 entries behind: it reflects rindex 7, " \
+        "and p0's write 2" in behind(21, {"entries": 20})
+    assert "1 entry behind, but was to be at most 0 entries behind" in behind(1, {"entries": 0})
+    assert behind(30, {"entries": 30, "ms": 30}) == ""
+    assert "31 entries behind" in behind(31, {"entries": 30, "ms": 30})
+    assert "is 41 ms old, but was to be at most 30 ms old" in behind(
+        9, {"entries": 30, "ms": 30}, ms=40)
+    assert behind(30, 50) == behind(30, None) == "", "these bound time alone"
+    assert behind(30, {"ms": 50}) == ""
+
+
+def test_a_bound_in_entries_is_judged_by_values_where_there_are_no_coordinates() -> None:
+    def bounded(entries: int) -> Tale:
+        told = Tale().write(1).write(2).write(3)
+        return told.begin(1, "read-bounded", {"entries": entries}, B).end(1, 1)
+
+    assert bounded(2).broken() == {}
+    assert set(bounded(1).broken()) == {"bounded"}
+
+
+@pytest.mark.parametrize("bound", [{}, {"ms": -1}, {"entries": 1.5}, {"bytes": 3}, [5], "5",
+                                   {"entries": True}])
+def test_a_bound_that_is_none_is_refused(bound: Any) -> None:
+    tale = Tale().write(1).begin(1, "read-bounded", bound, B).end(1, 1)
+    with pytest.raises(CheckerError, match=r"history:3: read-bounded .*expected a bound"):
+        tale.broken()
+
+
 def test_a_bound_is_judged_by_clocks_that_may_be_slow() -> None:
     tree = Guarantees([TREE.root, replace(TREE.by_name["B"], drift=0.2)])
 
