@@ -140,7 +140,7 @@ class View:
         for i in mine:
             bound = given[self.row[i]]
             if not (isinstance(bound, dict) and bound and bound.keys() <= {"ms", "entries"}
-                    and all(type(most) is int and most >= 0 for most in bound.values())):
+                    and all(type(most) is int and 0 <= most < 1 << 40 for most in bound.values())):
                 raise self.history.bad(f"read-bounded {show(bound)}: expected a bound: ms, or a "
                                        "mapping of ms, entries or both", int(self.row[i]))
         return {i: given[self.row[i]] for i in mine}

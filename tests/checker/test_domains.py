@@ -382,8 +382,8 @@ def test_a_bound_in_entries_is_judged_by_values_where_there_are_no_coordinates()
     assert set(bounded(1).broken()) == {"bounded"}
 
 
-@pytest.mark.parametrize("bound", [{}, {"ms": -1}, {"entries": 1.5}, {"bytes": 3}, [5], "5",
-                                   {"entries": True}])
+@pytest.mark.parametrize("bound", [{}, {"ms": -1}, {"ms": 1 << 40}, {"entries": 1.5}, {"bytes": 3},
+                                   [5], "5", {"entries": True}])
 def test_a_bound_that_is_none_is_refused(bound: Any) -> None:
     tale = Tale().write(1).begin(1, "read-bounded", bound, B).end(1, 1)
     with pytest.raises(CheckerError, match=r"history:3: read-bounded .*expected a bound"):
