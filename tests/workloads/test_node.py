@@ -246,7 +246,7 @@ def test_each_domain_is_a_group_of_its_own_and_knows_its_links_and_their_keys() 
 
 
 class PretendedDomains(PretendedWatch):
-    """Leaders of children also say how their link is."""
+    """Leaders of children also say how their link is, that of the root that B is included."""
 
     def __init__(self, roles: dict[int, tuple[str, int]], links: dict[int, str]) -> None:
         super().__init__(roles)
@@ -256,6 +256,8 @@ class PretendedDomains(PretendedWatch):
         found = await super().statuses(hosts)
         for node, state in self.links.items():
             found[node - 1]["domain"] = {"uplink": {"state": state}}
+        found[0] |= {"domain": {"committed": 9}, "tree": {
+            "domains": {"2": {"included": True, "include_rindex": 9}}}}
         return found
 
 

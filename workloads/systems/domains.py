@@ -84,8 +84,10 @@ def leaders(tree: Tree, hosts: Sequence[Host],
 
 def not_serving(tree: Tree, hosts: Sequence[Host],
                 said: Mapping[int, Mapping[str, Any]]) -> list[str]:
-    """Return what is still missing until every domain serves, a few words each."""
+    """Return what is still missing until every domain serves, a few words each. A sync one serves
+    once writes wait for it: before that its absence from an answer would tell nothing."""
     leading = leaders(tree, hosts, said)
+    root = said[leading[tree.root.name][1].index] if tree.root.name in leading else {}
     missing = []
     for domain in tree.walk():
         if domain.name not in leading:
@@ -95,4 +97,13 @@ def not_serving(tree: Tree, hosts: Sequence[Host],
             state = ((status.get("domain") or {}).get("uplink") or {}).get("state")
             if state != SERVING:
                 missing.append(f"{domain.name} is {state or 'detached'}")
+            elif domain.mode == "sync" and not counted(root, domain):
+                missing.append(f"{domain.name} is not included yet")
     return missing
+
+
+def counted(root: Mapping[str, Any], domain: Domain) -> bool:
+    """Tell whether a sync domain is included, as the root's leader says, and that is committed."""
+    told = ((root.get("tree") or {}).get("domains") or {}).get(str(domain.number)) or {}
+    known = (root.get("domain") or {}).get("committed", 0)
+    return bool(told.get("included")) and int(told["include_rindex"]) <= known
