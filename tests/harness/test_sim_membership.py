@@ -175,6 +175,18 @@ def test_faults_that_need_a_spare_say_so_where_there_is_none() -> None:
                                             "(topology.spares)")] * 2
 
 
+@pytest.mark.parametrize("name", ["member-remove", "member-churn", "member-race"])
+def test_members_of_one_domain_among_several_stay(name: str) -> None:
+    made = Stage(name, domains=(3, 3))
+
+    async def body(s: Stage) -> None:
+        await s.start(name)
+
+    made.play(body)
+    why = "members of one domain among several can't be changed yet"
+    assert made.told == [("impossible", why), ("requested", None), ("ineffective", why)]
+
+
 # ---- leases and reads at followers ---------------------------------------------------------------
 
 

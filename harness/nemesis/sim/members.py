@@ -15,6 +15,7 @@ from itertools import permutations
 from ...rng import Rng
 from ...sim.environment import MS
 from ...sim.membership import BadConfiguration, Change, Configuration
+from ..domains import no_children
 from ..fault import Fault
 from ..grudge import majority
 from ..kind import Kind, ranges
@@ -40,6 +41,8 @@ class Membership(Pattern):
     needs_spares = False
 
     def impossible(self, scene: SimScene) -> str | None:
+        if no_children(scene) is None:
+            return "members of one domain among several can't be changed yet"
         if self.needs_spares and len(scene.world.voters(0)) == len(scene.names):
             return "needs a node that is no member at first (topology.spares)"
         return super().impossible(scene)
