@@ -15,11 +15,10 @@ from ..errors import BadInput
 from ..registry import SYSTEMS, known
 
 if TYPE_CHECKING:
+    from ..sim.exhaustive.cluster import Cluster
     from ..sim.exhaustive.exploration import Outcome
     from ..sim.exhaustive.scope import Scope
-    from ..sim.exhaustive.space import Space
     from ..sim.exhaustive.tree_scope import TreeScope
-    from ..sim.exhaustive.tree_space import TreeSpace
 
 LINE_S = 5.0
 MIB = 1 << 20
@@ -120,13 +119,10 @@ def planted(mutant: str) -> Path:
 
 def play(scope: Scope | TreeScope, words: str) -> int:
     """Tell a trace."""
-    from ..sim.exhaustive import story, tree_story
+    from ..sim.exhaustive import story
     from ..sim.exhaustive.exploration import told
-    from ..sim.exhaustive.scope import Scope
 
-    trace = (story.parse(words, scope.nodes) if isinstance(scope, Scope)
-             else tree_story.parse(words, scope))
-    lines, judged = told(scope, trace)
+    lines, judged = told(scope, story.parse(words, scope))
     for line in lines:
         click.echo(line)
     click.echo(f"core/invariants: {judged or 'nothing is wrong'}")
@@ -135,9 +131,8 @@ def play(scope: Scope | TreeScope, words: str) -> int:
 
 def report(outcome: Outcome, mutant: str | None) -> list[str]:
     """Return what is to be said at the end."""
-    from ..sim.exhaustive import story, tree_story
+    from ..sim.exhaustive import story
     from ..sim.exhaustive.exploration import CLOSED, told
-    from ..sim.exhaustive.scope import Scope
 
     left = "" if outcome.ended == CLOSED else f", {outcome.waiting:,} of them not gone on from"
     lines = [
@@ -153,25 +148,16 @@ def report(outcome: Outcome, mutant: str | None) -> list[str]:
     if outcome.violation is not None:
         trace = list(outcome.trace)
         told_as, judged = told(outcome.scope, trace)
-        text = (story if isinstance(outcome.scope, Scope) else tree_story).text(trace)
         lines += ["", f"violation: {outcome.violation}", "", *told_as, "",
                   f"core/invariants: {judged or 'sees nothing wrong'}",
-                  f"trace:    {again(outcome, mutant)} --trace {shlex.quote(text)}"]
+                  f"trace:    {again(outcome, mutant)} --trace {shlex.quote(story.text(trace))}"]
     return lines
 
 
 def again(outcome: Outcome, mutant: str | None) -> str:
     """Return the command that plays a trace of this scope; what is bounded needs no bound then."""
-    from ..sim.exhaustive.scope import Scope
-
-    scope = outcome.scope
-    words = ["seatrial", "explore"]
-    if isinstance(scope, Scope):
-        words += ["--nodes", str(scope.nodes)] if scope.nodes != 3 else []
-        words += ["--spares", str(scope.spares)] if scope.spares else []
-    else:
-        words += ["--domains", "/".join(map(str, scope.domains))]
-    words += [] if scope.slow_disks else ["--fast-disks"]
+    words = ["seatrial", "explore", *outcome.scope.options()]
+    words += [] if outcome.scope.slow_disks else ["--fast-disks"]
     words += ["--mutant", mutant] if mutant else []
     return shlex.join(words)
 
@@ -192,7 +178,7 @@ class Progress:
     def __exit__(self, *exc: object) -> None:
         self.status.stop()
 
-    def tell(self, space: Space | TreeSpace, seconds: float) -> None:
+    def tell(self, space: Cluster, seconds: float) -> None:
         """So far it has come."""
         now = time.monotonic()
         line = (f"{space.count:,} states, {space.count / max(seconds, 1e-9):,.0f}/s, depth "

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from seatrial.core import mutants
 
-from . import story, tree_story
+from . import story
+from .cluster import Cluster
 from .live import Live
 from .scope import Scope
 from .space import Space
@@ -57,7 +58,7 @@ def plant(mutant: str) -> bool:
 
 def explore(
     scope: Scope | TreeScope, *, states: int, memory_bytes: int = 1 << 40,
-    tell: Callable[[Space | TreeSpace, float], None] | None = None,
+    tell: Callable[[Cluster, float], None] | None = None,
 ) -> Outcome:
     """Explore a scope; ``tell`` is called now and then, with the space and the seconds so far."""
     began, cpu = time.monotonic(), time.process_time()
@@ -84,9 +85,14 @@ def explore(
         tuple(space.trace()) if space.violation is not None else ())
 
 
-def space_of(scope: Scope | TreeScope, states: int) -> Space | TreeSpace:
+def space_of(scope: Scope | TreeScope, states: int) -> Cluster:
     """Return the space of a scope, with room for so many states."""
     return TreeSpace(scope, states) if isinstance(scope, TreeScope) else Space(scope, states)
+
+
+def live_of(space: Cluster) -> Live:
+    """Return the nodes of a space, to play its traces once more."""
+    return TreeLive(space) if isinstance(space, TreeSpace) else Live(space)
 
 
 def told(scope: Scope | TreeScope, trace: list[Action]) -> tuple[list[str], str | None]:
@@ -94,10 +100,7 @@ def told(scope: Scope | TreeScope, trace: list[Action]) -> tuple[list[str], str 
     (core/invariants.pyx, core/domain_invariants.pyx)."""
     space = space_of(scope, 1)
     played = space.play(trace)
-    live = TreeLive(space) if isinstance(space, TreeSpace) else Live(space)
     taken = trace[:len(played)]
     if played and played[-1][2] is not None and "can't happen here" in played[-1][2]:
         taken = taken[:-1]
-    lines = (tree_story.lines(trace, played, space.prefix) if isinstance(space, TreeSpace)
-             else story.lines(trace, played))
-    return lines, live.play(taken)
+    return story.lines(trace, played, space.prefix), live_of(space).play(taken)

@@ -32,4 +32,6 @@ cdef class Messages:
 
     cdef int number(self, const char* frame) except -1
     cdef int put_frame(self, const char* frame, const uint32_t* names) except -1
+    cdef dict fields(self, uint32_t number)
+    cdef size_t memory_bytes(self)
     cdef uint32_t pushed(self, uint32_t queue, uint32_t message) noexcept nogil

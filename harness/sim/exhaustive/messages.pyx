@@ -6,6 +6,7 @@ whom; of each there is a fingerprint for every numbering of the nodes.
 """
 from seatrial.core.buffer cimport buffer_consume, buffer_free, buffer_init, buffer_size
 from seatrial.core.codec cimport FrameHeader
+from seatrial.core.raft_encoding cimport get
 from seatrial.harness.sim.exhaustive.hashing cimport mixed, print_of
 
 
@@ -50,6 +51,18 @@ cdef class Messages:
         """Write a frame into ``scratch``."""
         buffer_consume(&self.scratch, buffer_size(&self.scratch))
         return self.states.encode_frame(frame, &self.scratch, names)
+
+    cdef dict fields(self, uint32_t number):
+        """Return what a message says; of entries, their terms."""
+        cdef const char* p = self.messages[number].data()
+        found = {name: get(&p) for name in ("type", "flags", "term", "index", "log_term", "commit",
+                                            "round", "count")}
+        return found | {"entries": [self.states.record(get(&p)).term
+                                    for _ in range(found["count"])]}
+
+    cdef size_t memory_bytes(self):
+        """About how much memory the queues take."""
+        return self.queues.size() * (60 + 16 * self.symmetry.count)
 
     cdef uint32_t pushed(self, uint32_t queue, uint32_t message) noexcept nogil:
         """The queue with one message more at its end."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 MAX_MEMBERS = 4
 MAX_BOUND = 15
@@ -10,6 +11,10 @@ MAX_BOUND = 15
 @dataclass(frozen=True)
 class Scope:
     """Bounds. What is delivered, synced and restarted is not bounded: it follows from the rest."""
+
+    ACTIONS: ClassVar = ("deliver", "late", "sync", "timeout", "depose", "heartbeat", "propose",
+                         "toggle", "replace", "transfer", "snapshot", "crash", "restart", "cut",
+                         "connect")
 
     nodes: int = 3
     spares: int = 0             # of them: run, and take no part at first
@@ -40,6 +45,15 @@ class Scope:
     def voters(self) -> int:
         """How many nodes are members at first: those with the smallest numbers."""
         return self.nodes - self.spares
+
+    def members(self) -> list[tuple[int, ...]]:
+        """Return the nodes of each domain: there is one."""
+        return [tuple(range(1, self.nodes + 1))]
+
+    def options(self) -> list[str]:
+        """Return the options of ``seatrial explore`` that say which nodes there are."""
+        words = ["--nodes", str(self.nodes)] if self.nodes != 3 else []
+        return words + (["--spares", str(self.spares)] if self.spares else [])
 
     def bounds(self) -> dict[str, int]:
         """Return the bounded kinds of events, in the order of their counters."""

@@ -1,9 +1,8 @@
 # distutils: language = c++
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libcpp.vector cimport vector
 
 from seatrial.harness.sim.exhaustive.hashing cimport Print
-from seatrial.harness.sim.exhaustive.symmetry cimport Symmetry
 from seatrial.harness.sim.exhaustive.visited cimport Visited
 
 cdef enum:
@@ -13,15 +12,9 @@ cdef class Search:
     cdef readonly object scope
     cdef dict kinds                         # action -> its name
     cdef int words
-    cdef int used                           # where in a state 8 bytes of counters are
-    cdef uint8_t[8] bounds
-    cdef Symmetry symmetry
     cdef Visited visited
-    cdef uint32_t[MAX_WORDS] origin         # where nobody has done anything,
     cdef uint32_t[MAX_WORDS] start          # the first state that is explored,
     cdef readonly list prefix               # and how it came there
-    cdef list told                          # None, but while a trace is played
-    cdef uint32_t[MAX_WORDS] reached        # by the newest trace that was played
     cdef vector[uint32_t] frontier          # the states of this depth,
     cdef vector[uint32_t] found             # and the new ones of the next
     cdef uint64_t frontier_first            # number of the first of them

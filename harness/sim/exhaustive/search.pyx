@@ -118,11 +118,6 @@ cdef class Search:
         return self.prefix + [(self.kinds[action >> 4], (action >> 2 & 3) + 1, (action & 3) + 1)
                               for action in reversed(taken)]
 
-    def fingerprint(self) -> tuple[int, int]:
-        """Return that of the state which the newest trace came to."""
-        cdef Print p = self._print(self.reached)
-        return p.high, p.low
-
     # ---- what there is to explore ----------------------------------------------------------
 
     cdef int _expand(self, const uint32_t* s) except -1 nogil:

@@ -1,18 +1,5 @@
-from collections.abc import Iterable
-from typing import Any
-
+from .cluster import Cluster
 from .scope import Scope
-from .search import Search
 
-NAMES: dict[str, int]
-
-class Space(Search):
+class Space(Cluster):
     scope: Scope
-    def __init__(self, scope: Scope, limit: int) -> None: ...
-    @property
-    def local_states(self) -> int: ...
-    @property
-    def local_steps(self) -> int: ...
-    @property
-    def memory_bytes(self) -> int: ...
-    def play(self, actions: Iterable[tuple[str, int, int]]) -> list[Any]: ...

@@ -58,8 +58,10 @@ cdef class Transitions:
     cdef Buffer scratch
 
     cdef uint32_t number(self, Member m) except *
-    cdef uint32_t step(self, uint32_t local, int kind, uint32_t other,
+    cdef uint32_t step(self, uint32_t local, uint32_t time, int kind, uint32_t other,
                        uint32_t message) except? 0 nogil
-    cdef uint32_t _new_step(self, uint32_t local, int kind, uint32_t other,
+    cdef size_t memory_bytes(self)
+    cdef int _set_clock(self, Member m, uint32_t time) except -1
+    cdef uint32_t _new_step(self, uint32_t local, uint32_t time, int kind, uint32_t other,
                             uint32_t message) except? 0
     cdef int _describe(self, Member m, Local* s) except -1

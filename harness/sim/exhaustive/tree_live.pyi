@@ -1,8 +1,5 @@
-from collections.abc import Iterable
-
+from .live import Live
 from .tree_space import TreeSpace
 
-class TreeLive:
+class TreeLive(Live):
     def __init__(self, space: TreeSpace) -> None: ...
-    def play(self, actions: Iterable[tuple[str, int, int]]) -> str | None: ...
-    def agrees(self) -> bool: ...

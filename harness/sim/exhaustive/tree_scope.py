@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .scope import MAX_BOUND, MAX_MEMBERS, ONE
 
@@ -29,6 +30,9 @@ def sizes(words: str) -> tuple[int, ...]:
 class TreeScope:
     """Bounds. Each domain is the child of the one before it. It begins with a leader everywhere,
     all links up and all children included, each with a lease."""
+
+    ACTIONS: ClassVar = ("deliver", "sync", "tick", "propose", "exclude", "readmit", "crash",
+                         "restart", "cut", "connect", "dial", "up", "down", "break", "beat", "wait")
 
     domains: tuple[int, ...] = (2, 2)   # how many nodes each has
     pauses: int = 1             # the clock goes on by more than any timer
@@ -64,6 +68,10 @@ class TreeScope:
             found.append(tuple(range(first, first + count)))
             first += count
         return found
+
+    def options(self) -> list[str]:
+        """Return the options of ``seatrial explore`` that say which nodes there are."""
+        return ["--domains", "/".join(map(str, self.domains))]
 
     def bounds(self) -> dict[str, int]:
         """Return the bounded kinds of events, in the order of their counters."""

@@ -36,8 +36,6 @@ cdef class TreeTransitions(Transitions):
     cdef vector[int] counted
     cdef Buffer scratch_entry
 
-    cdef uint32_t step_at(self, uint32_t local, uint32_t time, int kind, uint32_t other,
-                          uint32_t message) except? 0 nogil
     cdef int _describe_mirrors(self, TreeMember m, Part* t) except -1
     cdef int root_entry(self, const Record* r) except -1
     cdef int _count(self, int number, const Record* r) except -1

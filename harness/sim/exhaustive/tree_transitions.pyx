@@ -5,7 +5,6 @@ As transitions.pyx, and of each state beside Raft's part that of the tree. A mir
 from the node's records, not asked of the node that is judged.
 """
 from libc.string cimport memcpy, memset
-from libcpp.unordered_map cimport unordered_map
 
 from seatrial.core.buffer cimport buffer_append, buffer_consume, buffer_free, buffer_size
 from seatrial.core.codec cimport KIND_ADOPT, KIND_TREE, RECORD_SIZE
@@ -25,23 +24,13 @@ cdef class TreeTransitions(Transitions):
     def __dealloc__(self):
         buffer_free(&self.scratch_entry)
 
-    cdef uint32_t step_at(self, uint32_t local, uint32_t time, int kind, uint32_t other,
-                          uint32_t message) except? 0 nogil:
-        """The number of the step that a node in a state takes when the clock shows a time."""
-        cdef uint64_t key = (((<uint64_t>local << 8 | time) << 20 | message)
-                             << 12 | other << 5 | <uint32_t>kind)
-        cdef unordered_map[uint64_t, uint32_t].iterator at = self.known.find(key)
-        cdef uint32_t found
-        must(local < 1 << 24 and time < 1 << 8 and message < 1 << 20
-             and other < 1 << 7 and kind < 1 << 5, b"exploration: too much to tell apart", local,
-             time, message)
-        if at != self.known.end():
-            return (&self.known[key])[0]
-        with gil:
-            (<TreeMember>self.members[self.locals[local].node - 1]).clock_ns = clock_of(time)
-            found = self._new_step(local, kind, other, message)
-        self.known[key] = found
-        return found
+    cdef int _set_clock(self, Member m, uint32_t time) except -1:
+        (<TreeMember>m).clock_ns = clock_of(time)
+        return 0
+
+    cdef size_t memory_bytes(self):
+        return (Transitions.memory_bytes(self) + self.locals.size() * (sizeof(Part) + 450)
+                + self.steps.size() * 20)
 
     cdef int _describe(self, Member m, Local* s) except -1:
         cdef TreeMember node = <TreeMember>m
