@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +30,7 @@ from seatrial.workloads.systems.planted import mutants_folder
 
 SMALL = Scope(losses=0, crashes=0)
 QUIET = TreeScope(pauses=0, timeouts=0, losses=0, crashes=0)
-EVERYTHING = [
+EVERYTHING: list[Scope | TreeScope] = [
     Scope(timeouts=3, heartbeats=2, proposals=3, losses=3, crashes=2, transfers=1, elected=True),
     Scope(timeouts=3, proposals=3, losses=2, crashes=2, snapshots=2, elected=True),
     Scope(nodes=4, spares=1, timeouts=2, proposals=1, losses=1, crashes=1, changes=3, transfers=1,
@@ -45,9 +45,14 @@ EVERYTHING = [
 ]
 
 
+def but(scope: Scope | TreeScope, **changes: Any) -> Scope | TreeScope:
+    """Return a scope with other bounds."""
+    return type(scope)(**vars(scope) | changes)
+
+
 @pytest.mark.parametrize(("scope", "states", "depth"), [
-    (SMALL, 1000, 20), (replace(QUIET, changes=1), 50, 10),
-    (replace(QUIET, domains=(1, 1, 1), changes=1), 50, 10)], ids=str)
+    (SMALL, 1000, 20), (but(QUIET, changes=1), 50, 10),
+    (but(QUIET, domains=(1, 1, 1), changes=1), 50, 10)], ids=str)
 def test_a_small_scope_closes_and_is_sound(
         scope: Scope | TreeScope, states: int, depth: int) -> None:
     outcome = explore(scope, states=200_000)
@@ -61,10 +66,10 @@ def test_a_small_scope_closes_and_is_sound(
 
 @pytest.mark.parametrize("scope", [
     SMALL, Scope(slow_disks=False, proposals=0, losses=0), Scope(nodes=2, crashes=0),
-    replace(QUIET, losses=1, slow_disks=False)], ids=str)
+    but(QUIET, losses=1, slow_disks=False)], ids=str)
 def test_symmetry_leaves_out_only_other_numberings(scope: Scope | TreeScope) -> None:
     with_it = explore(scope, states=300_000)
-    without = explore(replace(scope, symmetry=False), states=300_000)
+    without = explore(but(scope, symmetry=False), states=300_000)
     assert with_it.ended == without.ended == CLOSED
     assert with_it.depth == without.depth
     if isinstance(scope, Scope):
@@ -74,8 +79,8 @@ def test_symmetry_leaves_out_only_other_numberings(scope: Scope | TreeScope) -> 
 
 
 @pytest.mark.parametrize(("scope", "rename"), [
-    (replace(EVERYTHING[0], elected=False), {1: 2, 2: 3, 3: 1}),
-    (replace(EVERYTHING[2], elected=False), {1: 2, 2: 3, 3: 1, 4: 4}),
+    (but(EVERYTHING[0], elected=False), {1: 2, 2: 3, 3: 1}),
+    (but(EVERYTHING[2], elected=False), {1: 2, 2: 3, 3: 1, 4: 4}),
     (EVERYTHING[4], {1: 2, 2: 1, 3: 4, 4: 3})], ids=str)
 def test_the_same_actions_at_other_nodes_lead_to_the_same_state(
         scope: Scope | TreeScope, rename: dict[int, int]) -> None:
