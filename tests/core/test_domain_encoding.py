@@ -1,7 +1,7 @@
 """A replica's part in a tree of domains as bytes: no field is forgotten.
 
 That what is written and read back goes on alike is tested with random traces, in
-tests/harness/test_sim_exhaustive_trees.py.
+tests/harness/test_sim_exhaustive.py.
 """
 from __future__ import annotations
 

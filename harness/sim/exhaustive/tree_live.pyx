@@ -42,6 +42,7 @@ cdef class TreeLive(Live):
             self.tree.add_node(member.node, member.domain)
 
     def agrees(self) -> bool:
+        """Whether nodes, connections, links and the time are as in that trace."""
         return Live.agrees(self) and self.time == self.links.reached[self.links.time]
 
     def _as_reached(self, int i, Member m):
