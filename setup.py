@@ -15,7 +15,9 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from sysconfig import get_platform
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -124,7 +126,17 @@ def extensions() -> list[Extension]:
 
 
 class BuildExt(build_ext):
-    """build_ext that first builds the Go archive, and goes on without it if Go is absent."""
+    """build_ext that first builds the Go archive, and goes on without it if Go is absent.
+
+    An editable installation takes what was compiled in place before, if it is not older than
+    its sources: pip builds in a new folder each time, and would compile everything anew.
+    """
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        if self.editable_mode:
+            kind = f"{get_platform()}-{sys.implementation.cache_tag}"
+            self.build_lib, self.build_temp = f"{BUILD}/lib.{kind}", f"{BUILD}/temp.{kind}"
 
     def build_extensions(self) -> None:
         for ext in list(self.extensions):

@@ -35,7 +35,7 @@ from .hosts.plan import LOCAL, VM
 from .hosts.state import require_root
 from .hosts.vm.prepared import Ready
 from .hosts.vm.world import VirtualWorld
-from .nemesis.catalogue import CATALOGUE
+from .nemesis.catalogue import CATALOGUE, parameters
 from .protocols import Preinstalled, System, Workload
 from .testfile import SEED_MAX, Spec, validated
 from .topology.runnable import not_yet
@@ -175,6 +175,14 @@ def plan_of(document: Document, request: Request) -> Plan:
         if name not in CATALOGUE:
             raise document.error(("faults", "names", number),
                                  f"unknown fault {name!r}; {suggestion(name, CATALOGUE)}")
+    for name, given in spec.faults.parameters.items():
+        if name not in spec.faults.names:
+            raise document.error(("faults", "parameters", name), "expected one of faults.names: "
+                                 + (", ".join(spec.faults.names) or "there are none"))
+        try:
+            parameters(name, given)
+        except BadInput as error:
+            raise document.error(("faults", "parameters", name), str(error)) from None
     if (wrong := not_yet(
             spec.topology.tree(), request.world,
             shared_hosts=spec.topology.shared_hosts)) is not None:

@@ -34,7 +34,7 @@ def faults_of(spec: Spec) -> Package:
     faults = spec.faults
     return packages(faults.names, Options(
         duration_s=faults.duration, gap_s=faults.gap, jitter=faults.jitter, lanes=faults.lanes,
-        targets=faults.targets, time_limit_s=spec.time_limit))
+        targets=faults.targets, time_limit_s=spec.time_limit, parameters=faults.parameters))
 
 
 class Events(Protocol):

@@ -120,10 +120,12 @@ class Faults(Section):
     Each of the ``lanes`` goes through ``names`` in rounds, so that all of them get their turn;
     lanes overlap in time. ``jitter`` is how far off a single duration or gap may be, as a
     share. ``targets``: how many nodes a kill or pause hits, drawn anew each time. ``settle`` is
-    the peace after healing, before final reads.
+    the peace after healing, before final reads. ``parameters``: what is not drawn of how strong a
+    fault is, by its name.
     """
 
     names: list[str] = Field(default_factory=list)
+    parameters: dict[str, dict[str, Count]] = Field(default_factory=dict)
     duration: Seconds = 4.0
     gap: Seconds = 2.0
     jitter: Annotated[float, Field(ge=0, lt=1)] = 0.2

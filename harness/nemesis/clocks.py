@@ -99,11 +99,12 @@ class ClockStrobe(ClockBump):
 
 @dataclass(frozen=True)
 class ClockDrift(Kind["HostScene"]):
-    """The clocks of some hosts run fast, or ``slow``, by ``rate_ppm``, a tenth at most."""
+    """The clocks of some hosts run fast, or ``slow``, by ``rate_ppm``, a tenth at most.
+    ``apart``, where a test file asks for it: all others' run the other way."""
 
     name: str = "clock-drift"
     cls: str = "timing"
-    parameters = ranges(rate_ppm=(5000, 800_000), slow=(0, 1))
+    parameters = ranges(rate_ppm=(5000, 800_000), slow=(0, 1), apart=(0, 0))
 
     def impossible(self, scene: HostScene) -> str | None:
         return scene.cannot("clock")
@@ -114,25 +115,29 @@ class ClockDrift(Kind["HostScene"]):
 
     async def start(self, scene: HostScene, fault: Fault) -> None:
         fault.parameters["rate_ppm"] = min(fault.parameters["rate_ppm"], MOST_PPM)
-        rate = rate_of(fault)
-        await everywhere(scene.hosts(fault.targets), lambda host: call(
-            host, "clock", id=fault.id, name=fault.name, rate_ppm=rate))
+        rates = rates_of(scene, fault)
+        await everywhere(scene.hosts([*rates]), lambda host: call(
+            host, "clock", id=fault.id, name=fault.name, rate_ppm=rates[host.name]))
 
     async def prove(self, scene: HostScene, fault: Fault) -> None:
-        await everywhere(scene.hosts(fault.targets),
-                         lambda host: expect_rate(host, rate_of(fault)))
+        rates = rates_of(scene, fault)
+        await everywhere(scene.hosts([*rates]),
+                         lambda host: expect_rate(host, rates[host.name]))
 
     async def stop(self, scene: HostScene, fault: Fault) -> None:
-        await stop_everywhere(scene.hosts(fault.targets), fault)
+        await stop_everywhere(scene.hosts([*rates_of(scene, fault)]), fault)
 
     async def prove_recovery(self, scene: HostScene, fault: Fault) -> None:
-        await everywhere(scene.hosts(fault.targets), lambda host: expect_rate(host, 0))
+        await everywhere(scene.hosts([*rates_of(scene, fault)]),
+                         lambda host: expect_rate(host, 0))
         await all_recovered(scene, fault)
 
 
-def rate_of(fault: Fault) -> int:
-    """Return by how much its clocks are to run fast."""
-    return fault.parameters["rate_ppm"] * (-1 if fault.parameters["slow"] else 1)
+def rates_of(scene: Scene, fault: Fault) -> dict[str, int]:
+    """Return by how much each clock that it moves is to run fast."""
+    rate = fault.parameters["rate_ppm"] * (-1 if fault.parameters["slow"] else 1)
+    others = scene.names if fault.parameters["apart"] else ()
+    return dict.fromkeys(others, -rate) | dict.fromkeys(fault.targets, rate)
 
 
 async def expect_rate(host: Host, rate_ppm: int) -> None:
@@ -158,9 +163,14 @@ def free_of_clock_faults(scene: Scene, fault: Fault) -> None:
     """Raise FaultError where another fault has moved a target's clock: it would be put right with
     the first one that ends."""
     taken = {name for other in scene.others(fault) if other.name.startswith("clock-")
-             for name in other.targets}
-    if taken & set(fault.targets):
+             for name in moved(scene, other)}
+    if taken & moved(scene, fault):
         raise FaultError(f"{', '.join(sorted(taken))}: another fault has the clock")
+
+
+def moved(scene: Scene, fault: Fault) -> set[str]:
+    """Return whose clocks a fault of clocks moves."""
+    return {*fault.targets, *(scene.names if fault.parameters.get("apart") else ())}
 
 
 KINDS = (ClockBump("clock-bump", 1), ClockBump("clock-back", -1), ClockStrobe(), ClockDrift())

@@ -31,6 +31,7 @@ class Options:
       single one may be, as a share.
     lanes: how many faults may be in force at once.
     targets: from which kill and pause draw how many they hit (process.py).
+    parameters: what is not drawn of them, for each name.
     deadline_s: after how long without the controller hosts heal themselves.
     time_limit_s: how long faults may go on; one that could not be held in full isn't started.
     """
@@ -42,6 +43,7 @@ class Options:
     targets: Sequence[str] = (ONE, MINORITY, PRIMARIES)
     deadline_s: float = 30.0
     time_limit_s: float | None = None
+    parameters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("duration_s", "gap_s", "deadline_s"):
@@ -97,7 +99,8 @@ class Package:
 def packages(names: Sequence[str], options: Options | None = None) -> Package:
     """Return the package of these faults; BadInput for a name that doesn't exist."""
     options = options or Options()
-    course = Course(tuple(names), options.duration_s, options.gap_s, options.jitter)
+    course = Course(tuple(names), options.duration_s, options.gap_s, options.jitter,
+                    parameters=options.parameters)
     return campaign([course] * options.lanes, options)
 
 

@@ -95,7 +95,7 @@ class Swarm(msgspec.Struct, frozen=True):
 def draw(spec: Spec, seed: int) -> Swarm:
     """Return what this seed does with this test."""
     own = [Course(tuple(spec.faults.names), spec.faults.duration, spec.faults.gap,
-                  spec.faults.jitter)] * spec.faults.lanes
+                  spec.faults.jitter, parameters=spec.faults.parameters)] * spec.faults.lanes
     given = spec.sim.environment
     if not spec.sim.swarm or spec.schedule is not None:
         return Swarm(CALM, environment(given), tuple(own))

@@ -54,6 +54,13 @@ def test_every_example_is_valid(path: Path, tmp_path: Path) -> None:
          "{file}:3: system.name: unknown system 'nod'; did you mean 'node'? (known: node"),
         (SMALL + "faults: {names: [kil]}\n", [],
          "{file}:3: faults.names.0: unknown fault 'kil'; did you mean 'kill'? (known: "),
+        (SMALL + "faults: {names: [kill], parameters: {pause: {}}}\n", [],
+         "{file}:3: faults.parameters.pause: expected one of faults.names: kill"),
+        (SMALL + "faults: {names: [clock-drift], parameters: {clock-drift: {fast: 1}}}\n", [],
+         "{file}:3: faults.parameters.clock-drift: fault 'clock-drift' has no parameter 'fast'; "
+         "expected rate_ppm, slow, apart"),
+        (SMALL + "faults: {names: [clock-drift], parameters: {clock-drift: {slow: -1}}}\n", [],
+         "{file}:3: faults.parameters.clock-drift.slow: "),
         (SMALL + "topology: {domains: {A: {nodes: [n2, n1]}}}\n", [],
          "{file}:3: topology.domains.A.nodes: expected the hosts n1, n2: world 'local' calls"),
         (SMALL + 'topology: {domains: {A: {nodes: {n1: "h:1"}}}}\n', [],

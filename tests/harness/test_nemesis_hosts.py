@@ -12,7 +12,7 @@ import pytest
 from seatrial.harness.errors import HarnessFailure
 from seatrial.harness.nemesis import agent
 from seatrial.harness.nemesis.catalogue import HOST_KINDS
-from seatrial.harness.nemesis.clocks import free_of_clock_faults
+from seatrial.harness.nemesis.clocks import free_of_clock_faults, rates_of
 from seatrial.harness.nemesis.fault import Fault, FaultError
 from seatrial.harness.nemesis.heal import answers, heal_one
 from seatrial.harness.nemesis.shaping import BOTH, IN, OUT, Impairment, destinations, shapers
@@ -29,7 +29,8 @@ def scene(**world: Any) -> Any:
     test = SimpleNamespace(nodes=nodes, pools={"clients": ("10.0.1.1", "fd00::1:1")},
                            world=SimpleNamespace(name="local", **world))
     return SimpleNamespace(
-        test=test, hosts=lambda names: [node for node in nodes if node.name in names],
+        test=test, names=list(NAMES),
+        hosts=lambda names: [node for node in nodes if node.name in names],
         cannot=lambda work: "n1: no" if work in ("shape", "clock", "disk") else None,
         others=lambda fault: [])
 
@@ -83,6 +84,11 @@ def test_a_clock_that_another_fault_has_moved_is_not_moved_again() -> None:
     with pytest.raises(FaultError, match="n1, n2: another fault has the clock"):
         free_of_clock_faults(place, Fault("f1", "clock-drift", "timing", ["n2"]))
     free_of_clock_faults(place, Fault("f1", "clock-drift", "timing", ["n3"]))
+    apart = Fault("f1", "clock-drift", "timing", ["n3"],
+                  parameters={"rate_ppm": 9000, "slow": 1, "apart": 1})
+    assert rates_of(place, apart) == {"n1": 9000, "n2": 9000, "n3": -9000}
+    with pytest.raises(FaultError, match="n1, n2: another fault has the clock"):
+        free_of_clock_faults(place, apart)
 
 
 # The agent: never what is not the host's own

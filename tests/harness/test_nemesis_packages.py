@@ -55,6 +55,14 @@ def test_no_fault_starts_that_could_not_be_held_in_full(seed: int) -> None:
     assert 0 <= len(without) - len(starts(ops)) <= 1
 
 
+def test_what_a_file_says_of_a_faults_strength_is_not_drawn() -> None:
+    given = {"clock-drift": {"slow": 1, "apart": 1}}
+    ops = starts(campaign(("kill", "clock-drift"), Options(parameters=given), 1, 60))
+    assert {op.f for op in ops} == {"kill", "clock-drift"}
+    for op in ops:
+        assert op.value.get("parameters", {}) == given.get(op.f, {})
+
+
 def test_no_time_for_a_single_fault_means_none() -> None:
     assert [op.f for op in campaign(NAMES, Options(time_limit_s=3), 1, 60)] == ["heal"]
 

@@ -163,6 +163,24 @@ def test_explicit_targets_grudge_and_parameters_are_taken_as_they_are() -> None:
         "requested", "effective", "requested", "effective", "ended", "ended"]
 
 
+def test_clocks_that_drift_apart_are_all_put_right() -> None:
+    made = Stage("clock-drift")
+
+    async def body(s: Stage) -> None:
+        fault = await s.start("clock-drift", targets=["n2"], parameters={
+            "rate_ppm": 100_000, "slow": 1, "apart": 1})
+        before = [s.world.clock_ns(host) for host in range(3)]
+        began_ns = s.world.now_ns
+        await asyncio.sleep(1)
+        passed_ns = s.world.now_ns - began_ns
+        assert [round((s.world.clock_ns(host) - before[host]) / passed_ns, 2)
+                for host in range(3)] == [1.1, 0.9, 1.1]
+        await s.stop(fault)
+        assert fault.recovered_ns is not None
+
+    made.play(body)
+
+
 @pytest.mark.parametrize(("name", "target", "error"), [
     ("pool-cut", "pool:p2", None), ("pool-cut", "pool:p3", "no pool is called 'pool:p3'"),
     ("pool-cut", "n1", "no pool is called 'n1'"),

@@ -53,6 +53,7 @@ class NodeOptions(Section):
 
     protocol: the highest one that nodes speak with each other at first; None: the newest.
     snapshot_bytes, keep_bytes: of log until the next snapshot, and kept before one (``wal``).
+    leases: leaders answer reads by them; in simulation its own environment says so.
     """
 
     heartbeat_ms: Annotated[int, Field(ge=5, le=10_000)] = 50
@@ -65,6 +66,7 @@ class NodeOptions(Section):
     protocol: Annotated[int, Field(ge=1, le=NEWEST_PROTOCOL)] | None = None
     snapshot_bytes: Annotated[int, Field(gt=0)] | None = None
     keep_bytes: Annotated[int, Field(ge=0)] | None = None
+    leases: bool = False
     mutant: str | None = None
 
 
@@ -160,6 +162,7 @@ class NodeSystem:
             "election_ms": int(options.election_ms * stretch(test)),
             "protocol": self.administration.protocol,
             "limits": {"handshake_ms": int(HANDSHAKE_MS * stretch(test))},
+            "leases": options.leases,
             "log": {"level": options.log_level},
         }
         wal = {name: given for name in ("snapshot_bytes", "keep_bytes")

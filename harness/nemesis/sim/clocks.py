@@ -6,9 +6,11 @@ so a jump is always ahead, as after a virtual machine's pause.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...sim.environment import MS, PPM, S
+from ..clocks import rates_of
 from ..fault import Fault, FaultError
 from ..kind import Kind, ranges
 from .nodes import OnNodes
@@ -45,51 +47,50 @@ class ClockBump(OnNodes):
 
 @dataclass(frozen=True)
 class ClockDrift(OnNodes):
-    """The clocks of some nodes run fast, or ``slow``, by ``rate_ppm``."""
+    """The clocks of some nodes run fast, or ``slow``, by ``rate_ppm``. ``apart``, where a test file
+    asks for it: all others' run the other way."""
 
     name: str = "clock-drift"
     cls: str = "timing"
-    parameters = ranges(rate_ppm=(5000, 800_000), slow=(0, 1))
+    parameters = ranges(rate_ppm=(5000, 800_000), slow=(0, 1), apart=(0, 0))
 
     async def start(self, scene: SimScene, fault: Fault) -> None:
-        rate = fault.parameters["rate_ppm"] * (-1 if fault.parameters["slow"] else 1)
-        for host in scene.numbers(fault.targets):
-            scene.world.clock_rate(host, rate)
+        for name, rate in rates_of(scene, fault).items():
+            scene.world.clock_rate(scene.host(name), rate)
 
     async def prove(self, scene: SimScene, fault: Fault) -> None:
-        rate = fault.parameters["rate_ppm"] * (-1 if fault.parameters["slow"] else 1)
-        await until_rate(scene, fault, rate, scene.prove_s)
+        await until_rate(scene, rates_of(scene, fault), scene.prove_s)
 
     async def stop(self, scene: SimScene, fault: Fault) -> None:
-        for host in scene.numbers(fault.targets):
-            scene.world.clock_rate(host, 0)
+        for name in rates_of(scene, fault):
+            scene.world.clock_rate(scene.host(name), 0)
 
     async def prove_recovery(self, scene: SimScene, fault: Fault) -> None:
-        await until_rate(scene, fault, 0, scene.recover_s)
+        await until_rate(scene, dict.fromkeys(rates_of(scene, fault), 0), scene.recover_s)
 
 
-async def until_rate(scene: SimScene, fault: Fault, rate_ppm: int, limit_s: float) -> None:
+async def until_rate(scene: SimScene, rates: Mapping[str, int], limit_s: float) -> None:
     """Watch the clocks until they are off by so much. (Another fault may let one jump.)"""
     deadline_ns = scene.world.now_ns + int(limit_s * S)
     while True:
         try:
-            return await expect_rate(scene, fault, rate_ppm)
+            return await expect_rate(scene, rates)
         except FaultError:
             if scene.world.now_ns > deadline_ns:
                 raise
 
 
-async def expect_rate(scene: SimScene, fault: Fault, rate_ppm: int) -> None:
+async def expect_rate(scene: SimScene, rates: Mapping[str, int]) -> None:
     """Watch the clocks for a moment; raise FaultError unless they are off by so much."""
-    hosts = scene.numbers(fault.targets)
-    began_ns, shown_ns = scene.world.now_ns, [scene.world.clock_ns(host) for host in hosts]
+    began_ns = scene.world.now_ns
+    shown_ns = {name: scene.world.clock_ns(scene.host(name)) for name in rates}
     await asyncio.sleep(WATCH_S)
     passed_ns = scene.world.now_ns - began_ns
-    for host, before_ns in zip(hosts, shown_ns, strict=True):
-        off_ppm = (scene.world.clock_ns(host) - before_ns - passed_ns) * PPM // passed_ns
+    for name, rate_ppm in rates.items():
+        gone_ns = scene.world.clock_ns(scene.host(name)) - shown_ns[name]
+        off_ppm = (gone_ns - passed_ns) * PPM // passed_ns
         if abs(off_ppm - rate_ppm) > TOLERANCE_PPM:
-            raise FaultError(f"{scene.names[host]}: its clock is off by {off_ppm} ppm, "
-                             f"not {rate_ppm}")
+            raise FaultError(f"{name}: its clock is off by {off_ppm} ppm, not {rate_ppm}")
 
 
 KINDS: tuple[Kind[SimScene], ...] = (ClockBump(), ClockDrift())
