@@ -66,6 +66,7 @@ nightly: ## random tests 50 times longer, sanitize, 1000 simulated seeds of four
 	  $(V)/seatrial run examples/domains-$$tree.yml --on sim --seeds 1000 || test $$? -eq 3 \
 	  || exit 1; done
 	@$(as_root) $(V)/seatrial run examples/vm.yml --on vm
+	@$(as_root) $(V)/python scripts/trial.py vm
 	@$(V)/seatrial mutants
 	@$(V)/seatrial explore
 	@$(V)/seatrial explore --elected --timeouts 2 --states 10000000 || test $$? -eq 2 # capped

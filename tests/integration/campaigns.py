@@ -54,11 +54,11 @@ class Ended:
         return lines[0]
 
 
-def seatrial(*arguments: str | Path, before: Sequence[str] = (), **options: Any) -> Ended:
+def seatrial(*arguments: str | Path, before: Sequence[str] = (), limit_s: float = PATIENCE_S * 2,
+             **options: Any) -> Ended:
     """Run a command to its end. ``before``: a command that becomes it."""
     done = subprocess.run([*before, *COMMAND, *map(str, arguments)], env=ENVIRONMENT,
-                          capture_output=True, text=True, check=False, timeout=PATIENCE_S * 2,
-                          **options)
+                          capture_output=True, text=True, check=False, timeout=limit_s, **options)
     return Ended(done.returncode, done.stdout, done.stderr)
 
 

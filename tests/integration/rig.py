@@ -2,15 +2,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import shutil
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from seatrial.harness.hosts import LabWorld, LocalWorld
+from seatrial.harness.hosts.vm import image, qemu
 from seatrial.harness.nemesis import FaultNemesis
 from seatrial.harness.nemesis.fault import Fault
+from seatrial.harness.nemesis.hosts import HostScene
 from seatrial.harness.op import NEMESIS, Op
 from seatrial.harness.protocols import Host
 
@@ -33,6 +39,15 @@ class Rig:
         """Every (receiver, sender)."""
         names = [host.name for host in self.hosts]
         return {(a, b) for a in names for b in names if a != b}
+
+
+def skip_without_machines() -> None:
+    """Skip the test where there can be no virtual machines."""
+    if os.geteuid() != 0:
+        pytest.skip("virtual machines need root")
+    for tool in (*qemu.TOOLS, *image.TOOLS):
+        if shutil.which(tool, path=os.environ["PATH"] + ":/usr/sbin:/sbin") is None:
+            pytest.skip(f"{tool} is not installed here")
 
 
 @contextmanager
@@ -87,6 +102,14 @@ async def start(nemesis: FaultNemesis, story: Story, name: str, seed: int = 7,
 async def stop(nemesis: FaultNemesis, story: Story, fault: Fault) -> None:
     await nemesis.invoke(story.test, Op(fault.name, {"action": "stop", "id": fault.id},
                                         process=NEMESIS))
+
+
+def fall_silent(nemesis: FaultNemesis) -> None:
+    """Let the controller touch the hosts' deadline files no more."""
+    scene = nemesis._scene
+    assert isinstance(scene, HostScene)
+    assert scene._keeping_alive is not None
+    scene._keeping_alive.cancel()
 
 
 async def all_rules(host: Host) -> str:

@@ -13,11 +13,10 @@ import pytest
 from seatrial.harness.errors import HarnessFailure
 from seatrial.harness.nemesis import FaultNemesis, heal
 from seatrial.harness.nemesis.agents import STATE, VIEW
-from seatrial.harness.nemesis.hosts import HostScene
 from seatrial.harness.protocols import Host
 
 from .listener import Story, eventually, state_of, who_hears_whom
-from .rig import Rig, all_rules, restart, rig_of, start, stop, tell
+from .rig import Rig, all_rules, fall_silent, restart, rig_of, start, stop, tell
 
 pytestmark = [pytest.mark.cluster, pytest.mark.netns]
 
@@ -44,14 +43,6 @@ async def run():
 
 asyncio.run(run())
 """
-
-
-def fall_silent(nemesis: FaultNemesis) -> None:
-    """Let the controller touch the hosts' deadline files no more."""
-    scene = nemesis._scene
-    assert isinstance(scene, HostScene)
-    assert scene._keeping_alive is not None
-    scene._keeping_alive.cancel()
 
 
 @pytest.fixture(scope="module")

@@ -6,25 +6,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from seatrial.harness.errors import HarnessFailure
 from seatrial.harness.hosts import VirtualWorld, state
 from seatrial.harness.hosts.cgroup import Cgroup
 from seatrial.harness.hosts.labs import view
 from seatrial.harness.hosts.state import DISK
-from seatrial.harness.hosts.vm import guest, image, qemu
+from seatrial.harness.hosts.vm import guest
 from seatrial.harness.hosts.vm.prepared import Ready
 from seatrial.harness.nemesis import FaultNemesis
 from seatrial.harness.nemesis.fault import Fault
 from seatrial.harness.nemesis.heal import answers, mend
 from seatrial.harness.protocols import Freezable, Host, Powered, World
 
-from .listener import ListenerSystem, Story
-from .rig import Rig, restart, start, stop, tell
+from .listener import ListenerSystem, Story, eventually
+from .rig import Rig, fall_silent, restart, skip_without_machines, start, stop, tell
 
 pytestmark = [pytest.mark.netns, pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], 22), 30).close()"
@@ -33,11 +33,8 @@ CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], 22), 30).c
 @pytest.fixture(scope="module")
 def machines() -> Iterator[VirtualWorld]:
     """Two machines that answer."""
-    if os.geteuid() != 0:
-        pytest.skip("virtual machines need root")
-    for tool in (*qemu.TOOLS, *image.TOOLS):
-        if shutil.which(tool, path=os.environ["PATH"] + ":/usr/sbin:/sbin") is None:
-            pytest.skip(f"{tool} is not installed here")
+    skip_without_machines()
+
     async def install(host: Host) -> None:
         await host.run(["sh", "-c", "echo yes >/opt/installed; echo once >>/opt/runs"])
 
@@ -145,3 +142,36 @@ def test_every_fault_that_only_machines_have_works_and_is_undone(machines: Virtu
         assert "5ea" not in said(machines, "tc", "qdisc", "show", host=at)
         assert " linear " in said(machines, "dmsetup", "table", "data", host=at)
         assert abs(float(said(machines, "date", "+%s.%N", host=at)) - time.time()) < 30
+
+
+def test_when_the_controller_falls_silent_a_disk_that_lies_is_put_right_by_a_reboot(
+    machines: VirtualWorld,
+) -> None:
+    """Its file system can't be told otherwise what it lost."""
+    rig = Rig(machines, ListenerSystem())
+    restart(rig)
+
+    async def body(nemesis: FaultNemesis, story: Story) -> None:
+        fault = await start(nemesis, story, "disk-lost-writes")
+        assert fault.effective_ns, fault.error
+        host = next(host for host in machines.hosts if host.name in fault.targets)
+
+        async def boot() -> str:
+            return (await host.run(["cat", "/proc/sys/kernel/random/boot_id"])).stdout
+
+        before = await boot()
+        fall_silent(nemesis)
+
+        async def booted() -> bool:
+            try:
+                return await boot() != before
+            except HarnessFailure:
+                return False
+
+        await eventually(booted, limit_s=600.0)
+        table = (await host.run(["dmsetup", "table", "data"])).stdout
+        assert " linear " in table, table
+        await stop(nemesis, story, fault)
+        assert fault.recovered_ns, fault.error
+
+    tell(rig, ["disk-lost-writes"], body, deadline_s=3.0)
