@@ -55,6 +55,10 @@ cdef struct Problem:
     int32_t* seen                       # last event at which it, or what grew from it, is seen
     int32_t* element                    # scratch: the same for the only element of a list
     size_t state_room
+    int32_t* trail                      # the states along the longest value of late, and that value
+    const int64_t* trail_path
+    int64_t trail_length
+    int64_t trail_room
     int words                           # masks: 64-bit words for operations that return,
     int crashed                         # and for those that don't
 

@@ -44,15 +44,52 @@ cdef void problem_free(Problem* p) noexcept nogil:
     free(p.write_from)
     free(p.seen)
     free(p.element)
+    free(p.trail)
     states_free(&p.states)
     steps_free(&p.steps)
 
 
 cdef int32_t state_for(Problem* p, const int64_t* token) noexcept nogil:
-    """Return a value's state; -1 when there is no memory."""
-    cdef int64_t length
+    """Return a value's state; -1 when there is no memory.
+
+    What is appended to is read again and again, a little longer each time: where a value begins as
+    the one before, its states are known.
+    """
+    cdef int64_t length, same = 0
+    cdef int32_t state = 0
     cdef const int64_t* path = path_of(p, token, &length)
-    return state_walk(&p.states, 0, path, length)
+    if path == token:
+        return state_walk(&p.states, 0, path, length)
+    while same < length and same < p.trail_length and path[same] == p.trail_path[same]:
+        same += 1
+    if same == length:
+        return p.trail[length - 1] if length else 0
+    if same:
+        state = p.trail[same - 1]
+    if length <= p.trail_length and same < p.trail_length // 2:
+        return state_walk(&p.states, state, path + same, length - same)     # keep the long one
+    return leave_trail(p, path, length, same, state)
+
+
+cdef int32_t leave_trail(Problem* p, const int64_t* path, int64_t length, int64_t same,
+                         int32_t state) noexcept nogil:
+    """Walk on from the first ``same`` symbols, and remember the way; -1 without memory."""
+    cdef int64_t i
+    cdef void* moved
+    if length > p.trail_room:
+        moved = realloc(p.trail, <size_t>length * 2 * sizeof(int32_t))
+        if moved is NULL:
+            return -1
+        p.trail = <int32_t*>moved
+        p.trail_room = length * 2
+    p.trail_length = 0
+    for i in range(same, length):
+        state = state_child(&p.states, state, path[i])
+        if state < 0:
+            return -1
+        p.trail[i] = state
+    p.trail_path, p.trail_length = path, length
+    return state
 
 
 cdef bint intern_values(Problem* p) noexcept nogil:
@@ -299,6 +336,7 @@ cdef int prepare_steps(Problem* p, const int64_t* initial, size_t bytes) noexcep
 cdef int problem_prepare(Problem* p, const int64_t* initial, size_t state_bytes) noexcept nogil:
     """Make a key ready; below 0 when there is no memory (or a user's model raised: RAISED)."""
     cdef int64_t unheard_of = NIL                   # no value has it as a symbol
+    p.trail_length = 0
     if states_reset(&p.states, state_bytes) < 0 or not by_event(p):
         return -1
     if p.steps.family != VALUE:

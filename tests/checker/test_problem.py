@@ -5,8 +5,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from seatrial.checker import History, Verdict, check_linearizable
 
 SCRIPT = """
 import sys
@@ -41,3 +44,24 @@ def test_a_crashed_operation_that_always_matters_does_so_up_to_the_last_event(fi
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "MALLOC_CHECK_": "3",
                           "GLIBC_TUNABLES": "glibc.malloc.check=3:glibc.malloc.tcache_count=0"})
     assert done.returncode == 0, done.stderr
+
+
+STEPS = (("put", "abcdef"), ("append", "gh"), ("put", "abx"), ("append", "yz"), ("put", ""),
+         ("append", "abcdef"), ("append", "gh"), ("put", "abcdefgx"), ("put", "ab"),
+         ("append", "x"))
+
+
+@pytest.mark.parametrize("wrong", range(-1, len(STEPS)))
+def test_values_that_begin_alike_are_told_apart(wrong: int) -> None:
+    """Longer, shorter and other ones than the value before; each read in turn is not what was
+    there, but what was there once."""
+    rows, value, past = list[dict[str, Any]](), "", ["abcdefghi"]
+    for number, (f, argument) in enumerate(STEPS):
+        value = argument if f == "put" else value + argument
+        seen = past[-1] if number == wrong else value
+        past.append(value)
+        for name, asked, answer in ((f, argument, argument), ("get", None, seen)):
+            rows += [{"process": 0, "key": b"k", "f": name, "type": "invoke", "value": asked},
+                     {"process": 0, "key": b"k", "f": name, "type": "ok", "value": answer}]
+    found = check_linearizable(History.from_rows(rows), "kv", engine="search", initial="")
+    assert found.verdict == (Verdict.PASS if wrong < 0 else Verdict.VIOLATION)
