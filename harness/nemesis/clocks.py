@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from ..protocols import Host
 from ..rng import Rng
+from . import grudge as shapes
 from .agents import call, everywhere, stop_everywhere
 from .fault import Fault, FaultError
 from .kind import Kind, ranges, until
+from .partition import LeaderPartition
 from .process import all_recovered, choose
 from .scene import Scene
 
@@ -133,6 +135,44 @@ class ClockDrift(Kind["HostScene"]):
         await all_recovered(scene, fault)
 
 
+@dataclass(frozen=True)
+class LeaderDrift(LeaderPartition):
+    """The clock of whoever leads runs slow, all others' fast, and then it is isolated: the most
+    that drift can do to a lease."""
+
+    cls: str = "timing"
+    parameters = ranges(rate_ppm=(5000, 800_000), slow=(1, 1), apart=(1, 1))
+
+    def impossible(self, scene: HostScene) -> str | None:
+        return scene.cannot("clock") or super().impossible(scene)
+
+    async def aim(self, scene: Scene, fault: Fault, rng: Rng) -> None:
+        await super().aim(scene, fault, rng)
+        free_of_clock_faults(scene, fault)
+
+    async def start(self, scene: HostScene, fault: Fault) -> None:
+        drift = drift_of(fault)
+        await DRIFT.start(scene, drift)
+        await DRIFT.prove(scene, drift)
+        await super().start(scene, fault)
+
+    async def stop(self, scene: HostScene, fault: Fault) -> None:
+        drift = drift_of(fault)
+        await super().stop(scene, fault)
+        await DRIFT.stop(scene, drift)
+        fault.error = fault.error or drift.error
+
+    async def prove_recovery(self, scene: HostScene, fault: Fault) -> None:
+        await super().prove_recovery(scene, fault)
+        await DRIFT.prove_recovery(scene, drift_of(fault))
+
+
+def drift_of(fault: Fault) -> Fault:
+    """Return the part of it that is of clocks: hosts remember it as a fault of its own."""
+    return Fault(f"{fault.id}-clock", fault.name, fault.cls, fault.targets,
+                 parameters=fault.parameters, effective_ns=fault.effective_ns)
+
+
 def rates_of(scene: Scene, fault: Fault) -> dict[str, int]:
     """Return by how much each clock that it moves is to run fast."""
     rate = fault.parameters["rate_ppm"] * (-1 if fault.parameters["slow"] else 1)
@@ -173,4 +213,6 @@ def moved(scene: Scene, fault: Fault) -> set[str]:
     return {*fault.targets, *(scene.names if fault.parameters.get("apart") else ())}
 
 
-KINDS = (ClockBump("clock-bump", 1), ClockBump("clock-back", -1), ClockStrobe(), ClockDrift())
+DRIFT = ClockDrift()
+KINDS = (ClockBump("clock-bump", 1), ClockBump("clock-back", -1), ClockStrobe(), DRIFT,
+         LeaderDrift("clock-drift-leader", shapes.one))

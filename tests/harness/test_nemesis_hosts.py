@@ -72,8 +72,8 @@ def test_parameters_become_words_of_netem(
 
 @pytest.mark.parametrize("name", [
     "power-loss", "domain-power-loss", "reboot", "freeze", "delay", "clock-bump", "clock-back",
-    "clock-strobe",
-    "clock-drift", "disk-slow", "disk-stall", "disk-error", "disk-full", "disk-lost-writes"])
+    "clock-strobe", "clock-drift", "clock-drift-leader", "disk-slow", "disk-stall", "disk-error",
+    "disk-full", "disk-lost-writes"])
 def test_where_the_world_or_the_host_can_not_do_it_a_fault_is_impossible(name: str) -> None:
     assert HOST_KINDS[name].impossible(scene())
 

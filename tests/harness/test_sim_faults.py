@@ -316,6 +316,7 @@ def test_one_list_of_names_serves_all_worlds() -> None:
         assert all(here[name].cls == CATALOGUE[name].cls for name in here)
     assert set(HOST_KINDS) - set(SIM_KINDS) == {
         "snapshot", "rolling-restart", "rolling-upgrade", "freeze", "clock-back", "clock-strobe",
+        "clock-drift-leader",
         "domain-power-loss"}
     for name in HOST_KINDS.keys() & SIM_KINDS.keys():
         assert HOST_KINDS[name].parameters == SIM_KINDS[name].parameters

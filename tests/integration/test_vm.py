@@ -118,8 +118,8 @@ def test_a_power_loss_takes_what_was_not_synced_and_leaves_the_rest(
 
 
 FAULTS = ("delay", "loss", "reorder", "duplicate", "corrupt", "rate", "clock-bump", "clock-back",
-          "clock-strobe", "clock-drift", "disk-slow", "disk-stall", "disk-full", "disk-error",
-          "freeze", "disk-lost-writes", "reboot")
+          "clock-strobe", "clock-drift", "clock-drift-leader", "disk-slow", "disk-stall",
+          "disk-full", "disk-error", "freeze", "disk-lost-writes", "reboot")
 
 
 def test_every_fault_that_only_machines_have_works_and_is_undone(machines: VirtualWorld) -> None:
