@@ -13,6 +13,7 @@ import numpy as np
 
 from seatrial.checker import CheckResult, History
 from seatrial.checker.availability import Bounds, check_availability
+from seatrial.checker.split_brain import split_brain_checks
 
 from .availability import availability_check
 from .errors import BadInput
@@ -30,11 +31,12 @@ def checks_beside(place: Path, history: History, more: LogSearch) -> list[CheckR
     """
     folder = RunFolder(place)
     if not folder.test.is_file():
-        return log_checks(more, logs_of_run(folder.nodes)) + _measured(history)
+        return [*split_brain_checks(history), *log_checks(more, logs_of_run(folder.nodes)),
+                *_measured(history)]
     spec = _spec(folder)
     search = spec.checks.logs
     search = search.model_copy(update={"patterns": search.patterns + more.patterns})
-    return [*log_checks(search, logs_of_run(folder.nodes)),
+    return [*split_brain_checks(history), *log_checks(search, logs_of_run(folder.nodes)),
             availability_check(spec, history, _nodes(folder, spec))]
 
 

@@ -2,9 +2,10 @@
 
 Answers carry the term they were given in, but say nothing while nobody answers, and faults
 aim at the leader of the moment: so the system is asked, in a task beside the run, and every
-change becomes an event of the nemesis's lane: ``f="leader"``, value ``{"leader": name,
-"term": number}``. A system that can't be asked (it has no ``leaders``) is left alone. Where members
-may change, who votes is asked for as well: ``f="members"`` (voters.py).
+change, and every second leader of a term (checker/split_brain.py), becomes an event of the
+nemesis's lane: ``f="leader"``, value ``{"leader": name, "term": number}``. A system that can't be
+asked (it has no ``leaders``) is left alone. Where members may change, who votes is asked for as
+well: ``f="members"`` (voters.py).
 """
 from __future__ import annotations
 
@@ -47,10 +48,12 @@ async def watch_leaders(test: Test, record: Callable[[Op], None]) -> AsyncIterat
 
 async def _watch(test: Test, system: Leaders, record: Callable[[Op], None]) -> None:
     newest, members = 0, None
+    led: dict[int, set[str]] = {}       # term -> who said so: more than one, and there is trouble
     while True:
         for term, host in reversed(await system.leaders(test)):
-            if term > newest:
-                newest = term
+            if term > newest or host.name not in led.get(term, {host.name}):
+                newest = max(term, newest)
+                led.setdefault(term, set()).add(host.name)
                 record(event(test, "leader", {"leader": host.name, "term": term}))
         if test.spec.topology.spares and isinstance(system, Administered):
             found = await system.administration.members(test)

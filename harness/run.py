@@ -30,6 +30,7 @@ from typing import Any, TypeVar, cast
 from seatrial.checker import CheckerError, CheckResult, History, Verdict
 from seatrial.checker.history import metadata
 from seatrial.checker.online import Violation
+from seatrial.checker.split_brain import split_brain_checks
 
 from . import coverage
 from .availability import availability_check
@@ -267,6 +268,7 @@ class Run:
         names = [host.name for host in self.test.nodes]
         found = list(self.test.workload.check(self.test, history))
         found += domain_checks(self.test.spec, history)
+        found += split_brain_checks(history)
         found += log_checks(self.test.spec.checks.logs, logs_of_run(self.folder.nodes))
         found.append(availability_check(self.test.spec, history, names))
         found.append(coverage.check(history, self.test.spec.coverage.model_dump(), names,

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from seatrial.checker import CheckerError, CheckResult, History, Verdict
+from seatrial.checker.split_brain import split_brain_checks
 from seatrial.core import marks, mutants
 from seatrial.core.errors import InvariantViolation
 
@@ -231,6 +232,7 @@ class Simulation:
         test = replace(self.test, spec=in_this_process(self.spec))
         self.checks += test.workload.check(test, history)
         self.checks += domain_checks(test.spec, history)
+        self.checks += split_brain_checks(history)
         names = [host.name for host in test.nodes]
         self.checks.append(availability_check(test.spec, history, names))
         self.checks.append(coverage.check(history, self.spec.coverage.model_dump(), names,

@@ -57,6 +57,18 @@ def test_the_test_file_says_what_to_look_for(
     assert again.get("log-patterns") == verdict
 
 
+class TwoHeaded(test_run.PretendedSystem):
+    async def leaders(self, test: Any) -> list[tuple[int, Any]]:
+        return [(3, test.nodes[1]), (3, test.nodes[0])]
+
+
+def test_two_nodes_that_lead_in_one_term_are_a_violation_of_the_run(tmp_path: Path) -> None:
+    run = a_run(tmp_path, TwoHeaded())
+    assert live(run).summary == "split-brain: n1 and n2 both lead in term 3"
+    rows = [row for row in History.read(run.folder.history).rows() if row["f"] == "leader"]
+    assert [row["value"]["leader"] for row in rows] == ["n1", "n2"]     # each is told once
+
+
 def test_what_a_file_promises_of_availability_is_judged_in_the_run_and_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:
