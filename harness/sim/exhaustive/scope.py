@@ -64,9 +64,7 @@ class Scope:
     def __str__(self) -> str:
         """Return it in words."""
         words = [f"{self.nodes} nodes" + (f" ({self.spares} spare)" if self.spares else "")]
-        words += [f"{bound} {name if bound != 1 else ONE[name]}"
-                  for name, bound in self.bounds().items() if bound]
-        words.append("slow disks" if self.slow_disks else "syncs at once")
+        words += in_words(self.bounds(), self.slow_disks, "change of members")
         if self.elected:
             words.append("from a leader on")
         if not self.symmetry:
@@ -75,5 +73,13 @@ class Scope:
 
 
 ONE = {"timeouts": "timeout", "heartbeats": "heartbeat", "proposals": "proposal",
-       "losses": "loss", "crashes": "crash", "changes": "change of members",
-       "transfers": "transfer", "snapshots": "snapshot"}
+       "losses": "loss", "crashes": "crash", "transfers": "transfer", "snapshots": "snapshot",
+       "pauses": "pause"}
+
+
+def in_words(bounds: dict[str, int], slow_disks: bool, change: str) -> list[str]:
+    """Return how much may happen, what there is one of with its name; ``change``: that of one."""
+    one = ONE | {"changes": change}
+    return [*(f"{bound} {name if bound != 1 else one[name]}"
+              for name, bound in bounds.items() if bound),
+            "slow disks" if slow_disks else "syncs at once"]

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .scope import MAX_BOUND, MAX_MEMBERS, ONE
+from .scope import MAX_BOUND, MAX_MEMBERS, in_words
 
 MAX_LEVELS = 3
 MAX_TIMES = 8               # of the clock that go by
@@ -81,12 +81,7 @@ class TreeScope:
     def __str__(self) -> str:
         """Return it in words."""
         words = [f"domains of {'/'.join(map(str, self.domains))} nodes"]
-        words += [f"{bound} {name if bound != 1 else ONE_OF_TREES[name]}"
-                  for name, bound in self.bounds().items() if bound]
-        words.append("slow disks" if self.slow_disks else "syncs at once")
+        words += in_words(self.bounds(), self.slow_disks, "change of the tree")
         if not self.symmetry:
             words.append("no symmetry")
         return ", ".join(words)
-
-
-ONE_OF_TREES = ONE | {"changes": "change of the tree", "pauses": "pause"}
