@@ -10,26 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ..hosts import LabWorld, LocalWorld, VirtualWorld, inventory
-from ..hosts.keys import CLIENT_KEY, KNOWN_HOSTS
 from ..hosts.plan import LOCAL, VM
 from ..hosts.state import DEFAULT
 from ..hosts.vm.machine import Machine
-
-
-def write_inventory(world: LabWorld) -> Path:
-    """Write the lab's hosts as an Ansible inventory beside its keys; return the file."""
-    folder = world.lab.folder
-    path = folder / "inventory.yml"
-    inventory.write(path, world.hosts, ansible_user="root",
-                    ansible_ssh_private_key_file=str(folder / CLIENT_KEY),
-                    ansible_python_interpreter="/usr/bin/python3",
-                    ansible_ssh_common_args=f"-o UserKnownHostsFile={folder / KNOWN_HOSTS}",
-                    seatrial_known_hosts=str(folder / KNOWN_HOSTS),
-                    seatrial_network=world.lab.control,
-                    **({"seatrial_clocks": True, "seatrial_data_disk": list(world.disk),
-                        "seatrial_patience": world.stretch}
-                       if isinstance(world, VirtualWorld) else {}))
-    return path
 
 
 @click.command("up")
@@ -62,7 +45,7 @@ def command(world: str, nodes: int, pools: tuple[str, ...], memory: int, cpus: i
         made.destroy()
         raise
     seconds = time.monotonic() - began
-    written = write_inventory(made)
+    written = inventory.write_lab(made)
     made.keep()
     table = Table(title=f"lab {lab}: {nodes} hosts up in {seconds:.2f} s", title_justify="left")
     for heading in ("host", "IPv4", "IPv6"):

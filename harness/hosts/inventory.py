@@ -36,6 +36,8 @@ import yaml
 from ..control import SshHost, Target, on_nodes
 from ..errors import BadInput, HarnessFailure
 from . import kernel
+from .keys import CLIENT_KEY, KNOWN_HOSTS
+from .labs import LabWorld
 
 UNDERSTOOD = {
     "ansible_host", "ansible_port", "ansible_user", "ansible_ssh_private_key_file",
@@ -202,3 +204,18 @@ def write(path: Path, hosts: Sequence[Any], **variables: Any) -> None:
     data = {"all": {"vars": variables, "hosts": {
         host.name: {"ansible_host": host.ipv4, "seatrial_ipv6": host.ipv6} for host in hosts}}}
     path.write_text(yaml.safe_dump(data, sort_keys=False))
+
+
+def write_lab(world: LabWorld) -> Path:
+    """Write the hosts of a lab of this process beside its keys; return the file."""
+    folder = world.lab.folder
+    path = folder / "inventory.yml"
+    own = {"seatrial_clocks": True, "seatrial_data_disk": list(world.disk),
+           "seatrial_patience": world.stretch} if world.disk else {}
+    write(path, world.hosts, ansible_user="root",
+          ansible_ssh_private_key_file=str(folder / CLIENT_KEY),
+          ansible_python_interpreter="/usr/bin/python3",
+          ansible_ssh_common_args=f"-o UserKnownHostsFile={folder / KNOWN_HOSTS}",
+          seatrial_known_hosts=str(folder / KNOWN_HOSTS), seatrial_network=world.lab.control,
+          **own)
+    return path

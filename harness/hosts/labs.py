@@ -36,10 +36,12 @@ ANSWER_TIMEOUT_S = 10.0
 class LabWorld(ABC):
     """A ``protocols.World`` of a lab's hosts. lab: set where this process owns the lab.
 
-    name: what ``--on`` calls it.
+    name: what ``--on`` calls it. disk: of machines, the device mapper's name of their data disk,
+    and where it is mounted; their clocks are their own as well.
     """
 
     name: str
+    disk: tuple[str, str] | None = None
     answer_timeout_s = ANSWER_TIMEOUT_S
 
     def __init__(self, plan: Plan, lab: Lab | None) -> None:

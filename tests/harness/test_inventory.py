@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from seatrial.harness.cli import main
-from seatrial.harness.commands.up import write_inventory
 from seatrial.harness.errors import BadInput
 from seatrial.harness.hosts import LocalWorld
-from seatrial.harness.hosts.inventory import InventoryWorld, read
+from seatrial.harness.hosts.inventory import InventoryWorld, read, write_lab
 
 ROOT = Path(__file__).resolve().parents[2]
 Inventory = Callable[[str], Path]
@@ -152,7 +151,7 @@ def test_options_of_labs_make_no_sense_with_an_inventory(
 def test_a_run_on_hosts_that_exist_uses_them_and_leaves_them(
     world: LocalWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = write_inventory(world)
+    path = write_lab(world)
     test = tmp_path / "small.yml"
     test.write_text("""
 name: small

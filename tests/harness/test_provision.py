@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from seatrial.harness.cli import main
-from seatrial.harness.commands import provision
-from seatrial.harness.commands.up import write_inventory
-from seatrial.harness.hosts import LocalWorld
+from seatrial.harness.hosts import LocalWorld, playbook
+from seatrial.harness.hosts.inventory import write_lab
 
 
 def played(world: LocalWorld, tmp_path: Path, *options: str) -> str:
@@ -27,7 +26,7 @@ def played(world: LocalWorld, tmp_path: Path, *options: str) -> str:
     for role in ("client", "peer", "admin"):
         (keys / f"{role}.key").write_text("0123456789abcdef")
     done = subprocess.run(
-        [sys.executable, "-m", "seatrial.harness", "provision", str(write_inventory(world)),
+        [sys.executable, "-m", "seatrial.harness", "provision", str(write_lab(world)),
          "--set", f"seatrial_wheels={wheels}", "--set", f"seatrial_keys={keys}", *options],
         check=False, capture_output=True, text=True, env=os.environ | {
             "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path)})
@@ -62,7 +61,7 @@ def test_a_second_run_of_the_playbook_changes_nothing(world: LocalWorld, tmp_pat
 def test_without_ansible_it_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(provision, "PROGRAM", "no-such-program")
+    monkeypatch.setattr(playbook, "PROGRAM", "no-such-program")
     path = tmp_path / "hosts.yml"
     path.write_text("all: {hosts: {n1: {ansible_host: 127.0.0.1}}}")
     assert main(["provision", str(path)]) == 255

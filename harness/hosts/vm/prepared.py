@@ -2,7 +2,8 @@
 
 Without KVM an installation takes a minute, the same on every host and before every run. So it is
 done once, on one machine in a lab of its own, over SSH like any other; then that machine is stopped
-and becomes the template of all that need just this (template.py).
+and becomes the template of all that need just this (template.py). Before that Ansible sees to it
+that it has all that nodes and faults need, as it does on hosts that exist already.
 """
 from __future__ import annotations
 
@@ -12,9 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...errors import HarnessFailure
+from .. import inventory, playbook
 from . import template
 from .image import Say, building
 from .machine import Machine
+
+# No connection stays behind: it would be in the machine's memory, and so in that of all copies.
+ANSIBLE = {"ANSIBLE_SSH_ARGS": "-o ControlMaster=no", "ANSIBLE_TIMEOUT": "120"}
 
 if TYPE_CHECKING:
     from ...protocols import Host
@@ -30,7 +36,7 @@ class Ready:
 
 def ensure(machine: Machine, ready: Ready, say: Say) -> Path:
     """Return the folder of a template with that installed; make it where there is none."""
-    found = template.folder(machine, ready.key)
+    found = template.folder(machine, f"{ready.key} {playbook.digest()}")
     if found.is_dir():
         return found
     from .world import VirtualWorld
@@ -39,6 +45,7 @@ def ensure(machine: Machine, ready: Ready, say: Say) -> Path:
     world = VirtualWorld.create(1, machine=machine, say=say)
     try:
         world.make()
+        provision(world, say)
         asyncio.run(install(world, ready))
         with building(found) as young:
             if young is not None:
@@ -46,6 +53,20 @@ def ensure(machine: Machine, ready: Ready, say: Say) -> Path:
     finally:
         world.destroy()
     return found
+
+
+def provision(world: VirtualWorld, say: Say) -> None:
+    """Play the playbook, as far as it is for all hosts, for the only host of a lab."""
+    program = playbook.program()
+    if program is None:
+        say("Ansible is not installed: the template is what its image makes it")
+        return
+    asyncio.run(world.up())
+    done = playbook.play(program, inventory.write_lab(world), network=world.lab.control,
+                         settings=ANSIBLE, capture_output=True)
+    if done.returncode != 0:
+        raise HarnessFailure("the template of virtual machines could not be provisioned:\n"
+                             + "\n".join((done.stdout + done.stderr).splitlines()[-20:]))
 
 
 async def install(world: VirtualWorld, ready: Ready) -> None:
