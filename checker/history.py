@@ -395,7 +395,8 @@ class History:
 def _read_stream(source: pa.NativeFile, where: str) -> tuple[pa.Table, bool]:
     with source:
         try:
-            reader = pa.ipc.open_stream(source)
+            # The default pool takes large pages, whose first touch takes longer than all else.
+            reader = pa.ipc.open_stream(source, memory_pool=pa.system_memory_pool())
         except (pa.ArrowInvalid, OSError) as error:
             raise BadHistory("not an Arrow stream, or cut before its header ended",
                              where=where) from error
