@@ -39,7 +39,12 @@ def addresses(host: Host) -> tuple[str, ...]:
 
 async def everywhere(hosts: Sequence[Host], work: Callable[[Host], Awaitable[T]]) -> list[T]:
     """Do something on all hosts at once; if some fail, let all finish and raise the first."""
-    results = await asyncio.gather(*(work(host) for host in hosts), return_exceptions=True)
+    return await all_of(*map(work, hosts))
+
+
+async def all_of(*works: Awaitable[T]) -> list[T]:
+    """Do several things at once; if some fail, let all finish and raise the first failure."""
+    results = await asyncio.gather(*works, return_exceptions=True)
     done = []
     for result in results:
         if isinstance(result, BaseException):

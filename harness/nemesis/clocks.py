@@ -7,6 +7,7 @@ are put right at the end by the raw clock, which nothing here moves.
 """
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -151,20 +152,20 @@ class LeaderDrift(LeaderPartition):
         free_of_clock_faults(scene, fault)
 
     async def start(self, scene: HostScene, fault: Fault) -> None:
-        drift = drift_of(fault)
-        await DRIFT.start(scene, drift)
-        await DRIFT.prove(scene, drift)
+        await DRIFT.start(scene, drift_of(fault))
         await super().start(scene, fault)
+
+    async def prove(self, scene: HostScene, fault: Fault) -> None:
+        await asyncio.gather(super().prove(scene, fault), DRIFT.prove(scene, drift_of(fault)))
 
     async def stop(self, scene: HostScene, fault: Fault) -> None:
         drift = drift_of(fault)
-        await super().stop(scene, fault)
-        await DRIFT.stop(scene, drift)
+        await asyncio.gather(super().stop(scene, fault), DRIFT.stop(scene, drift))
         fault.error = fault.error or drift.error
 
     async def prove_recovery(self, scene: HostScene, fault: Fault) -> None:
-        await super().prove_recovery(scene, fault)
-        await DRIFT.prove_recovery(scene, drift_of(fault))
+        await asyncio.gather(super().prove_recovery(scene, fault),
+                             DRIFT.prove_recovery(scene, drift_of(fault)))
 
 
 def drift_of(fault: Fault) -> Fault:
