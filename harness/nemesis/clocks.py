@@ -7,14 +7,13 @@ are put right at the end by the raw clock, which nothing here moves.
 """
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..protocols import Host
 from ..rng import Rng
 from . import grudge as shapes
-from .agents import call, everywhere, stop_everywhere
+from .agents import all_of, call, everywhere, stop_everywhere
 from .fault import Fault, FaultError
 from .kind import Kind, ranges, until
 from .partition import LeaderPartition
@@ -156,16 +155,16 @@ class LeaderDrift(LeaderPartition):
         await super().start(scene, fault)
 
     async def prove(self, scene: HostScene, fault: Fault) -> None:
-        await asyncio.gather(super().prove(scene, fault), DRIFT.prove(scene, drift_of(fault)))
+        await all_of(super().prove(scene, fault), DRIFT.prove(scene, drift_of(fault)))
 
     async def stop(self, scene: HostScene, fault: Fault) -> None:
         drift = drift_of(fault)
-        await asyncio.gather(super().stop(scene, fault), DRIFT.stop(scene, drift))
+        await all_of(super().stop(scene, fault), DRIFT.stop(scene, drift))
         fault.error = fault.error or drift.error
 
     async def prove_recovery(self, scene: HostScene, fault: Fault) -> None:
-        await asyncio.gather(super().prove_recovery(scene, fault),
-                             DRIFT.prove_recovery(scene, drift_of(fault)))
+        await all_of(super().prove_recovery(scene, fault),
+                     DRIFT.prove_recovery(scene, drift_of(fault)))
 
 
 def drift_of(fault: Fault) -> Fault:
