@@ -9,6 +9,7 @@ without it; half an hour and more without KVM.
 """
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -96,7 +97,9 @@ def shown(folder: Path) -> list[str]:
 
 def main() -> int:
     """Run the campaigns, tell what each showed, and return 0 when all ended as they must."""
-    world, = sys.argv[1:] or ["local"]
+    parser = argparse.ArgumentParser(description="Run campaigns of which it is known how they end.")
+    parser.add_argument("world", nargs="?", choices=sorted(CAMPAIGNS), default="local")
+    world = parser.parse_args().world
     lines: list[str] = []
     for wanted in CAMPAIGNS[world]:
         code, folder = campaign(wanted, world)
