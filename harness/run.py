@@ -268,7 +268,8 @@ class Run:
         names = [host.name for host in self.test.nodes]
         found = list(self.test.workload.check(self.test, history))
         found += domain_checks(self.test.spec, history)
-        found += split_brain_checks(history)
+        if carried(self.test.spec) is None:
+            found += split_brain_checks(history)
         found += log_checks(self.test.spec.checks.logs, logs_of_run(self.folder.nodes))
         found.append(availability_check(self.test.spec, history, names))
         found.append(coverage.check(history, self.test.spec.coverage.model_dump(), names,

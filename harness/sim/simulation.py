@@ -232,7 +232,8 @@ class Simulation:
         test = replace(self.test, spec=in_this_process(self.spec))
         self.checks += test.workload.check(test, history)
         self.checks += domain_checks(test.spec, history)
-        self.checks += split_brain_checks(history)
+        if carried(test.spec) is None:
+            self.checks += split_brain_checks(history)
         names = [host.name for host in test.nodes]
         self.checks.append(availability_check(test.spec, history, names))
         self.checks.append(coverage.check(history, self.spec.coverage.model_dump(), names,
