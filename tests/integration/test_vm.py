@@ -124,6 +124,7 @@ FAULTS = ("delay", "loss", "reorder", "duplicate", "corrupt", "rate", "clock-bum
 
 def test_every_fault_that_only_machines_have_works_and_is_undone(machines: VirtualWorld) -> None:
     rig = Rig(machines, ListenerSystem())
+    rig.system.leader = machines.hosts[0]
     restart(rig)
     seen: dict[str, Fault] = {}
 
