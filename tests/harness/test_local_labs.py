@@ -302,12 +302,18 @@ def test_bad_requests_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -
         LocalWorld.create(1, lab="never-made")
 
 
+def listen() -> None:
+    """Hear ^C, even where the tests run in a shell's background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_signal_while_hosts_are_made_leaves_nothing(lab: str) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     for _ in range(5):
         process = subprocess.Popen(
             [sys.executable, "-m", "seatrial.harness", "up", "-n", "20", "--lab", lab],
-            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            preexec_fn=listen)
         while not Cgroup.of_lab(lab).child("keeper").path.exists() and process.poll() is None:
             time.sleep(0.001)
         process.send_signal(signal.SIGINT)
