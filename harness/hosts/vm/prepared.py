@@ -36,7 +36,8 @@ class Ready:
 
 def ensure(machine: Machine, ready: Ready, say: Say) -> Path:
     """Return the folder of a template with that installed; make it where there is none."""
-    found = template.folder(machine, f"{ready.key} {playbook.digest()}")
+    program = playbook.program()
+    found = template.folder(machine, f"{ready.key} {playbook.digest() if program else ''}")
     if found.is_dir():
         return found
     from .world import VirtualWorld
@@ -45,7 +46,10 @@ def ensure(machine: Machine, ready: Ready, say: Say) -> Path:
     world = VirtualWorld.create(1, machine=machine, say=say)
     try:
         world.make()
-        provision(world, say)
+        if program is None:
+            say("Ansible is not installed: the template is what its image makes it")
+        else:
+            provision(world, program)
         asyncio.run(install(world, ready))
         with building(found) as young:
             if young is not None:
@@ -55,12 +59,8 @@ def ensure(machine: Machine, ready: Ready, say: Say) -> Path:
     return found
 
 
-def provision(world: VirtualWorld, say: Say) -> None:
+def provision(world: VirtualWorld, program: str) -> None:
     """Play the playbook, as far as it is for all hosts, for the only host of a lab."""
-    program = playbook.program()
-    if program is None:
-        say("Ansible is not installed: the template is what its image makes it")
-        return
     asyncio.run(world.up())
     done = playbook.play(program, inventory.write_lab(world), network=world.lab.control,
                          settings=ANSIBLE, capture_output=True)
