@@ -25,7 +25,7 @@ from seatrial.checker.findings cimport (
 )
 from seatrial.checker.keyed cimport Watch, judge_keys
 from seatrial.checker.problem cimport LIST
-from seatrial.checker.roles cimport ADD, ALL, APPEND, READ
+from seatrial.checker.roles cimport ADD, ALL, APPEND, READ, Role
 from seatrial.checker.room cimport again, empty_table
 from seatrial.checker.steps cimport SET
 from seatrial.checker.tokens cimport INF, NIL, OBJECTS
@@ -121,12 +121,12 @@ cdef const int64_t* shown(const Monitor* m, int32_t read, int64_t* length) noexc
 cdef int gather(Monitor* m) noexcept nogil:
     cdef int64_t i, length, most = 0
     cdef int32_t op
-    cdef int role
+    cdef Role role
     cdef Member* e
     cdef void* moved
     for i in range(m.at.n):
         op = m.at.ops[i]
-        role = m.at.kind[op]
+        role = <Role>m.at.kind[op]
         if role == (ALL if m.is_set else READ):
             if m.at.a[op] != NIL and (m.at.a[op] < OBJECTS
                                       or m.at.shape[m.at.a[op] - OBJECTS] != LIST):

@@ -1,24 +1,17 @@
-from collections.abc import Callable
 from typing import Any
 
+from .children import Children
 from .raft import Raft
 from .tree import Tree
-from .uplink import Uplink
 
 UPLINK_STATES: tuple[str, ...]
 
-class Domain(Uplink):
-    exclusions: int
-    inclusions: int
+class Domain(Children):
     def __init__(
         self, raft: Raft, domain: int, tree: Tree | None, parent: object, max_batch_bytes: int,
         max_inflight_bytes: int,
     ) -> None: ...
     def root_nodes(self) -> bytes: ...
-    def newest_tree(self) -> Tree: ...
-    def change_tree(
-        self, change: Callable[[Tree], Tree], connection: int, request: int,
-    ) -> None: ...
     def uplink_wanted(self) -> bool: ...
     def parent_nodes(self) -> list[tuple[int, str]]: ...
     def take_move(self) -> tuple[int, str] | None: ...

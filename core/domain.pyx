@@ -1,4 +1,4 @@
-"""One node's part in the tree of domains: the doors to links, exclusion, and what members are told.
+"""One node's part in the tree of domains: the doors to links, and what members are told.
 
 A cluster of domains is a tree of Raft groups. The root assigns an order to writes, each leader
 passes it on to the leaders of its children, and what must be held by whom before a write is
@@ -7,18 +7,13 @@ acknowledged follows from the tree (root_commit.pyx). The chapters, each buildin
     root_commit     what the root has committed; what we may acknowledge; marks
     downlinks       the parent's end of links, leases given
     uplink          the child's end, leases held
-    domain          this: frames in and out, the watch over children, the root's decisions
+    children        the watch over children, the root's decisions
+    domain          this: frames in and out, what members are told, who confirmed
 
 Pure, as Raft is: bytes and times go in; proposals to our own Raft and frames come out. ``begin``
 comes once an iteration before Raft's ``pump``, ``finish`` after what is committed was applied.
-
-A child that counts and does not confirm for ``exclude_after`` is excluded by the root's leader, or
-reported to it, link by link; one that has caught up is included again, unless an operator excluded
-it. One that does not catch up, though it is linked, is said to be so, and writers are throttled for
-it where the tree says so. The tree itself is log
-content, so both are entries like any other, and so is every change that people ask for.
 """
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from seatrial.core.buffer cimport (
@@ -41,48 +36,23 @@ from seatrial.core.codec cimport (
     Record,
     set_length,
 )
-from seatrial.core.downlinks cimport (
-    Downlink,
-    MAX_DOWNLINKS,
-    PROBING,
-    SENDING_SNAPSHOT,
-    STREAMING,
-    WAITING,
-)
-from seatrial.core.invariant cimport must
+from seatrial.core.downlinks cimport Downlink, MAX_DOWNLINKS
 from seatrial.core.mutant cimport (
     CONFIRMERS_FROM_TREE,
-    EXCLUSION_WAITS_BEFORE_PROPOSING,
-    LAG_BY_HEARTBEAT,
     MUTANT,
-    READMIT_BEFORE_CAUGHT_UP,
     ROOT_READ_BEFORE_ELECTED_END,
     seatrial_arm,
 )
 from seatrial.core.raft cimport Raft
 from seatrial.core.raft_state cimport LEADER
 from seatrial.core.root_commit cimport Child, Mark, MAX_CHILDREN
-from seatrial.core.tree cimport (
-    DomainView,
-    LAG_EXCLUDES,
-    LAG_STALLS,
-    LAG_THROTTLES,
-    place_of,
-    TreeView,
-)
-from seatrial.core.uplink cimport LAGGING, READY, SILENT, STUCK
-
-from operator import methodcaller
+from seatrial.core.tree cimport place_of, TreeView
 
 from seatrial.core.errors import ProtocolError
 from seatrial.core.tree import BadTree, Tree
 
 cdef enum:
-    SMALL_GAP = 256             # entries: who lacks no more has caught up
     PATIENCE = 8                # election timeouts without a parent
-    GAP_ELECTIONS = 8           # timeouts, after which a greater gap must have become smaller
-    MOST_REPLACED = 2           # snapshots before they had come: the link does not carry the writes
-    GIVES_UP = 8                # times: writers are throttled no longer for who stays as far behind
 
 UPLINK_STATES = ("detached", "attaching", "catching-up", "streaming", "snapshot")
 
@@ -91,7 +61,7 @@ def _arm(int mutant) -> None:
     seatrial_arm(mutant)
 
 
-cdef class Domain(Uplink):
+cdef class Domain(Children):
     def __cinit__(self, Raft raft, uint16_t domain, tree, parent, size_t max_batch_bytes,
                   size_t max_inflight_bytes):
         self.raft = raft
@@ -139,7 +109,7 @@ cdef class Domain(Uplink):
             if n != LINK_SIZE or plain_crc(p) != m.header.crc:
                 raise ProtocolError("child's frame: check failed: bytes were altered on the way")
             if m.header.type == LINK_REPORT and self._is_above(link.domain, m.root):
-                self._conclude(m.header.flags, m.root)
+                self.conclude(m.header.flags, m.root)
             self.from_child(link, m)
             buffer_consume(&link.input, n)
         return 0
@@ -201,7 +171,7 @@ cdef class Domain(Uplink):
                 self._plant_first()
         if now_ns >= self.watched_ns + self.raft.heartbeat_ns:
             self.watched_ns = now_ns
-            self._watch()
+            self.watch()
         return 0
 
     cdef int finish(self, uint64_t applied, uint64_t now_ns) except -1 nogil:
@@ -319,216 +289,6 @@ cdef class Domain(Uplink):
             link.ticket_next = link.ticket_round = link.ticket_up = 0
             self._send(link, &m, NULL, 0)
         return 0
-
-    # ---- the watch over children ---------------------------------------------------------------
-
-    cdef int _watch(self) except -1 nogil:
-        """Once a heartbeat: which child has fallen silent, which has caught up?"""
-        cdef const TreeView* tree = self.mirror.tree()
-        cdef uint64_t version = self.mirror.version
-        cdef int i, me
-        if tree is NULL:
-            return 0
-        me = self.my_place(tree)
-        self._forget_children(tree, me)
-        for i in range(tree.count):
-            if me >= 0 and tree.domains[i].parent == me:
-                self._watch_child(tree, i)
-                if self.mirror.version != version:
-                    return 0            # (the tree is another one now)
-        return 0
-
-    cdef int _forget_children(self, const TreeView* tree, int me) noexcept nogil:
-        """What those acknowledged that are children no longer: they may come again, with less."""
-        cdef int i, place
-        for i in range(self.child_places):
-            if self.children[i].domain == 0:
-                continue
-            place = place_of(tree, self.children[i].domain)
-            if place < 0 or tree.domains[place].parent != me:
-                memset(self.children[i].acks, 0, sizeof(self.children[i].acks))
-                if self.now_ns > self.children[i].granted_until_ns:
-                    self.children[i].domain = 0
-        return 0
-
-    cdef int _watch_child(self, const TreeView* tree, int place) except -1 nogil:
-        cdef const DomainView* view = &tree.domains[place]
-        cdef Child* c = self.child(view.id)
-        cdef uint64_t acked = self.acked_by(c), end, lag_ns
-        self.offered(&end)
-        if acked >= min(c.sample_rindex, end):  # (our mirror may have been cut)
-            c.measured = c.measured or c.sample_rindex != 0
-            c.current_ns = c.sample_ns
-            c.sample_rindex, c.sample_ns = end, self.now_ns
-        lag_ns = self.now_ns - c.current_ns
-        if ((acked >= end or MUTANT(LAG_BY_HEARTBEAT))
-                and self.now_ns < c.heard_ns + 2 * self.raft.election_ns):
-            lag_ns = 0
-        if self.counts(tree, place):
-            if lag_ns > view.exclude_after_ns and not view.block:
-                return self._conclude(SILENT, view.id)
-            if (view.readmit_throttle and lag_ns > view.exclude_after_ns // 2
-                    and self.now_ns < c.heard_ns + self.raft.election_ns):
-                self._conclude(STUCK, view.id)      # (or it goes again as soon as it has come)
-        elif view.sync and not view.held and (
-                acked and self._is_near(view, c, acked, end, lag_ns)
-                and lag_ns <= view.exclude_after_ns     # (or it would go at once)
-                and (view.on_lag != LAG_EXCLUDES or c.lagged_ns == 0
-                     or self.now_ns >= c.lagged_ns + PATIENCE * self.raft.election_ns)
-                or MUTANT(READMIT_BEFORE_CAUGHT_UP)) \
-                and self.now_ns < c.heard_ns + self.raft.election_ns:
-            c.gap_ns = c.stuck = 0
-            return self._conclude(READY, view.id)
-        if (not view.sync or view.included or view.held or c.next_ack == 0
-                or self.now_ns >= c.heard_ns + self.raft.election_ns
-                or self._takes_snapshot(view.id)):
-            c.gap_ns = c.stuck = c.slowed = 0
-        else:
-            self._watch_gap(c, end - acked)
-            if c.slowed and c.stuck < GIVES_UP and view.readmit_throttle:
-                self._conclude(STUCK, view.id)
-        if view.held or self.now_ns >= c.heard_ns + 2 * self.raft.election_ns:
-            return 0            # (who is dead does not lag; nobody waits for who is held)
-        if view.max_lag_ns and lag_ns > view.max_lag_ns:
-            c.lagged_ns = self.now_ns
-            return self._conclude(LAGGING, view.id)
-        # (it is not known yet: we are new, have followed another leader of the root, or know by
-        # a snapshot only what the child's word refers to)
-        if acked == 0 and lag_ns <= view.exclude_after_ns:
-            return 0
-        if (view.max_lag_entries and end > acked + view.max_lag_entries
-                or view.max_lag_bytes and self.lag_bytes(acked, end) > view.max_lag_bytes):
-            c.lagged_ns = self.now_ns
-            return self._conclude(LAGGING, view.id)
-        return 0
-
-    cdef uint64_t lag_bytes(self, uint64_t acked, uint64_t end) noexcept nogil:
-        """How many bytes of our log a child lacks; at least so many, if not all are kept here."""
-        cdef uint64_t after = self.mirror.index_of(acked) + 1, last = self.mirror.index_of(end)
-        if acked >= end or last == 0:
-            return 0
-        after = max(after, self.raft.log.first)
-        return self.raft.log.offset_of(last + 1) - self.raft.log.offset_of(after)
-
-    cdef bint _takes_snapshot(self, uint16_t domain) noexcept nogil:
-        """Whether a child is sent one, and there is reason to think that it will get it."""
-        cdef int i
-        for i in range(self.link_places):
-            if (self.downlinks[i].connection and self.downlinks[i].domain == domain
-                    and self.downlinks[i].state == SENDING_SNAPSHOT):
-                return self.downlinks[i].replaced < MOST_REPLACED
-        return False
-
-    cdef bint _is_near(self, const DomainView* view, const Child* c, uint64_t acked,
-                       uint64_t end, uint64_t lag_ns) noexcept nogil:
-        """Whether an excluded child lacks so little that it may count again: entries, or what is
-        on its way all the time over a long link. Half of what it would be excluded for at once."""
-        if (acked + small_gap(view) < end
-                and (view.max_lag_entries or not c.measured
-                     or lag_ns > view.exclude_after_ns // 2 or not self._all_sent(view.id, end))):
-            return False
-        if view.on_lag == LAG_EXCLUDES and view.max_lag_ns and lag_ns > view.max_lag_ns // 2:
-            return False
-        return view.max_lag_bytes == 0 or self.lag_bytes(acked, end) <= view.max_lag_bytes // 2
-
-    cdef bint _all_sent(self, uint16_t domain, uint64_t end) noexcept nogil:
-        """Whether a child was sent what there is, but for the newest."""
-        cdef int i
-        for i in range(self.link_places):
-            if (self.downlinks[i].connection and self.downlinks[i].domain == domain
-                    and self.downlinks[i].state == STREAMING):
-                return self.downlinks[i].next_rindex + SMALL_GAP > end
-        return False
-
-    cdef int _watch_gap(self, Child* c, uint64_t gap) noexcept nogil:
-        """Whether an excluded child that is linked lacks fewer entries than some time ago."""
-        if c.gap_ns == 0:
-            c.gap_ns, c.gap = self.now_ns, gap
-        if self.now_ns >= c.gap_ns + GAP_ELECTIONS * self.raft.election_ns:
-            c.stuck = c.stuck + 1 if gap >= c.gap else 0
-            c.slowed = c.slowed or c.stuck
-            c.gap_ns, c.gap = self.now_ns, gap
-        return 0
-
-    cdef bint _is_stuck(self, const DomainView* view, const Child* c) noexcept nogil:
-        """Whether it can't be readmitted as things are: it does not catch up, although writers
-        were slowed down for it if they are to be."""
-        return c.stuck > (1 if view.readmit_throttle else 0)
-
-    cdef int _conclude(self, int kind, uint16_t domain) except -1 nogil:
-        """Decide, in the root; elsewhere let the parent know."""
-        cdef LinkMessage m
-        if self.raft.role != LEADER or self.raft.transfer_to:
-            return 0
-        if not self.raft.assigning:
-            self._say(LINK_REPORT, &m)
-            m.header.flags = <uint8_t>kind
-            m.root = domain
-            return self.up_send(&m)
-        with gil:
-            return self._change(kind, domain)
-
-    cdef int _change(self, int kind, uint16_t domain) except -1:
-        """The root's leader: exclude, include, or have writers wait."""
-        cdef const TreeView* tree = self.mirror.tree()
-        cdef int i
-        if tree is NULL or self.raft.commit < self.raft.term_start:
-            return 0
-        for i in range(tree.count):
-            if tree.domains[i].id == domain:
-                break
-        else:
-            return 0
-        if kind == SILENT and self.counts(tree, i) and not tree.domains[i].block:
-            if MUTANT(EXCLUSION_WAITS_BEFORE_PROPOSING) and self.known_child(domain) is not NULL \
-                    and self.now_ns < self.known_child(domain).granted_until_ns:
-                return 0
-            self.exclusions += 1
-            self._propose(methodcaller("exclude", domain), 0, 0)
-        elif kind == READY and tree.domains[i].sync and not tree.domains[i].included \
-                and not tree.domains[i].held:
-            self.inclusions += 1
-            self._propose(methodcaller("readmit", domain, self.mirror.end + 1), 0, 0)
-        elif kind == STUCK and tree.domains[i].readmit_throttle:
-            self.throttled_until_ns = self.now_ns + 3 * self.raft.heartbeat_ns
-        elif kind == LAGGING:
-            if tree.domains[i].on_lag == LAG_STALLS:
-                self.stalled_until_ns = self.now_ns + 3 * self.raft.heartbeat_ns
-            elif tree.domains[i].on_lag == LAG_THROTTLES:
-                self.throttled_until_ns = self.now_ns + 3 * self.raft.heartbeat_ns
-            elif tree.domains[i].on_lag == LAG_EXCLUDES:
-                return self._change(SILENT, domain)
-        return 0
-
-    def _propose(self, change, uint32_t connection, uint64_t request):
-        payload = change(self.newest_tree()).encode()
-        self.raft.propose(KIND_TREE, 0, 0, payload, len(payload), connection, request)
-
-    def newest_tree(self) -> Tree:
-        """Return the newest tree in the log. Raises BadTree where there is none."""
-        payload = self.mirror.tree_payload()
-        if payload is None:
-            raise BadTree("this cluster has one domain, and no tree: see the configuration file")
-        return Tree.decode(payload)
-
-    def change_tree(self, change, uint32_t connection, uint64_t request) -> None:
-        """Propose another tree; its root commit answers the request. Raises BadTree: it can't be,
-        or not now."""
-        must(self.raft.role == LEADER and self.raft.assigning, b"changes the tree without leading")
-        if self.raft.commit < self.raft.term_start:
-            raise BadTree("this leader has not committed an entry of its term yet")
-        if self.raft.transfer_to:
-            raise BadTree("leadership is being handed over")
-        self._propose(change, connection, request)
-
-    cdef bint holds_writers_up(self) noexcept nogil:
-        """Whether a write is to come again later, because a child lags too far."""
-        if self.now_ns < self.stalled_until_ns:
-            return True
-        if self.now_ns < self.throttled_until_ns:
-            self.throttled += 1
-            return self.throttled % 4 != 0
-        return False
 
     cdef uint64_t age_at(self, uint64_t now_ns) noexcept nogil:
         """How old what we have applied may be by now."""
@@ -667,44 +427,8 @@ cdef class Domain(Uplink):
         A lag is what it was by the last word of the other end, ``told_ns`` ago; None: nobody told
         this leader yet.
         """
-        cdef Child* c
-        cdef Downlink* link
-        cdef uint64_t end, acked
-        cdef int i, j
-        cdef const TreeView* tree = self.mirror.tree()
         self.now_ns = max(self.now_ns, now_ns)
         age = self.age_ns()
-        children = {}
-        self.offered(&end)
-        if tree is not NULL and self.raft.role == LEADER:
-            for i in range(tree.count):
-                j = tree.domains[i].parent
-                if j < 0 or tree.domains[j].id != self.domain:
-                    continue
-                c = self.known_child(tree.domains[i].id)
-                acked = self.acked_by(c)
-                state = "detached"
-                for j in range(self.link_places):
-                    link = &self.downlinks[j]
-                    if link.connection and link.domain == tree.domains[i].id:
-                        state = ("attaching" if link.state == WAITING or link.state == PROBING
-                                 else "snapshot" if link.state == SENDING_SNAPSHOT
-                                 else "catching-up" if acked + SMALL_GAP < end else "streaming")
-                excluded = tree.domains[i].sync and not tree.domains[i].included
-                told = c is not NULL and c.next_ack != 0
-                children[tree.domains[i].id] = {
-                    "state": "excluded" if excluded and state in ("detached", "streaming")
-                    else state,
-                    "link": state, "sync": bool(tree.domains[i].sync), "included": not excluded,
-                    "acked": acked, "lag_entries": max(end, acked) - acked if told else None,
-                    "lag_ns": None if not told else 0 if acked >= end
-                    else self.now_ns - c.current_ns,
-                    "lag_bytes": self.lag_bytes(acked, end) if told else None,
-                    "told_ns": self.now_ns - c.heard_ns if told else None,
-                    "held": bool(tree.domains[i].held),
-                    "cannot_readmit": bool(c is not NULL and self._is_stuck(&tree.domains[i], c)),
-                    "lease_left_ns": 0 if c is NULL or c.granted_until_ns < self.now_ns
-                    else c.granted_until_ns - self.now_ns}
         told = self.raft.role == LEADER and self.their_end_ns != 0 and not self.is_root()
         return {
             "id": self.domain, "root": bool(self.is_root()),
@@ -718,11 +442,6 @@ cdef class Domain(Uplink):
                        "lag_entries": max(0, <int64_t>(self.their_end.rindex - self.applied))
                        if told else None,
                        "told_ns": self.now_ns - self.their_end_ns if told else None},
-            "exclusions": self.exclusions, "inclusions": self.inclusions, "children": children,
+            "exclusions": self.exclusions, "inclusions": self.inclusions,
+            "children": self.children_status(),
         }
-
-
-cdef uint64_t small_gap(const DomainView* view) noexcept nogil:
-    """What an excluded domain may lack when it is included: it must not lag too far at once."""
-    return min(<uint64_t>SMALL_GAP, view.max_lag_entries // 2) if view.max_lag_entries \
-        else SMALL_GAP

@@ -90,10 +90,12 @@ FIELDS = {
         "move_node": GIVEN, "move_address": GIVEN, "up_input": EMPTY,
         "up_out": EMPTY,
     },
-    "Domain": {
-        "initial_tree": GIVEN, "initial_parent": GIVEN, "watched_ns": KEPT, "marked_ns": KEPT,
+    "Children": {
         "stalled_until_ns": EMPTY, "throttled_until_ns": EMPTY, "throttled": COUNTER,
         "exclusions": COUNTER, "inclusions": COUNTER,
+    },
+    "Domain": {
+        "initial_tree": GIVEN, "initial_parent": GIVEN, "watched_ns": KEPT, "marked_ns": KEPT,
     },
 }
 

@@ -321,7 +321,7 @@ cdef class DomainInvariants:
         cdef uint64_t i
         cdef Happened fresh
         cdef Place* place
-        fresh.hash = fresh.node = 0
+        fresh.hash = fresh.node = fresh.tree = 0
         for i in range(self.history.size() + 1, rindex + 1):
             place = &v.mirror[i - 1]
             must(place.epoch != 0, b"domain invariants: the first to apply an entry got it in a "

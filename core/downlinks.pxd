@@ -73,6 +73,7 @@ cdef class Downlinks(RootCommit):
                      uint64_t limit) except -1 nogil
     cdef int _serve(self, Downlink* link) except -1 nogil
     cdef int _serve_snapshot(self, Downlink* link, RootTerm rterm) except -1 nogil
+    cdef int sample(self, Child* c) noexcept nogil
     cdef int _see_pieces(self, Downlink* link) noexcept nogil
     cdef uint64_t _snapshot_end(self, const Downlink* link) noexcept nogil
     cdef uint64_t grant_ns(self, uint16_t domain, uint64_t* inclusion) noexcept nogil

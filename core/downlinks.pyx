@@ -212,7 +212,6 @@ cdef class Downlinks(RootCommit):
         cdef Child* c = self.child(link.domain)
         cdef Coordinates at
         cdef RootTerm t
-        cdef uint64_t end
         at.rindex, at.rterm.epoch, at.rterm.term = m.rindex, m.epoch, m.rterm
         if link.state == WAITING:
             return 0
@@ -240,12 +239,17 @@ cdef class Downlinks(RootCommit):
             link.state = STREAMING      # (count: it verified what we sent)
             link.probing = False
             link.next_rindex = m.end_rindex + 1
+        self.sample(c)
+        return 0
+
+    cdef int sample(self, Child* c) noexcept nogil:
+        """Once a child holds all that there was when this was asked before, ask anew."""
+        cdef uint64_t end
         self.offered(&end)
-        if self.acked_by(c) >= min(c.sample_rindex, end):
+        if self.acked_by(c) >= min(c.sample_rindex, end):   # (our mirror may have been cut)
             c.measured = c.measured or c.sample_rindex != 0
             c.current_ns = c.sample_ns
-            c.sample_rindex = end
-            c.sample_ns = self.now_ns
+            c.sample_rindex, c.sample_ns = end, self.now_ns
         return 0
 
     cdef int _see_pieces(self, Downlink* link) noexcept nogil:
@@ -368,7 +372,7 @@ cdef class Downlinks(RootCommit):
         to ``limit``; none, if there are none. Return how many."""
         cdef LinkMessage m
         cdef Coordinates before, mark, last
-        cdef uint64_t index, until, first
+        cdef uint64_t index, until, first, inclusion = 0
         cdef const char* records = NULL
         cdef size_t size = 0
         self._fill(link, &m, LINK_APPEND)
@@ -395,7 +399,8 @@ cdef class Downlinks(RootCommit):
         # (what ends before what is applied here is as old as nobody knows)
         m.age_ns = self.age_ns() if mark.rindex == self.applied else <uint64_t>-1
         if link.their_ns:
-            m.lease_ns = self.grant_ns(link.domain, &m.include_rindex)
+            m.lease_ns = self.grant_ns(link.domain, &inclusion)
+            m.include_rindex = inclusion
         link.owed = False
         self._send(link, &m, records, size)
         return <int>m.count

@@ -5,6 +5,7 @@ are armed, each through its own ``arm`` function (mutant.h keeps one variable a 
 """
 from seatrial.core.mutant cimport SEATRIAL_MUTANT_NAMES
 from seatrial.core import (
+    children,
     chunks,
     clock,
     domain,
@@ -36,6 +37,7 @@ from seatrial.core import (
 )
 
 MODULES = (
+    children,
     chunks,
     clock,
     domain,

@@ -18,7 +18,7 @@ CORE = Path(__file__).parents[2] / "core"
 DECLARED = {"RootCommit": "root_commit.pxd", "Child": "root_commit.pxd",
             "Mark": "root_commit.pxd",
             "Downlinks": "downlinks.pxd", "Downlink": "downlinks.pxd", "Uplink": "uplink.pxd",
-            "Domain": "domain.pxd"}
+            "Children": "children.pxd", "Domain": "domain.pxd"}
 
 
 @pytest.mark.parametrize("name", FIELDS)
