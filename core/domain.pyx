@@ -45,7 +45,7 @@ from seatrial.core.mutant cimport (
 )
 from seatrial.core.raft cimport Raft
 from seatrial.core.raft_state cimport LEADER
-from seatrial.core.root_commit cimport Child, Mark, MAX_CHILDREN
+from seatrial.core.root_commit cimport Mark, MAX_CHILDREN
 from seatrial.core.tree cimport place_of, TreeView
 
 from seatrial.core.errors import ProtocolError

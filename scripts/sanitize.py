@@ -30,16 +30,25 @@ MADE = {".so", ".c", ".cpp", ".pyc"}
 # Tests of what is compiled. Those of processes and hosts are not among them: nodes would be
 # started with a library that is not theirs.
 TESTS = (
-    "tests/core/test_crc.py", "tests/core/test_hostile_frames.py",
+    "tests/core/test_crc.py", "tests/core/test_domain_encoding.py",
+    "tests/core/test_domain_found.py", "tests/core/test_domain_invariants.py",
+    "tests/core/test_domain_node.py", "tests/core/test_hostile_frames.py",
     "tests/core/test_invariants.py", "tests/core/test_kv_commands.py",
-    "tests/core/test_kv_sessions.py", "tests/core/test_kv_snapshot.py",
-    "tests/core/test_quorum.py", "tests/core/test_raft.py", "tests/core/test_raft_chaos.py",
-    "tests/core/test_wal.py", "tests/core/test_wal_damage.py", "tests/core/test_wal_failures.py",
+    "tests/core/test_kv_sessions.py", "tests/core/test_kv_snapshot.py", "tests/core/test_log.py",
+    "tests/core/test_membership.py", "tests/core/test_quorum.py", "tests/core/test_raft.py",
+    "tests/core/test_raft_chaos.py", "tests/core/test_raft_encoding.py",
+    "tests/core/test_raft_membership.py", "tests/core/test_raft_snapshot.py",
+    "tests/core/test_raft_snapshot_found.py", "tests/core/test_snapshot_troubles.py",
+    "tests/core/test_tree.py", "tests/core/test_wal.py", "tests/core/test_wal_damage.py",
+    "tests/core/test_wal_damaged_snapshots.py", "tests/core/test_wal_failures.py",
+    "tests/core/test_wal_snapshots.py",
     "tests/checker",
     "tests/harness/test_rng.py", "tests/harness/test_sim_client.py",
-    "tests/harness/test_sim_disk.py", "tests/harness/test_sim_faults.py",
-    "tests/harness/test_sim_loop.py", "tests/harness/test_sim_stress.py",
-    "tests/harness/test_sim_world.py",
+    "tests/harness/test_sim_disk.py", "tests/harness/test_sim_domain_stress.py",
+    "tests/harness/test_sim_domains.py", "tests/harness/test_sim_exhaustive.py",
+    "tests/harness/test_sim_faults.py", "tests/harness/test_sim_loop.py",
+    "tests/harness/test_sim_membership.py", "tests/harness/test_sim_stress.py",
+    "tests/harness/test_sim_tree_changes.py", "tests/harness/test_sim_world.py",
 )
 OURS = "_8seatrial_"                    # in the name of each C function that Cython makes for us
 FEWER = {"SEATRIAL_HISTORIES": "3000", "SEATRIAL_RAFT_SEEDS": "20", "SEATRIAL_SIM_SEEDS": "100"}
