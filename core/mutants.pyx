@@ -4,69 +4,15 @@ A normal build has ``NAMES == ()`` and can activate nothing. Only modules that c
 are armed, each through its own ``arm`` function (mutant.h keeps one variable a module).
 """
 from seatrial.core.mutant cimport SEATRIAL_MUTANT_NAMES
-from seatrial.core import (
-    children,
-    chunks,
-    clock,
-    domain,
-    downlinks,
-    group_write,
-    keys,
-    kv,
-    locks,
-    log,
-    raft,
-    raft_elections,
-    raft_following,
-    raft_leading,
-    raft_members,
-    raft_rounds,
-    raft_snapshots,
-    raft_state,
-    recovery,
-    replica_reads,
-    replica_requests,
-    replica_snapshots,
-    replica_writes,
-    retention,
-    root_commit,
-    segment,
-    sessions,
-    snapshot,
-    uplink,
-)
+from importlib import import_module
 
-MODULES = (
-    children,
-    chunks,
-    clock,
-    domain,
-    downlinks,
-    group_write,
-    keys,
-    kv,
-    locks,
-    log,
-    raft,
-    raft_elections,
-    raft_following,
-    raft_leading,
-    raft_members,
-    raft_rounds,
-    raft_snapshots,
-    raft_state,
-    recovery,
-    replica_reads,
-    replica_requests,
-    replica_snapshots,
-    replica_writes,
-    retention,
-    root_commit,
-    segment,
-    sessions,
-    snapshot,
-    uplink,
-)
+MODULES = tuple(import_module(f"seatrial.core.{name}") for name in (
+    "children", "chunks", "clock", "domain", "downlinks", "group_write", "keys", "kv", "locks",
+    "log", "raft", "raft_elections", "raft_following", "raft_leading", "raft_members",
+    "raft_rounds", "raft_snapshots", "raft_state", "recovery", "replica_reads",
+    "replica_requests", "replica_snapshots", "replica_writes", "retention", "root_commit",
+    "segment", "sessions", "snapshot", "uplink",
+))
 NAMES = tuple(SEATRIAL_MUTANT_NAMES.decode().split(",")) if SEATRIAL_MUTANT_NAMES[0] else ()
 
 
