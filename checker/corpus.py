@@ -191,7 +191,10 @@ def _judge(path: Path, row: Row, asked: Question) -> Judged:
                                group_size=row.question.group_size).for_format(format)
             result = judge(history, row.model, question)
             results.append(result)
-            if result.verdict != expected:
+            found = result.verdict
+            if found is Verdict.NO_COVERAGE:        # who says true of it says no more than that
+                found = Verdict.PASS
+            if found != expected:
                 problems.append(f"expected {expected.label}{' of ' + level if level else ''}, "
                                 f"found {result.verdict.label}: {result.summary}")
             problems += [other.summary for other in result.also]

@@ -8,7 +8,9 @@ nil, true, false          None, True, False
 "text", \\c                str
 :key, :ns/key             str without the colon (one object for each name)
 symbol                    str
-[1 2] (1 2) #{1 2}        list
+##Inf, ##-Inf, ##NaN      float
+[1 2] (1 2)               list
+#{1 2}                    list in an order that does not depend on how it is written
 {:a 1}                    dict (a list as a key becomes a tuple)
 #tag form                 the form
 ; comment, #_ form        nothing
@@ -222,7 +224,7 @@ cdef class Reader:
                 and memcmp(PyBytes_AS_STRING(spelled), start, length) == 0):
             return self.names[place]
         self.spellings[place] = start[:length]
-        self.names[place] = PyUnicode_DecodeUTF8(start, length, "replace")
+        self.names[place] = PyUnicode_DecodeUTF8(start, length, "surrogateescape")
         return self.names[place]
 
     cdef object _symbol(self):
@@ -306,7 +308,7 @@ cdef class Reader:
             self.at = start
             raise self._error("a string that begins here has no end")
         self.at += 1
-        text = PyUnicode_DecodeUTF8(start, self.at - 1 - start, "replace")
+        text = PyUnicode_DecodeUTF8(start, self.at - 1 - start, "surrogateescape")
         return self._unescape(text) if escaped else text
 
     cdef object _unescape(self, text):
@@ -337,21 +339,31 @@ cdef class Reader:
         if self.at > self.end:
             self.at = self.end
             raise self._error("the text ends inside of a character")
-        name = PyUnicode_DecodeUTF8(start, self.at - start, "replace")
+        name = PyUnicode_DecodeUTF8(start, self.at - start, "surrogateescape")
         return CHARACTERS.get(name, name)
 
     cdef object _dispatch(self, int depth):
         self.at += 1
         if self.at < self.end and self.at[0] == b"{":
-            return self._list(b"}", depth)
+            return _in_order(self._list(b"}", depth))
+        if self.at < self.end and self.at[0] == b"#":
+            self.at += 1
+            return self._symbolic()
         self._name()                            # a tag: what it tags is taken as it is
         self._skip(depth)
         return self._form(depth + 1)
+
+    cdef object _symbolic(self):
+        name = self._name()
+        if name not in SYMBOLIC:
+            raise self._error(f"##{name} is not a number")
+        return SYMBOLIC[name]
 
 
 TYPES = {"invoke": 0, "ok": 1, "fail": 2, "info": 3}
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", '"': '"', "\\": "\\", "/": "/"}
 HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
+SYMBOLIC = {"Inf": float("inf"), "-Inf": float("-inf"), "NaN": float("nan")}
 CHARACTERS = {"newline": "\n", "space": " ", "tab": "\t", "return": "\r"}
 
 
@@ -363,9 +375,18 @@ def _hashable(form):
     return form
 
 
+def _in_order(list members):
+    """The members of a set: equal sets are equal lists."""
+    try:
+        members.sort()
+    except TypeError:
+        members.sort(key=lambda member: repr(_hashable(member)))
+    return members
+
+
 def loads(data):
     """Read one form from str or bytes; nothing but comments may follow."""
-    reader = Reader(data.encode() if isinstance(data, str) else data)
+    reader = Reader(data.encode(errors="surrogateescape") if isinstance(data, str) else data)
     form = reader.read()
     if reader.more():
         raise EdnError("text after the form", reader.line)

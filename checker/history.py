@@ -171,7 +171,11 @@ class History:
     @cached_property
     def type(self) -> Ints:
         """INVOKE, OK, FAIL or INFO."""
-        return _numbers(self._column("type"))
+        types = _numbers(self._column("type"))
+        odd = np.flatnonzero((types < INVOKE) | (types > INFO))
+        if len(odd):
+            raise self.bad(f"the type {types[odd[0]]}; expected {INVOKE} to {INFO}", int(odd[0]))
+        return types
 
     @cached_property
     def node(self) -> Ints:
@@ -334,7 +338,22 @@ class History:
         completion[closes - 1] = rows[closes]
         invocation, completion = rows[opens], completion[opens]
         order = np.argsort(invocation, kind="stable")
-        return invocation[order], completion[order]
+        invocation, completion = invocation[order], completion[order]
+        self._refuse_strangers(invocation, completion)
+        return invocation, completion
+
+    def _refuse_strangers(self, invocation: Ints, completion: Ints) -> None:
+        """An operation ends as what it began as, on the same key where its end names one."""
+        ended = completion != NONE
+        begin, end = invocation[ended], completion[ended]
+        for codes, names, what in ((self.f, self.fs, "does"), (self.key, self.keys, "has the key")):
+            before, after = codes[begin], codes[end]
+            strange = np.flatnonzero((before != after) & (after != NONE))
+            if len(strange):
+                i = int(strange[np.argmin(end[strange])])
+                is_, was = (_name(names, int(code[i])) for code in (after, before))
+                raise self.bad(f"the operation that ends here {what} {is_}; expected {was}, as it "
+                               "was invoked", int(end[i]))
 
     def _refuse(self, rows: Ints, what: str) -> None:
         if len(rows):
@@ -392,6 +411,15 @@ class History:
         return map(self.row, range(len(self)))
 
 
+def refuse_other_types(schema: pa.Schema, where: str) -> None:
+    """Raise where a column of a stream is not of its type."""
+    for field in schema:
+        expected = DOMAINS_SCHEMA.field(field.name).type
+        if field.type != expected:
+            raise BadHistory(f"the column {field.name} is of {field.type}; expected {expected}",
+                             where=where)
+
+
 def _read_stream(source: pa.NativeFile, where: str) -> tuple[pa.Table, bool]:
     with source:
         try:
@@ -403,6 +431,7 @@ def _read_stream(source: pa.NativeFile, where: str) -> tuple[pa.Table, bool]:
         if reader.schema.names not in (SCHEMA.names, DOMAINS_SCHEMA.names):
             raise BadHistory(f"columns are {', '.join(reader.schema.names)}; expected "
                              f"{', '.join(SCHEMA.names)}", where=where)
+        refuse_other_types(reader.schema, where)
         batches, complete = [], False
         while True:
             try:
@@ -453,6 +482,11 @@ def _numbers(column: pa.Array) -> Ints:
     if column.null_count:
         column = column.fill_null(NONE)
     return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def _name(names: Sequence[Any], code: int) -> str:
+    name = "nil" if code == NONE else names[code]
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
 
 
 def _codes(column: pa.Array) -> tuple[Ints, Sequence[Any]]:

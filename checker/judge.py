@@ -9,13 +9,13 @@ import numpy as np
 from .bank import check_bank
 from .domains import Guarantees, check_domains
 from .errors import CheckerError
-from .history import History
+from .history import NONE, OK, History
 from .linearizable import check_linearizable
 from .long_fork import check_long_fork
 from .models import MODELS, Model, UserModel
 from .porcupine_engine import Porcupine
 from .readers import OBSERVES_FAILED_CAS
-from .result import CheckResult
+from .result import CheckResult, Verdict
 from .set_full import check_set_full
 from .total_queue import check_total_queue
 from .transactions import KINDS, F, check_transactions
@@ -55,6 +55,25 @@ def judge(
     history: History, model: Model | UserModel | str | None, question: Question,
 ) -> CheckResult:
     """Judge a history by a model; None: the one that the file names, or its operations need."""
+    result = _judge(history, model, question)
+    counts = result.evidence
+    if "transactions" in counts:
+        ends = history.pairs[1]
+        return covered(result, int((history.type[ends[ends != NONE]] == OK).sum()))
+    return covered(result, counts.get("operations", 1) - counts.get("crashed_operations", 0))
+
+
+def covered(result: CheckResult, answered: int) -> CheckResult:
+    """A pass on which nothing was answered proves nothing."""
+    if result.verdict is Verdict.PASS and not answered:
+        result.verdict = Verdict.NO_COVERAGE
+        result.summary = "no operation was answered: there is nothing to judge"
+    return result
+
+
+def _judge(
+    history: History, model: Model | UserModel | str | None, question: Question,
+) -> CheckResult:
     model = model or history.model or _domains(history, question) or _transactions(history)
     if question.level and not (isinstance(model, str) and model in KINDS):
         raise CheckerError(f"a level of isolation is asked of transactions; expected a model like "

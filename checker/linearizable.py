@@ -21,7 +21,7 @@ import numpy as np
 from . import monitors, porcupine_engine
 from .counterexample import explain, plain
 from .element_operations import element_operations, user_operations
-from .errors import CheckerError, EngineAbsent
+from .errors import BadHistory, CheckerError, EngineAbsent
 from .history import History, Ints
 from .models import Family, Model, Role, UserModel, model_for, model_named
 from .operations import INF, Operations, operations_of, show
@@ -95,7 +95,11 @@ def _operations(
 ) -> Operations:
     if model is None:
         rows = history.pairs[0]
-        model = model_for(frozenset(history.fs[code] for code in np.unique(history.f[rows])))
+        fs = frozenset(history.fs[code] for code in np.unique(history.f[rows]))
+        try:
+            model = model_for(fs)
+        except CheckerError as error:
+            raise BadHistory(str(error), where=history.where) from error
     elif isinstance(model, str):
         model = model_named(model)
     if not isinstance(model, Model):

@@ -165,5 +165,6 @@ def model_for(fs: frozenset[str]) -> Model:
         if model.family == Family.VALUE and fs <= model.roles.keys():
             return model
     unknown = sorted(fs - MODELS["kv"].roles.keys())
-    raise CheckerError(f"no model knows {', '.join(unknown)}; known are "
-                       f"{', '.join(sorted(MODELS['kv'].roles))}")
+    raise CheckerError(f"{', '.join(unknown)}: no operation of a register or a key-value store; "
+                       f"expected {', '.join(sorted(MODELS['kv'].roles))}, or --model to name "
+                       "what it is")

@@ -23,7 +23,7 @@ failed CAS that does not say what it saw, unless ``cas_fail="observe"`` makes it
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,18 +59,21 @@ class Values:
     """
 
     def __init__(self, *, empty_is_nil: bool = False) -> None:
-        self._empty_is_nil = empty_is_nil
+        self.empty_is_nil = empty_is_nil
         self.objects: list[Any] = []
         self._tokens: dict[bytes, int] = {}
         self._encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
     def token(self, value: Any) -> int:
         """Return the token of a value."""
-        if value is None or (self._empty_is_nil and value in ("", [], b"")):
+        if value is None or (self.empty_is_nil and value in ("", [], b"")):
             return NIL
         if type(value) is int and -OBJECTS < value < OBJECTS:
             return value
-        packed = self._encode(value)
+        try:
+            packed = self._encode(value)
+        except TypeError:                       # maps whose keys are no strings
+            packed = b"\xc1" + self._encode(_ordered(value, self._encode))
         token = self._tokens.get(packed)
         if token is None:
             token = self._tokens[packed] = self._keep(packed, value)
@@ -107,6 +110,16 @@ class Values:
             i += 1
         return (np.array(shapes, dtype=np.int8), np.array(starts, dtype=np.int64),
                 np.array(symbols, dtype=np.int64))
+
+
+def _ordered(value: Any, encode: Callable[[Any], bytes]) -> Any:
+    """A value with each map as its items in one order."""
+    if isinstance(value, dict):
+        items = [[_ordered(key, encode), _ordered(one, encode)] for key, one in value.items()]
+        return {"": sorted(items, key=encode)}
+    if isinstance(value, list | tuple):
+        return [_ordered(one, encode) for one in value]
+    return value
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ import click
 import pyarrow as pa
 
 from seatrial.checker import CheckResult, History, UserModel, check_unhandled_exceptions
-from seatrial.checker.judge import Question, judge
+from seatrial.checker.judge import Question, covered, judge
 from seatrial.checker.linearizable import MODERATE_OPERATIONS
 from seatrial.checker.online import online_check
 from seatrial.checker.online.batches import Batches
@@ -108,4 +108,5 @@ def _feed(coming: Iterator[History], batches: Batches, how: Watching) -> list[Ch
         click.echo("interrupted: the verdict is that of what came until now", err=True)
     if check is None:
         raise Source.of(batches.where).bad("no events in it")
-    return [*check.finish().all(), *([stats.result()] if batches.format == "arrow" else [])]
+    result = covered(check.finish(), check.answered)
+    return [*result.all(), *([stats.result()] if batches.format == "arrow" else [])]

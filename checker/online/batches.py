@@ -16,14 +16,15 @@ from typing import Any, BinaryIO, Self, cast
 import pyarrow as pa
 
 from ..errors import BadHistory, CheckerError
-from ..history import SCHEMA, History
-from ..readers import ARROW_STREAM, BEGINNINGS
+from ..history import DOMAINS_SCHEMA, SCHEMA, History, refuse_other_types
+from ..readers import guess_stream
 from ..readers.jepsen import read_edn, read_text
 from ..readers.json_events import read_json
-from ..readers.source import Source
+from ..readers.source import HEAD, MARK, Source, Undecided
 
 POLL_S = 0.05
 CHUNK = 1 << 20             # bytes of text in a batch
+MOST_HELD = 1 << 16         # bytes that wait until it is clear how values are to be read
 LINES: Mapping[str, Callable[[Source], History]] = {
     "edn": read_edn, "jepsen-text": read_text, "json": read_json}
 FORMATS = ("arrow", *LINES)
@@ -68,8 +69,7 @@ class Batches:
         self.complete = False           # whether the end of a stream was seen
         self._file = (file if isinstance(file, io.BufferedReader)
                       else io.BufferedReader(cast(io.RawIOBase, file), CHUNK))
-        head = self._file.peek(len(ARROW_STREAM))
-        self.format = format or _guess(head)
+        self.format = format or guess_stream(self._file.peek(HEAD), Source(where, None))
         if self.format not in FORMATS:
             self.__exit__()
             raise CheckerError(f"{where}: {self.format} can't be read while it arrives; expected "
@@ -109,9 +109,10 @@ class Batches:
         except (pa.ArrowInvalid, OSError) as error:
             raise BadHistory("not an Arrow stream, or cut before its header ended",
                              where=self.where) from error
-        if reader.schema.names != SCHEMA.names:
+        if reader.schema.names not in (SCHEMA.names, DOMAINS_SCHEMA.names):
             raise BadHistory(f"columns are {', '.join(reader.schema.names)}; expected "
                              f"{', '.join(SCHEMA.names)}", where=self.where)
+        refuse_other_types(reader.schema, self.where)
         while True:
             try:
                 batch = reader.read_next_batch()
@@ -125,22 +126,30 @@ class Batches:
 
     def _from_lines(self, read: Callable[[Source], History]) -> Iterator[History]:
         """A batch is as many whole lines as there are by now; brackets around all are passed."""
-        before, rest = 0, b""
+        before, rest, held = 0, b"", b""
+        known = Source(self.where, None, whole=False)
         while True:
             read_now = self._file.read1(CHUNK)
             rest += read_now
             whole, line_end, rest = rest.rpartition(b"\n") if read_now else (rest, b"", b"")
             text = whole + line_end
-            plain = _bare(text, first=before == 0)
-            if plain.strip():
-                yield self._read(read, plain, before)
-            before += text.count(b"\n")
+            if before == 0 and not held:
+                text = _unwrapped(text.removeprefix(MARK))
+            held += _bare(text)
+            known.whole = not read_now or len(held) > MOST_HELD
+            try:
+                if held.strip():
+                    yield self._read(read, known, held, before)
+            except Undecided:
+                continue
+            before += held.count(b"\n")
+            held = b""
             if not read_now:
                 self.complete = True
                 return
 
-    def _read(self, read: Callable[[Source], History], text: bytes, before: int) -> History:
-        source = Source(self.where, None)
+    def _read(self, read: Callable[[Source], History], source: Source, text: bytes,
+              before: int) -> History:
         source.data = text
         try:
             history = read(source)
@@ -152,17 +161,12 @@ class Batches:
         return history
 
 
-def _guess(head: bytes) -> str:
-    if head.startswith(ARROW_STREAM):
-        return "arrow"
-    text = head.decode(errors="replace").lstrip()
-    return next((format for format, pattern in BEGINNINGS.items() if re.match(pattern, text)),
-                "edn")
+def _unwrapped(text: bytes) -> bytes:
+    """The beginning of a text without the ``[`` that makes one array of all lines."""
+    return text.replace(b"[", b" ", 1) if text.lstrip().startswith(b"[") else text
 
 
-def _bare(text: bytes, *, first: bool) -> bytes:
-    """Lines without what makes one array of them: ``[`` before, ``,`` between, ``]`` behind."""
-    if first and text.lstrip().startswith(b"["):
-        text = text.replace(b"[", b" ", 1)
+def _bare(text: bytes) -> bytes:
+    """Lines without what else makes one array of them: ``,`` between, ``]`` behind."""
     text = re.sub(rb"\}[ \t\r]*,[ \t\r]*(?=\n|$)", b"}", text)
     return re.sub(rb"(\}\s*|^\s*)\]\s*$", rb"\1", text)

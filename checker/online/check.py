@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 from ..counterexample import explain, plain
 from ..errors import BadHistory, CheckerError
-from ..history import FAIL, INVOKE, NEMESIS, NONE, History, Ints
+from ..history import FAIL, INVOKE, NEMESIS, NONE, OK, History, Ints
 from ..models import MODELS, Family, Model, Role, model_for
 from ..operations import IMPOSSIBLE, NIL, Operations, show, value_tokens
 from ..result import CheckResult, Verdict
 from ..shrinking import Budget
 from .kept import Kept, operations_from
 from .passing import PassingValues
-from .registers import Registers
+from .registers import ANY_KEY, Registers
 
 EXPLAIN_S = 5.0
 MOST_EXPLAINED = 3
@@ -52,6 +52,7 @@ class OnlineCheck:
         self.initial = initial
         self.violations: list[Violation] = []
         self.elapsed_s = 0.0
+        self.answered = 0                   # operations that say something
         self._cas_fail = cas_fail
         self._memory = memory_limit_bytes
         self._names: list[Any] = []
@@ -118,14 +119,22 @@ class OnlineCheck:
         first = self.events
         roles = self._roles(history, opens)
         a, b = self._tokens(history, roles, opens)
+        self._count_answers(history, roles, b, client)
         columns = (history.process.astype(np.int32), history.type.astype(np.int8),
-                   roles.astype(np.int8), self._keys(history, client), a, b)
+                   roles.astype(np.int8), self._keys(history, client, opens), a, b)
         try:
             self._engine.feed(*map(np.ascontiguousarray, columns), stop=self.stop)
         except ValueError as error:
             row = self._engine.event - first
             raise self._bad(history, f"process {history.process[row]} {error}", row, first
                             ) from None
+
+    def _count_answers(self, history: History, roles: Ints, b: Ints,
+                       client: npt.NDArray[np.bool_]) -> None:
+        observed = (history.type == FAIL) & (roles == Role.CAS)
+        if self._cas_fail != "observe":
+            observed &= b == 1
+        self.answered += int((client & ((history.type == OK) | observed)).sum())
 
     def _roles(self, history: History, opens: npt.NDArray[np.bool_]) -> Ints:
         """The role of each event; operations that only a wider model knows make it that."""
@@ -168,19 +177,21 @@ class OnlineCheck:
                 a[row], b[row] = IMPOSSIBLE if seen == token(answered[0]) else seen, 1
         return a, b
 
-    def _keys(self, history: History, client: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
-        """The number of each event's key among all keys up to now."""
+    def _keys(self, history: History, client: npt.NDArray[np.bool_],
+              opens: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
+        """The number of each event's key among all keys up to now; a completion may name none."""
         def code(name: Any) -> int:
             if name not in self._codes:
                 self._codes[name] = len(self._names)
                 self._names.append(name)
             return self._codes[name]
 
-        used = np.unique(history.key[client]).tolist()
+        named = opens | (client & (history.key != NONE))
+        used = np.unique(history.key[named]).tolist()
         table = np.zeros(len(history.keys) + 1, dtype=np.int32)     # the last: no key
         for key in used:
             table[key] = code(None if key == NONE else history.keys[key])
-        return np.where(client, table[history.key], 0).astype(np.int32)
+        return np.where(named, table[history.key], ANY_KEY).astype(np.int32)
 
     def _look(self) -> None:
         """See what the monitor found, and judge keys that it handed on."""

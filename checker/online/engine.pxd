@@ -29,7 +29,8 @@ cdef enum Trouble:
     FAILED_SEEN = 6         # somebody saw what a failed operation would have written
     TWICE_INVOKED = 7       # a process that invokes again: not a history
     NEVER_INVOKED = 8
-    NO_MEMORY = 9
+    OTHER_ENDED = 9         # an operation that ends as another than it was invoked as
+    NO_MEMORY = 10
 
 cdef struct Call:
     int64_t a

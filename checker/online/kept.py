@@ -54,7 +54,7 @@ class KeptKey:
 def operations_from(rows: Rows, name: Any, passing: PassingValues) -> Operations:
     """Return operations that were handed on as the engines know them, of a key of this name."""
     rows = rows[np.argsort(rows["inv"], kind="stable")]
-    values = Values(empty_is_nil=True)
+    values = Values(empty_is_nil=passing.empty_is_nil)
     a, b = (_tokens(rows[column], passing, values) for column in ("a", "b"))
     operations = Operations(
         key=np.zeros(len(rows), dtype=np.int32), kind=np.ascontiguousarray(rows["role"]), a=a, b=b,

@@ -5,6 +5,8 @@ import numpy.typing as npt
 
 ROW: np.dtype[Any]
 
+ANY_KEY: int
+
 class Registers:
     events: int
     event: int

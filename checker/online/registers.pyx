@@ -25,7 +25,8 @@ cimport cython
 
 from seatrial.checker.online.engine cimport (
     CIRCLE, FAILED_SEEN, FINE, KEPT, LEFT_TWICE, NEVER_INVOKED, NEVER_THERE, NO_MEMORY, NOBODY,
-    REPLACED, TWICE_INVOKED, WATCHED, Call, Cluster, Engine, Flight, Found, Key, Row, Rows, Zone,
+    OTHER_ENDED, REPLACED, TWICE_INVOKED, WATCHED, Call, Cluster, Engine, Flight, Found, Key, Row,
+    Rows, Zone,
 )
 from seatrial.checker.online.leaving cimport break_, hand_on
 from seatrial.checker.online.memory cimport (
@@ -53,6 +54,12 @@ TROUBLES = ("", "there was no such value, or not any more", "it had been replace
             "another compare-and-set had replaced the same value",
             "compare-and-sets expect each other's results",
             "somebody saw what it would have written")
+NO_HISTORY = {
+    TWICE_INVOKED: "invokes again before its last operation ended",
+    NEVER_INVOKED: "completes an operation that it never invoked",
+    OTHER_ENDED: "ends another operation, or on another key, than it invoked",
+}
+ANY_KEY = -1                # of a completion that names none
 
 
 # --- what happens -------------------------------------------------------------------------------
@@ -207,8 +214,8 @@ cdef void land(Engine* e, int32_t i) noexcept nogil:
     give(&e.flights, i)
 
 
-cdef int completed(Engine* e, int32_t process, int type_, int64_t a, int64_t b,
-                   int64_t now) noexcept nogil:
+cdef int completed(Engine* e, int32_t process, int type_, int8_t role, int32_t on, int64_t a,
+                   int64_t b, int64_t now) noexcept nogil:
     """An operation ended; a: what it saw, b: whether a compare-and-set that failed says so."""
     cdef int32_t i = pairs_get(&e.processes, process, 0)
     cdef int32_t key, cluster
@@ -220,6 +227,8 @@ cdef int completed(Engine* e, int32_t process, int type_, int64_t a, int64_t b,
     call = flight_at(e, i).call
     key, cluster = flight_at(e, i).key, flight_at(e, i).cluster
     k = &e.keys[key]
+    if role != call.role or (on >= 0 and on != key):
+        return OTHER_ENDED
     if k.status == WATCHED and type_ == FAIL and call.role == CAS and not b and e.observes:
         found = hand_on(e, key)
     if k.status == WATCHED:
@@ -324,8 +333,9 @@ cdef class Registers:
              bint stop=False):
         """Take events; returns how many. ``stop``: not those after the first violation.
 
-        role, key and what was asked (a, b) are those of invocations; of a completion a is what it
-        saw, and b whether a compare-and-set that failed says what it saw. The GIL is released.
+        What was asked (a, b) is that of invocations; of a completion a is what it saw, and b
+        whether a compare-and-set that failed says what it saw; its key is ANY_KEY where it names
+        none. The GIL is released.
         """
         cdef Py_ssize_t i = 0, n = process.shape[0]
         cdef int found = FINE
@@ -350,16 +360,14 @@ cdef class Registers:
         if found == NO_MEMORY:
             raise MemoryError(f"no memory for {self.remembered} values and operations")
         if found != FINE:
-            raise ValueError("invokes again before its last operation ended"
-                             if found == TWICE_INVOKED else
-                             "completes an operation that it never invoked")
+            raise ValueError(NO_HISTORY[found])
         return i
 
     cdef int _event(self, int32_t process, int type_, int8_t role, int32_t key, int64_t a,
                     int64_t b, int64_t now) noexcept nogil:
         cdef Call call
         if type_ != INVOKE:
-            return completed(&self.e, process, type_, a, b, now)
+            return completed(&self.e, process, type_, role, key, a, b, now)
         call.a, call.b, call.inv, call.ret = a, b, now, INF
         call.process, call.role = process, role
         return invoked(&self.e, key, &call)

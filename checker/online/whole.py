@@ -22,6 +22,7 @@ class WholeCheck:
         self.stop = stop
         self.violations: list[Violation] = []
         self.events = 0
+        self.answered = 1                   # what nobody answered, the check itself tells
         self._tables: list[pa.Table] = []
         self._look_at = FIRST_LOOK
         self._found: CheckResult | None = None
@@ -80,8 +81,9 @@ def online_check(
     if isinstance(model, str):
         model = MODELS.get(model, model)
     fs = {first.fs[code] for code in first.f[first.process >= 0].tolist()}
+    of_domains = question.guarantees is not None or bool(first.metadata["domains"])
     of_a_value = (model.family == Family.VALUE if isinstance(model, Model)
-                  else model is None and fs <= MODELS["kv"].roles.keys())
+                  else model is None and not of_domains and fs <= MODELS["kv"].roles.keys())
     if of_a_value and question.engine == "auto":
         assert model is None or isinstance(model, Model)
         return OnlineCheck(model, initial=question.initial,

@@ -28,10 +28,13 @@ from .jepsen import read_edn, read_text
 from .json_events import read_json
 from .limo import read_limo
 from .sessions import read_awdit, read_plume
-from .source import Source
+from .source import MARK, Source
 
 ARROW_STREAM = b"\xff\xff\xff\xff"
 PARQUET = b"PAR1"
+COMPRESSED: Mapping[bytes, str] = {
+    b"\x1f\x8b": "zcat", b"\x28\xb5\x2f\xfd": "zstdcat", b"BZh": "bzcat",
+    b"\xfd7zXZ": "xzcat"}
 OBSERVES_FAILED_CAS = frozenset({"jepsen-text"})    # as porcupine's model of these logs does
 
 READERS: Mapping[str, Callable[[Source], History]] = {
@@ -52,6 +55,7 @@ BEGINNINGS: Mapping[str, str] = {       # of a text: what its first lines look l
     "fastlin": r"#\s*(?:queue|stack|priorityqueue)\s*\n\s*\w+ -?\w+ \d+ \d+\s",
     "awdit": r"[rw] -?\d+ -?\d+\s",
     "plume": r"[rw]\(-?\d+,",
+    "edn": r"[\[({;#,]",
 }
 
 
@@ -69,14 +73,27 @@ def read(path: Path | str, format: str | None = None) -> tuple[History, str]:
 
 
 def guess(source: Source) -> str:
-    """Tell a format from how the source begins; what looks like none is taken for EDN."""
-    head = source.head
-    if head.startswith(ARROW_STREAM):
-        return "arrow"
-    if head.startswith(PARQUET):
+    """Tell a format from how the source begins."""
+    if source.head.startswith(PARQUET):
         return "parquet"
     if source.path is not None and source.path.suffix == ".arrow":
         return "arrow"
-    text = head.decode(errors="replace").lstrip()
-    return next((format for format, pattern in BEGINNINGS.items() if re.match(pattern, text)),
-                "edn")
+    return guess_stream(source.head, source)
+
+
+def guess_stream(head: bytes, source: Source) -> str:
+    """Tell a format that can be read while it arrives from how it begins."""
+    if head.startswith(ARROW_STREAM):
+        return "arrow"
+    for magic, program in COMPRESSED.items():
+        if head.startswith(magic):
+            raise source.bad(f"compressed; expected it unpacked, as by {program} FILE | "
+                             "seatrial check -")
+    text = head.removeprefix(MARK).decode(errors="replace").lstrip()
+    if not text:
+        raise source.bad("no events in it")
+    for format, pattern in BEGINNINGS.items():
+        if re.match(pattern, text):
+            return format
+    raise source.bad("it begins like no format that is known; expected one of "
+                     f"{', '.join(READERS)} (--format)")

@@ -14,7 +14,7 @@ EVENT = re.compile(r"INFO\s+jepsen\.util - (\S+)\s+:(\w+)\s+:([\w-]+)\s+(.*?)\s*
 def read_edn(source: Source) -> History:
     """Maps of :process, :type, :f, :value, maybe :key: bare, or inside of one vector."""
     try:
-        kinds, processes, fs, values, keys, times, lines = Reader(source.data).events()
+        kinds, processes, fs, values, keys, times, lines = Reader(source.text).events()
     except EdnError as error:
         raise source.bad(str(error), error.line) from error
     return Events(kinds, processes, fs, values, keys, times, lines).history(source)
@@ -31,7 +31,7 @@ def read_text(source: Source) -> History:
         if kind not in TYPE_NAMES:
             continue
         try:
-            events.add(TYPE_NAMES.index(kind), int(process) if process.isdigit() else process, f,
+            events.add(TYPE_NAMES.index(kind), int(process) if process.isdecimal() else process, f,
                        loads(value), number)
         except EdnError as error:
             raise source.bad(str(error), number) from error

@@ -26,7 +26,7 @@ class Event(msgspec.Struct):
 
 def read_json(source: Source) -> History:
     """Objects with type, f, process, value, maybe key and time."""
-    data = source.data
+    data = source.text
     whole = data.lstrip().startswith(b"[")
     try:
         found = (msgspec.json.decode(data, type=list[Event]) if whole

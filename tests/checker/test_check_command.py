@@ -29,6 +29,23 @@ def test_a_good_history_exits_0_and_a_bad_one_1(
         assert said in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("options", [[], ["--online"], ["--model", "fifo-queue"],
+                                     ["--model", "list-append"], ["--engine", "search"]])
+@pytest.mark.parametrize("text", [
+    "{:process :nemesis :type :info :f :kill}",
+    "{:process 0 :type :invoke :f %s}\n{:process 0 :type :fail :f %s}",
+    "{:process 0 :type :invoke :f %s}\n{:process 0 :type :info :f %s}",
+])
+def test_a_history_in_which_nothing_was_answered_does_not_pass(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, options: list[str],
+) -> None:
+    f = (":dequeue" if "fifo-queue" in options else ":txn :value [[:append 1 1]]"
+         if "list-append" in options else ":write :value 1")
+    (tmp_path / "h.edn").write_text(text.replace("%s", f))
+    assert main(["check", str(tmp_path / "h.edn"), *options]) == 3
+    assert "no-coverage: no operation was answered" in capsys.readouterr().out
+
+
 def test_an_anomaly_of_transactions_is_drawn_in_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from seatrial.checker.errors import BadHistory
-from seatrial.checker.history import NONE, SCHEMA, History, metadata, pack, unpack
+from seatrial.checker.history import FILE_NAME, NONE, SCHEMA, History, metadata, pack, unpack
 
 
 def event(type: str, process: int, f: str, value: Any = None, key: bytes | None = b"k",
@@ -132,3 +132,28 @@ def test_columns_hold_what_rows_hold() -> None:
                              for i, value in enumerate(values))
     assert [history.values[0].tolist(), history.values[2]] == [
         rows.values[0].tolist(), rows.values[2]]
+
+
+@pytest.mark.parametrize(("end", "message"), [
+    ({"f": "read"}, "history:2: the operation that ends here does read; expected write, as"),
+    ({"key": b"y"}, "history:2: the operation that ends here has the key y; expected x, as"),
+    ({"type": 7}, "history:2: the type 7; expected 0 to 3"),
+])
+def test_an_end_that_is_another_operations_is_refused(
+    end: dict[str, object], message: str,
+) -> None:
+    begin = {"type": "invoke", "process": 0, "f": "write", "key": b"x", "value": 1}
+    with pytest.raises(BadHistory) as caught:
+        History.from_rows([begin, begin | {"type": "ok"} | end]).pairs      # noqa: B018
+    assert str(caught.value).startswith(message)
+    assert len(History.from_rows([begin, begin | {"type": "ok", "key": None}]).pairs[0]) == 1
+
+
+def test_a_stream_whose_columns_are_of_other_types_is_refused(tmp_path: Path) -> None:
+    row = {"type": "invoke", "process": 0, "f": "read"}
+    table = History.from_rows([row]).table
+    odd = table.set_column(1, "time", table.column("time").cast(pa.float64()))
+    with pa.ipc.new_stream(tmp_path / FILE_NAME, odd.schema) as writer:
+        writer.write_table(odd)
+    with pytest.raises(BadHistory, match="the column time is of double; expected int64"):
+        History.read(tmp_path / FILE_NAME)

@@ -207,7 +207,7 @@ def test_an_unknown_operation_is_refused_by_row_and_name() -> None:
                      (0, "invoke", "enqueue", 1))
     with pytest.raises(CheckerError, match="history:3: the register model does not know 'enqueue'"):
         check_linearizable(history, "register")
-    with pytest.raises(CheckerError, match="no model knows enqueue"):
+    with pytest.raises(CheckerError, match="enqueue: no operation of a register or a key-value"):
         check_linearizable(history)
 
 

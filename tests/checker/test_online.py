@@ -19,6 +19,7 @@ import pytest
 from seatrial.checker import BadHistory, CheckResult, History, Verdict, check_linearizable
 from seatrial.checker.generate import Recipe, batches, write
 from seatrial.checker.history import FILE_NAME
+from seatrial.checker.models import MODELS
 from seatrial.checker.online import OnlineCheck
 from seatrial.checker.online.batches import Batches, Growing
 from seatrial.harness import online as command
@@ -316,7 +317,8 @@ def test_standard_input_is_judged_as_a_file_or_online_where_it_is_long(
     monkeypatch.setattr(command, "MODERATE_OPERATIONS", 40_000)
     assert run("-", "--json", stdin=data, monkeypatch=monkeypatch) == 1
     assert '"online": {' in capsys.readouterr().out
-    assert run("-", stdin=b"{:process 0 :type :invoke :f :read}\n", monkeypatch=monkeypatch) == 0
+    write = b"{:process 0 :type :invoke :f :write :value 1}\n{:process 0 :type :ok :f :write}\n"
+    assert run("-", stdin=write, monkeypatch=monkeypatch) == 0
 
 
 LINES = {
@@ -347,6 +349,45 @@ def test_lines_of_text_are_judged_as_they_come(
     (tmp_path / "h").write_bytes(text.rpartition(b"}")[0][:-3])
     assert run(str(tmp_path / "h"), "--online") == 254
     assert "/h:4: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    (":ok :f :write", ":ok :f :read"), ("{:process 0 :type :ok", "{:key 3 :process 0 :type :ok")])
+def test_an_end_that_is_another_operations_is_refused_as_it_comes(
+    old: str, new: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = LINES["edn"].replace(old, new, 1).encode()
+    assert run("-", "--online", stdin=text, monkeypatch=monkeypatch) == 254
+    assert "input:2: process 0 ends another operation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("chunk", [40, 70, 200, 1 << 20])
+def test_pieces_agree_on_keys_and_names_that_only_later_ones_tell_of(
+    tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("seatrial.checker.online.batches.CHUNK", chunk)
+    (tmp_path / "h").write_text("\n".join(
+        f"{{:process {process} :type {type} :f {f} :value [{key} {value}]}}"
+        for process, type, f, key, value in (
+            (":a", ":invoke", ":write", 1, 5), (":a", ":ok", ":write", 1, 5),
+            (":b", ":invoke", ":write", 2, 6), (":a", ":invoke", ":read", 1, "nil"),
+            (":b", ":ok", ":write", 2, 6), (":a", ":ok", ":read", 1, 5),
+            (":b", ":invoke", ":read", 2, "nil"), (":b", ":ok", ":read", 2, 7))))
+    assert run(str(tmp_path / "h"), "--online") == 1
+    out = capsys.readouterr().out
+    assert "key 2: p1's read -> 7, but nobody had written 7" in out
+
+
+def test_nothing_and_an_empty_string_stay_apart_where_a_value_is_written_again() -> None:
+    done = [("write", 1), ("write", 1), ("write", ""), ("read", None)]
+    rows = [{"process": process, "type": type, "f": f, "value": value if type == "ok" or
+             f == "write" else None}
+            for process, (f, value) in enumerate(done) for type in ("invoke", "ok")]
+    rows[1], rows[2] = rows[2], rows[1]             # one value is written by two at the same time
+    check = OnlineCheck(MODELS["register"])
+    check.feed(History.from_rows(rows))
+    assert check.finish().verdict is Verdict.VIOLATION
 
 
 def test_a_file_that_grows_is_followed_until_its_end(violated: Path, tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ def test_every_format_gives_the_same_history(tmp_path: Path, text: str, format: 
 def test_a_folder_is_read_by_the_history_in_it(tmp_path: Path) -> None:
     with pytest.raises(BadHistory, match=r"history.arrow: can't read it: No such file"):
         read(tmp_path)
+    write(tmp_path / "history.edn", AS_EDN)             # a folder of Jepsen's store
+    assert len(read(tmp_path)[0]) == len(EVENTS)
 
 
 def test_keys_and_nemesis_are_told_apart(tmp_path: Path) -> None:
@@ -233,6 +235,81 @@ def test_a_process_that_nobody_names_is_one_of_its_own(tmp_path: Path) -> None:
     assert history.fs == ["txn", "kill", "read"]
 
 
+def test_a_name_that_does_more_than_tell_is_a_client(tmp_path: Path) -> None:
+    """Else a history whose clients have names would have no operations, and pass."""
+    history, _ = read(write(tmp_path / "h.json", """
+        {"process": "nemesis", "type": "invoke", "f": "kill"}
+        {"process": "a", "type": "invoke", "f": "write", "value": 1}
+        {"process": "b", "type": "invoke", "f": "read"}
+        {"process": "watcher", "type": "info", "f": "leader", "value": "n1"}
+        {"process": "a", "type": "ok", "f": "write", "value": 1}
+        {"process": 7, "type": "invoke", "f": "read"}"""))
+    names = history.process.tolist()
+    assert names[0] == names[3] == -1
+    assert sorted({*names[1:3], names[5]}) == [7, 8, 9]
+    assert names[4] == names[1]
+
+
+TUPLES = """{:process :nemesis :type :info :f :start :value [1 2]}
+{:process 0 :type :invoke :f :write :value [1 5]}
+{:process 0 :type :ok :f :write :value [1 5]}
+{:process 1 :type :invoke :f :cas :value ["x" [nil 5]]}
+{:process 1 :type :fail :f :cas :value ["x" [nil 5]]}
+{:process 1 :type :invoke :f :read :value ["x" nil]}
+{:process 1 :type :ok :f :read :value ["x" [1 2]]}
+"""
+
+
+def test_jepsens_independent_keys_are_taken_out_of_the_values(tmp_path: Path) -> None:
+    history, _ = read(write(tmp_path / "h.edn", TUPLES))
+    assert [(row["key"], row["value"]) for row in history.rows()] == [
+        (None, [1, 2]), (b"1", 5), (b"1", 5), (b"x", [None, 5]), (b"x", [None, 5]), (b"x", None),
+        (b"x", [1, 2])]
+
+
+@pytest.mark.parametrize("text", [
+    TUPLES.replace(':value ["x" nil]', ""),                 # a read that asks nothing
+    TUPLES.replace("[1 5]", "5"),
+    TUPLES.replace(":process 0", ":process 0 :key 1"),
+    "{:process 0 :type :invoke :f :txn :value [[:r 1 nil] [:r 2 nil]]}",
+    "{:process 0 :type :invoke :f :cas :value [1 nil]}",
+])
+def test_values_of_two_are_keyed_only_where_they_can_be_nothing_else(
+    tmp_path: Path, text: str,
+) -> None:
+    history, _ = read(write(tmp_path / "h.edn", text))
+    assert set(history.keys) <= {b"1"}
+    assert all(row["value"] != 2 for row in history.rows())
+    assert all(row["key"] is None or row["value"] != 5 for row in history.rows()) or ":key" in text
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    (b"\x1f\x8b\x08", "compressed; expected it unpacked, as by zcat FILE"),
+    (b"\x00\x01junk", "it begins like no format that is known; expected one of arrow"),
+    (b"  \n", "no events in it"),
+    (b'{:process 0 :type :ok :f :read :value "\xff"}', "h:1: the value '\\udcff': "),
+    (b'{:process 0 :type :ok :f :read :value "\\ud800"}', "h:1: the value '\\ud800': "),
+    (b"{:process [0] :type :ok :f :read}", "h:1: the process [0]; expected a number or a name"),
+    (b"{:process 0 :type :invoke :f :read :key 1}{:process 0 :type :ok :f :read :key \"1\"}",
+     "h: the keys 1 and '1' are written the same"),
+    (b'{"process":0,"type":"invoke","f":"read","key":1}\n{"process":1,"type":"ok","f":"read",'
+     b'"key":true}\n{"process":1,"type":"ok","f":"read","key":"True"}', "the keys True and 'True'"),
+])
+def test_what_can_t_be_read_as_it_is_meant_is_refused(
+    tmp_path: Path, text: bytes, message: str,
+) -> None:
+    (tmp_path / "h").write_bytes(text)
+    with pytest.raises(BadHistory) as caught:
+        read(tmp_path / "h")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [AS_EDN, AS_LINES, AS_TEXT, AS_JSON, AS_JSON_LINES])
+def test_a_mark_of_utf8_at_the_beginning_is_passed_over(tmp_path: Path, text: str) -> None:
+    (tmp_path / "h").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert len(read(tmp_path / "h")[0]) == len(EVENTS)
+
+
 @pytest.mark.parametrize("format", ["edn", "arrow"])
 def test_standard_input_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str,
@@ -255,6 +332,14 @@ def test_malformed_values_in_a_log_are_refused_with_their_line(tmp_path: Path) -
         read(path)
 
 
+def test_equal_sets_are_equal_however_they_are_written() -> None:
+    for one, other in (("#{1 2 3}", "#{3 1 2}"), ('#{"a" nil {:a 1, :b 2}}',
+                                                  '#{{:b 2, :a 1} "a" nil}')):
+        assert loads(one) == loads(other)
+    assert loads("[##Inf ##-Inf]") == [float("inf"), -float("inf")]
+    assert str(loads("##NaN")) == "nan"
+
+
 def test_edn_knows_its_notation() -> None:
     text = r"""[1 -2 +3 4N 0x1f 1.5 2.5M 12345678901234567890 :a/b sym nil true false
         "a\nb\u0041" \c \newline #{1} (2) {:k {:v 1}, [1] 2} #inst "2020" #_ [no] ,,, ; end"""
@@ -265,7 +350,7 @@ def test_edn_knows_its_notation() -> None:
 
 @pytest.mark.parametrize("text", [
     "[1", "{:a}", "]", '"abc', '"\\', "\\", "12x", "[1 2}", "#", '"\\q"', "{", "[" * 300, ":", "",
-    "1 2", "#_", "\"\\u12\"", "{1 2 3}",
+    "1 2", "#_", "##", "##One", "\"\\u12\"", "{1 2 3}",
 ])
 def test_text_that_is_no_edn_is_refused(text: str) -> None:
     with pytest.raises(EdnError):
