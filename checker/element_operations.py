@@ -26,6 +26,8 @@ from .history import FAIL, INFO, NONE, OK, History, Ints
 from .models import OBSERVATIONS, Family, Model, Role, UserModel
 from .operations import INF, NIL, OBJECTS, UNKNOWN_ELEMENT, Operations, Values, roles_of, show
 
+MOST_COUNTED = 1 << 61
+
 
 def element_operations(history: History, model: Model) -> Operations:
     """Put a history's clients' events together under a model of elements."""
@@ -49,6 +51,8 @@ def element_operations(history: History, model: Model) -> Operations:
     for i in np.flatnonzero(keep & (kind == Role.HAS)).tolist():
         kind[i], a[i] = _membership(history, values, int(completion[i]))
     _refuse_odd_values(history, model, values, invocation, kind, a, keep)
+    if model.family == Family.COUNTER:
+        _refuse_large_sums(history, invocation, kind, a, keep)
     ret = np.where(outcome == OK, completion, INF)
     return _built(history, values, keep, kind, a, invocation, ret, completion, model.family)
 
@@ -97,6 +101,18 @@ def _tokens(history: History, values: Values, rows: Ints) -> Ints:
     for i in np.flatnonzero(odd).tolist():
         tokens[i] = values.token(history.value(int(rows[i])))
     return tokens
+
+
+def _refuse_large_sums(history: History, invocation: Ints, kind: Ints, a: Ints,
+                       keep: npt.NDArray[np.bool_]) -> None:
+    """What a counter comes to must fit into an integer of the engines, in whatever order."""
+    adds = keep & (kind == Role.INCREASE)
+    key = history.key[invocation[adds]] + 1
+    sums = np.bincount(key, weights=np.abs(a[adds].astype(float)))
+    if (sums > MOST_COUNTED).any():
+        row = int(invocation[adds][np.flatnonzero(key == np.argmax(sums))[-1]])
+        raise history.bad(f"the numbers added on one key come to {sums.max():.0f}; expected at "
+                          f"most 2^{MOST_COUNTED.bit_length() - 1}", row)
 
 
 def _membership(history: History, values: Values, row: int) -> tuple[Role, int]:

@@ -437,10 +437,18 @@ def _read_stream(source: pa.NativeFile, where: str) -> tuple[pa.Table, bool]:
             try:
                 batches.append(reader.read_next_batch())
             except StopIteration:
+                at = source.tell()
                 complete = _has_end(source)
+                source.seek(at)
                 break
-            except (pa.ArrowInvalid, OSError):
+            except (pa.ArrowInvalid, OSError) as error:
+                if source.tell() < source.size():
+                    raise BadHistory(f"damaged before byte {source.tell()}: {error}", where=where
+                                     ) from error
                 break                                   # torn: the writer was killed here
+        if source.tell() < source.size():
+            raise BadHistory(f"the stream ends at byte {source.tell()}, and more follows; expected "
+                             "one stream", where=where)
         return pa.Table.from_batches(batches, schema=reader.schema), complete
 
 

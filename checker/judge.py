@@ -78,6 +78,9 @@ def _judge(
     if question.level and not (isinstance(model, str) and model in KINDS):
         raise CheckerError(f"a level of isolation is asked of transactions; expected a model like "
                            f"{' or '.join(KINDS)}")
+    if question.initial is not None and model in (*KINDS, *FOLDS, LONG_FORK):
+        raise CheckerError(f"an initial value is one of registers and the like; expected none of "
+                           f"{model}")
     if isinstance(model, str) and model in KINDS:
         return check_transactions(history, model, question.level,
                                   time_limit_s=question.time_limit_s,

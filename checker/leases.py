@@ -66,6 +66,9 @@ def told(history: History, values: Values, kind: Ints, asked: Ints, invocation: 
         times = [int(history.time[row]), int(history.time[end]) if ended else FOREVER]
         if min(times) < 0:
             raise history.bad("the lease model expects the time of each event", row)
+        if times[1] < times[0]:
+            raise history.bad(f"it ends at {times[1]} ns, before it began at {times[0]} ns; the "
+                              "lease model expects one clock", end)
         tokens[i] = values.token([who[1], ms * NS_PER_MS, *times])
     return tokens
 

@@ -24,7 +24,7 @@ from .element_operations import element_operations, user_operations
 from .errors import BadHistory, CheckerError, EngineAbsent
 from .history import History, Ints
 from .models import Family, Model, Role, UserModel, model_for, model_named
-from .operations import INF, Operations, operations_of, show
+from .operations import INF, OBJECTS, Operations, operations_of, show
 from .porcupine_engine import Porcupine
 from .result import CheckResult, Verdict
 from .search import STATUSES, Search
@@ -84,6 +84,8 @@ def check_linearizable(
         raise CheckerError(f"unknown engine {engine!r}; expected one of {', '.join(ENGINES)}")
     operations = (history if isinstance(history, Operations)
                   else _operations(history, model, cas_fail))
+    if initial is not None:
+        _refuse_initial(operations, initial)
     check = _Check(operations, operations.token(initial), engine, time_limit_s,
                    memory_limit_bytes, porcupine, jobs)
     check.run()
@@ -107,6 +109,20 @@ def _operations(
     if model.family != Family.VALUE:
         return element_operations(history, model)
     return operations_of(history, model, cas_fail=cas_fail)
+
+
+def _refuse_initial(operations: Operations, initial: Any) -> None:
+    """A value at the start is one of models that have a value."""
+    if operations.family == Family.USER:
+        raise CheckerError(f"the initial value {show(initial)}: a model of your own has its own, "
+                           "`initial`")
+    if operations.family not in (Family.VALUE, Family.COUNTER):
+        raise CheckerError(f"the initial value {show(initial)}: expected none; at the start a "
+                           f"{operations.family.name.lower().replace('_', '-')} is empty, or free")
+    if operations.family == Family.COUNTER and not (
+            type(initial) is int and -OBJECTS < initial < OBJECTS):
+        raise CheckerError(f"the initial value {show(initial)}: expected an integer of less than "
+                           "63 bits, as the model is a counter")
 
 
 class _Check:

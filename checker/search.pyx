@@ -27,7 +27,9 @@ cdef int pass_on() except -1:
 
 
 def raise_from_model(UserSteps user):
-    """Raise what a user's model raised, with its name."""
+    """Raise what a user's model raised, with its name; ^C and the like as they are."""
+    if not isinstance(user.error, Exception):
+        raise user.error
     raise CheckerError(f"the model {user.model.name} failed: {user.error!r}") from user.error
 
 

@@ -118,8 +118,13 @@ class Batches:
                 batch = reader.read_next_batch()
             except StopIteration:
                 self.complete = True
+                if self._file.read(1):
+                    raise BadHistory("more follows the end of the stream; expected one stream",
+                                     where=self.where) from None
                 return
-            except (pa.ArrowInvalid, OSError):
+            except (pa.ArrowInvalid, OSError) as error:
+                if self._file.read(1):
+                    raise BadHistory(f"damaged: {error}", where=self.where) from error
                 return                              # torn: the writer was killed here
             if batch.num_rows:
                 yield History(pa.Table.from_batches([batch]), where=self.where)

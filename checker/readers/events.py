@@ -48,7 +48,7 @@ class Events:
             return History.from_columns(
                 type=self.type, process=process, f=self.f, value=self.value,
                 key=self._keys(source), lines=self.line, where=source.name,
-                time=[time or 0 for time in self.time] if self.time else None)
+                time=[-1 if time is None else time for time in self.time] if self.time else None)
         except (TypeError, OverflowError, UnicodeEncodeError, ArrowException) as error:
             raise self._culprit(source, error) from error
 

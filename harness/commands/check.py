@@ -18,6 +18,7 @@ from seatrial.checker import CheckResult, UserModel, porcupine_engine, user_mode
 from seatrial.checker.corpus import Judged, Report, judge_index
 from seatrial.checker.domains import Guarantees
 from seatrial.checker.errors import CheckerError
+from seatrial.checker.history import pack
 from seatrial.checker.judge import MODEL_NAMES, Question, judge
 from seatrial.checker.linearizable import ENGINES
 from seatrial.checker.log_patterns import compiled
@@ -36,6 +37,7 @@ from ..testfile import LogSearch
 from ..yamlfile import Document
 from .domains import tree_in
 
+LEAST_S, MOST_S = 0.001, 1e9
 UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -47,6 +49,13 @@ def size(context: click.Context, param: click.Parameter, value: str) -> int:
     if not digits.isdigit() or int(digits) == 0:
         raise click.BadParameter(f"{value!r} is not a size; expected a number and K, M or G")
     return int(digits) * unit
+
+
+def seconds(context: click.Context, param: click.Parameter, value: float) -> float:
+    """Return a time limit."""
+    if not LEAST_S <= value <= MOST_S:
+        raise click.BadParameter(f"{value} is not in the range {LEAST_S} to {MOST_S:g}")
+    return value
 
 
 class ModelName(click.ParamType[str | UserModel]):
@@ -78,7 +87,7 @@ class ModelName(click.ParamType[str | UserModel]):
 @click.option("--group-size", type=click.IntRange(1), default=2, show_default=True,
               help="Keys that a read of long-fork asks for.")
 @click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True)
-@click.option("--time", "time_limit_s", type=click.FloatRange(min=0.001), default=60.0,
+@click.option("--time", "time_limit_s", type=float, callback=seconds, default=60.0,
               show_default=True, help="Seconds for each history.")
 @click.option("--memory", callback=size, default="1G", show_default=True,
               help="Bytes for each engine.")
@@ -150,10 +159,15 @@ def command(
 
 def _initial(text: str | None) -> object:
     try:
-        return None if text is None else json.loads(text)
+        initial = None if text is None else json.loads(text)
     except ValueError as error:
         raise BadInput(f"--initial {text!r} is not JSON; expected for example 0 or '\"\"'"
                        ) from error
+    try:
+        pack(initial)
+    except (OverflowError, ValueError) as error:
+        raise BadInput(f"--initial {text!r} can't be a value: {error}") from error
+    return initial
 
 
 def _guarantees(file: Path | None) -> Guarantees | None:
@@ -174,6 +188,9 @@ def _check_file(
     search: LogSearch,
 ) -> list[CheckResult]:
     history, format = read(file, format)
+    if not history.complete:
+        click.echo(f"{history.where}: it has no end: its writer was stopped; what comes after its "
+                   "last whole batch is not judged", err=True)
     result = judge(history, model, question.for_format(format))
     if format != "arrow":
         return list(result.all())

@@ -76,6 +76,17 @@ def test_a_runs_folder_is_judged_by_all_checks(
         ("linearizable", "pass"), ("stats", "pass"), ("unhandled-exceptions", "pass")]
 
 
+def test_a_history_without_an_end_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["generate", "--ops", "100", "-o", str(tmp_path / "h.arrow")]) == 0
+    assert main(["check", str(tmp_path / "h.arrow")]) == 0
+    assert "no end" not in capsys.readouterr().err
+    (tmp_path / "h.arrow").write_bytes((tmp_path / "h.arrow").read_bytes()[:-8])
+    assert main(["check", str(tmp_path / "h.arrow")]) == 0
+    assert "h.arrow: it has no end: its writer was stopped" in capsys.readouterr().err
+
+
 def test_the_initial_value_and_the_model_can_be_given(tmp_path: Path) -> None:
     path = tmp_path / "h.edn"
     path.write_text("{:process 0 :type :invoke :f :read}\n"
@@ -89,6 +100,10 @@ def test_the_initial_value_and_the_model_can_be_given(tmp_path: Path) -> None:
     (["h.edn", "--model", "heap"], "'heap' is not one of"),
     (["h.edn", "--memory", "lots"], "'lots' is not a size; expected a number and K, M or G"),
     (["h.edn", "--initial", "{"], "--initial '{' is not JSON"),
+    (["h.edn", "--initial", "9" * 30], "can't be a value: "),
+    (["h.edn", "--initial", "1", "--model", "set-full"], "an initial value is one of registers"),
+    (["h.edn", "--time", "nan"], "nan is not in the range 0.001 to 1e+09"),
+    (["h.edn", "--time", "inf"], "inf is not in the range"),
     (["h.edn", "--index", "i.tsv"], "expected either FILE or --index INDEX"),
     ([], "expected either FILE or --index INDEX"),
     (["absent.edn"], "absent.edn: can't read it: No such file or directory"),

@@ -10,6 +10,7 @@ from exhaustive import Call
 
 from seatrial.checker import (
     UNKNOWN,
+    BadHistory,
     CheckerError,
     History,
     OneOf,
@@ -145,6 +146,15 @@ def test_what_a_users_model_raises_is_reported_as_its_own() -> None:
         check_linearizable(sequential(("coin", None, None)), Broken())
 
 
+def test_an_interrupt_in_a_users_model_stays_one() -> None:
+    class Interrupted(Turnstile):
+        def step(self, state: str, f: str, argument: Any, answer: Any) -> Any:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check_linearizable(sequential(("coin", None, None)), Interrupted())
+
+
 def test_values_that_a_model_has_no_use_for_are_refused_by_row() -> None:
     with pytest.raises(CheckerError, match="insert has the value x; the priority-queue model"):
         check_linearizable(sequential(("insert", "x", "x")), "priority-queue")
@@ -154,3 +164,27 @@ def test_values_that_a_model_has_no_use_for_are_refused_by_row() -> None:
         check_linearizable(sequential(("read", None, 1)), "set")
     with pytest.raises(CheckerError, match="does not know 'push'"):
         check_linearizable(sequential(("push", 1, 1)), "fifo-queue")
+
+
+def test_what_a_counter_comes_to_must_fit_into_an_integer() -> None:
+    """Eight times 2^61 is 2^64, which the search took for 0."""
+    rows = [{"process": 0, "type": type, "f": "add", "value": 1 << 61}
+            for _ in range(8) for type in ("invoke", "ok")]
+    rows += [{"process": 0, "type": type, "f": "read", "value": value}
+             for type, value in (("invoke", None), ("ok", 0))]
+    with pytest.raises(BadHistory, match=r"history:15: the numbers added on one key come to"):
+        check_linearizable(History.from_rows(rows), "counter")
+
+
+@pytest.mark.parametrize(("model", "initial", "message"), [
+    ("fifo-queue", [1], "expected none; at the start a fifo is empty"),
+    ("set", [1], "expected none"), ("mutex", True, "expected none"),
+    ("counter", 1.5, "expected an integer"), ("counter", 1 << 62, "expected an integer"),
+])
+def test_an_initial_value_is_taken_only_where_it_counts(
+    model: str, initial: object, message: str,
+) -> None:
+    f = {"counter": "add", "mutex": "acquire", "fifo-queue": "enqueue"}.get(model, "add")
+    history = History.from_rows([{"process": 0, "type": "invoke", "f": f, "value": 1}])
+    with pytest.raises(CheckerError, match=message):
+        check_linearizable(history, model, initial=initial)

@@ -9,6 +9,7 @@ import pytest
 
 from seatrial.checker.errors import BadHistory
 from seatrial.checker.history import FILE_NAME, NONE, SCHEMA, History, metadata, pack, unpack
+from seatrial.checker.online.batches import Batches
 
 
 def event(type: str, process: int, f: str, value: Any = None, key: bytes | None = b"k",
@@ -59,6 +60,21 @@ def test_a_torn_stream_reads_up_to_its_last_whole_batch(tmp_path: Path) -> None:
         assert len(history) % 10 == 0
         sizes.add(len(history))
     assert {10, 20, 30} <= sizes          # 30: only the end marker is gone
+
+
+def test_a_stream_is_not_taken_for_torn_where_more_follows(tmp_path: Path) -> None:
+    path = tmp_path / "history.arrow"
+    write_stream(path, batches=3, rows_each=10)
+    whole = path.read_bytes()
+    broken = whole.replace(b"\xff\xff\xff\xff", b"\xff\xff\xff\xfe")
+    broken = whole[:1500] + broken[1500:-8] + whole[-8:]
+    for data, message in ((whole + whole, f"ends at byte {len(whole)}, and more follows"),
+                          (broken, "damaged before byte")):
+        path.write_bytes(data)
+        with pytest.raises(BadHistory, match=message):
+            History.read(path)
+        with Batches.of(path) as batches, pytest.raises(BadHistory, match="damaged|more follows"):
+            list(batches)
 
 
 def test_a_file_that_is_no_stream_is_refused_by_name(tmp_path: Path) -> None:

@@ -96,3 +96,10 @@ def test_what_is_no_lease_is_refused_by_row(value: Any, time: int, message: str)
             for type_ in ("invoke", "ok")]
     with pytest.raises(BadHistory, match=message):
         check_linearizable(History.from_rows(rows), "lease")
+
+
+def test_an_end_before_the_beginning_is_no_history() -> None:
+    rows = [{"time": time, "process": 0, "type": type, "f": "acquire", "value": 10}
+            for time, type in ((5, "invoke"), (4, "ok"))]
+    with pytest.raises(BadHistory, match="history:2: it ends at 4 ns, before it began at 5 ns"):
+        check_linearizable(History.from_rows(rows), "lease")

@@ -76,6 +76,7 @@ def test_keys_and_nemesis_are_told_apart(tmp_path: Path) -> None:
     history, _ = read(path)
     assert history.process.tolist() == [-1, 3, 3, 4]
     assert history.keys == [b"a", b"7"]
+    assert history.time.tolist() == [-1] * 4        # nobody says when
     assert history.pairs[0].tolist() == [1, 3]
 
 
