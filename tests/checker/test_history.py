@@ -73,7 +73,7 @@ def test_a_stream_is_not_taken_for_torn_where_more_follows(tmp_path: Path) -> No
         path.write_bytes(data)
         with pytest.raises(BadHistory, match=message):
             History.read(path)
-        with Batches.of(path) as batches, pytest.raises(BadHistory, match="damaged|more follows"):
+        with Batches.of(path) as batches, pytest.raises(BadHistory, match=r"damaged|more follows"):
             list(batches)
 
 
