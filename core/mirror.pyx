@@ -88,8 +88,10 @@ cdef class Mirror:
         if r.rindex:
             must(r.rindex == self.end + 1, b"mirror: a root entry that is not the next", r.rindex,
                  self.end, r.index)
-            last = <Run*>(self.runs.data + self.runs.end) - 1
-            if buffer_size(&self.runs) and last.index + last.count == r.index:
+            last = NULL
+            if buffer_size(&self.runs):
+                last = <Run*>(self.runs.data + self.runs.end) - 1
+            if last is not NULL and last.index + last.count == r.index:
                 last.count += 1
             else:
                 run.rindex, run.index, run.count = r.rindex, r.index, 1

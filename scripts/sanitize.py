@@ -114,7 +114,7 @@ def environment() -> dict[str, str]:
         # a small quarantine: a test looks at how much memory is in use
         "ASAN_OPTIONS": f"log_path={FOUND}/process:quarantine_size_mb=16",
         "LSAN_OPTIONS": "exitcode=0",
-        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "UBSAN_OPTIONS": f"print_stacktrace=1:log_path={FOUND}/process",
     }
 
 
