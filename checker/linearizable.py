@@ -83,7 +83,7 @@ def check_linearizable(
     if engine not in ENGINES:
         raise CheckerError(f"unknown engine {engine!r}; expected one of {', '.join(ENGINES)}")
     operations = (history if isinstance(history, Operations)
-                  else _operations(history, model, cas_fail))
+                  else put_together(history, model, cas_fail))
     if initial is not None:
         _refuse_initial(operations, initial)
     check = _Check(operations, operations.token(initial), engine, time_limit_s,
@@ -92,9 +92,10 @@ def check_linearizable(
     return check.result(name)
 
 
-def _operations(
-    history: History, model: Model | UserModel | str | None, cas_fail: str,
+def put_together(
+    history: History, model: Model | UserModel | str | None, cas_fail: str = "drop",
 ) -> Operations:
+    """Match invocations with their answers, as the model has it: what all engines begin with."""
     if model is None:
         rows = history.pairs[0]
         fs = frozenset(history.fs[code] for code in np.unique(history.f[rows]))
@@ -231,11 +232,10 @@ class _Check:
             columns = self._searched_by_one(self.operations, keys, deadline)
         else:
             columns = self._searched_by_many(keys, jobs, deadline)
-        status, operation, event, explored, peak = columns
-        verdicts = [STATUSES[code] for code in status.tolist()]
-        stopped = {i: (int(operation[i]), int(event[i])) for i in np.flatnonzero(status).tolist()}
-        return Judgement(verdicts, time.monotonic() - began, {
-            "explored": int(explored.sum()), "most_configurations": int(peak.max(initial=0)),
+        status, operation, event, explored, peak = (column.tolist() for column in columns)
+        stopped = {i: (operation[i], event[i]) for i, code in enumerate(status) if code}
+        return Judgement([STATUSES[code] for code in status], time.monotonic() - began, {
+            "explored": sum(explored), "most_configurations": max(peak),
         }, stopped)
 
     def _searched_by_many(self, keys: list[int], jobs: int, deadline: int) -> tuple[Ints, ...]:
@@ -277,9 +277,8 @@ class _Check:
         memory = self.memory // self.jobs
         columns: tuple[Ints, ...] = search.run(
             keys, self.initial, deadline_ns=deadline, memory=memory, effort=FIRST_EFFORT)
-        status = columns[0]
-        hard = [i for i in np.flatnonzero(status == STATUSES.index("effort")).tolist()
-                if keys[i] not in self.decided]
+        hard = [i for i, code in enumerate(columns[0].tolist())
+                if code == STATUSES.index("effort") and keys[i] not in self.decided]
         for done, i in enumerate(hard):
             now = time.monotonic_ns()
             share = now + (deadline - now) // (len(hard) - done)

@@ -15,7 +15,7 @@ import numpy as np
 from . import counters, leases, levels, members, priorities, queues, zones
 from .history import Ints
 from .models import Family, Role
-from .operations import APPENDS_ELEMENTS, INF, NIL, Operations
+from .operations import APPENDS_ELEMENTS, INF, NIL, PLAIN, Operations
 
 VERDICTS = ("ok", "violation", "undecided")
 QUEUES = (Family.FIFO, Family.BAG, Family.STACK)
@@ -38,11 +38,7 @@ def exists_for(operations: Operations) -> bool:
 def judge(operations: Operations, keys: Sequence[int], initial: int, *, jobs: int = 1) -> Watched:
     """Judge keys by the monitor of their model, on so many threads."""
     if operations.family == Family.VALUE:
-        codes, guilty = zones.judge(operations, keys, initial, jobs=jobs)
-        logs = [i for i, key in enumerate(keys) if operations.modes[key] == APPENDS_ELEMENTS]
-        if logs and initial == NIL:
-            codes[logs], more = levels.judge(operations, [keys[i] for i in logs], jobs=jobs)
-            guilty |= more
+        return _values(operations, keys, initial, jobs)
     elif operations.family == Family.SET:
         return _sets(operations, keys, jobs)
     elif operations.family in QUEUES:
@@ -56,6 +52,24 @@ def judge(operations: Operations, keys: Sequence[int], initial: int, *, jobs: in
     else:
         return _locks(operations, keys)
     return Watched([VERDICTS[code] for code in codes.tolist()], guilty)
+
+
+def _values(operations: Operations, keys: Sequence[int], initial: int, jobs: int) -> Watched:
+    """Registers, and logs that are empty at the start; a string that grows is the search's."""
+    modes = bytes(operations.modes)
+    verdicts, guilty = ["undecided"] * len(keys), dict[int, list[int]]()
+    plain = [i for i, key in enumerate(keys) if modes[key] == PLAIN]
+    logs = [i for i, key in enumerate(keys) if modes[key] == APPENDS_ELEMENTS]
+    if plain:
+        codes, guilty = zones.judge(operations, [keys[i] for i in plain], initial, jobs=jobs)
+        for i, code in zip(plain, codes.tolist(), strict=True):
+            verdicts[i] = VERDICTS[code]
+    if logs and initial == NIL:
+        codes, more = levels.judge(operations, [keys[i] for i in logs], jobs=jobs)
+        guilty |= more
+        for i, code in zip(logs, codes.tolist(), strict=True):
+            verdicts[i] = VERDICTS[code]
+    return Watched(verdicts, guilty)
 
 
 def _sets(operations: Operations, keys: Sequence[int], jobs: int) -> Watched:

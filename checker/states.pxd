@@ -16,7 +16,8 @@ from libc.string cimport memset
 cdef struct Node:
     int64_t symbol
     int32_t parent
-    int32_t link        # 1 + the next node of the hash chain
+    int32_t heir        # the first node made below it; 0 none
+    int32_t link        # 1 + the next node of the hash chain; of heirs unused
     int32_t first       # place in the depth-first walk, and one past its last descendant
     int32_t after
 
@@ -26,6 +27,7 @@ cdef struct States:
     int32_t capacity
     int32_t most
     int32_t numbered    # nodes below this have their places
+    uint32_t linked     # nodes in the hash table: all but heirs and the root
     uint32_t* heads
     uint32_t* stamps
     uint32_t stamp
@@ -68,7 +70,7 @@ cdef inline int states_grow(States* s) noexcept nogil:
             return -1
         s.nodes = <Node*>moved
         s.capacity = capacity
-    if <uint32_t>s.n >= s.buckets:
+    if s.linked >= s.buckets:
         moved = realloc(s.heads, <size_t>s.buckets * 2 * sizeof(uint32_t))
         if moved is NULL:
             return -1
@@ -81,7 +83,8 @@ cdef inline int states_grow(States* s) noexcept nogil:
         memset(s.stamps, 0, s.buckets * sizeof(uint32_t))
         s.stamp = 1
         for i in range(1, s.n):
-            state_link(s, i)
+            if s.nodes[s.nodes[i].parent].heir != i:
+                state_link(s, i)
     return 0
 
 
@@ -101,19 +104,26 @@ cdef inline int states_reset(States* s, size_t bytes) noexcept nogil:
         s.stamp = 1
     s.n = 0
     s.numbered = 0
+    s.linked = 0
     if states_grow(s) < 0:
         return -1
     s.nodes[0].symbol = 0
     s.nodes[0].parent = -1
-    s.nodes[0].link = 0
+    s.nodes[0].heir = 0
     s.n = 1
     return 0
 
 
 cdef inline int32_t state_find(const States* s, int32_t parent, int64_t symbol) noexcept nogil:
     """Return the state that follows ``parent`` by one symbol; -1 when nothing made it."""
-    cdef uint32_t b = state_bucket(s, parent, symbol)
-    cdef int32_t i = <int32_t>s.heads[b] if s.stamps[b] == s.stamp else 0
+    cdef int32_t i = s.nodes[parent].heir
+    cdef uint32_t b
+    if i == 0:
+        return -1
+    if s.nodes[i].symbol == symbol:
+        return i
+    b = state_bucket(s, parent, symbol)
+    i = <int32_t>s.heads[b] if s.stamps[b] == s.stamp else 0
     while i:
         if s.nodes[i - 1].parent == parent and s.nodes[i - 1].symbol == symbol:
             return i - 1
@@ -131,7 +141,12 @@ cdef inline int32_t state_child(States* s, int32_t parent, int64_t symbol) noexc
     i = s.n
     s.nodes[i].symbol = symbol
     s.nodes[i].parent = parent
-    state_link(s, i)
+    s.nodes[i].heir = 0
+    if s.nodes[parent].heir == 0:
+        s.nodes[parent].heir = i
+    else:
+        state_link(s, i)
+        s.linked += 1
     s.n += 1
     return i
 
