@@ -1,146 +1,84 @@
 """How fast histories are judged: our engines beside porcupine, same files, same machine, same run.
 
-Check time only, one thread; reading the file is not in it. Our engine is the one that ``auto``
-would ask: a monitor where there is one for the key, else the search. Porcupine gets --limit
-seconds and --memory bytes; where it has no verdict by then the table says why. What takes less than
-10 ms is measured seven times, ours and theirs, and the median is told. The goals are those
-of the design. Results go to bench/results/checker/<time>.json and bench/results/latest.json.
+One thread each. A check is what engines take on operations in memory; lines that begin with
+"end-to-end" and "online" have the reading in them (_checking.py says what exactly is measured).
+Ours is the engine that ``auto`` would ask: a monitor where there is one for the key, else the
+search. Porcupine gets --limit seconds and --memory bytes; where it has no verdict by then the table
+says why. Each line has a process of its own. Results go to bench/results/checker/<time>.json and
+bench/results/latest.json.
 """
 from __future__ import annotations
 
 import argparse
-import resource
+import multiprocessing
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-import pyarrow as pa
+from _checker_rows import Row, rows
+from _checking import Found, Goal, Limits
 from _results import save
 
-from seatrial.checker import History, check_linearizable, porcupine_engine, readers
-from seatrial.checker.generate import Recipe, batches
-
-SHORT_S, TIMES = 0.010, 7
-CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: what is judged, how fast it should be (seconds), or how many times
-    as fast as porcupine."""
-
-    name: str
-    histories: Callable[[], Iterator[History]]
-    model: str
-    goal_s: float | None = None
-    goal_ratio: float | None = None
+UNITS = {"check_s": ("check", 1.0, "s"), "memory": ("memory", 1e-6, "MB"),
+         "times_as_fast": ("", 1.0, "times as fast"),
+         "read_rate": ("reading", 1e-6, "million a second"),
+         "rate": ("", 1e-6, "million a second"),
+         "ns_each": ("time of each", 1.0, "ns"), "bytes_each": ("memory of each", 1.0, "bytes")}
 
 
-def generated(**recipe: Any) -> Callable[[], Iterator[History]]:
-    """A history that ``seatrial generate`` would write."""
-    def make() -> Iterator[History]:
-        made = Recipe(**recipe)
-        yield History(pa.Table.from_batches(list(batches(made)), schema=made.schema))
-
-    return make
-
-
-def files(pattern: str) -> Callable[[], Iterator[History]]:
-    """Histories of others, where they are here."""
-    def read() -> Iterator[History]:
-        for path in sorted((CORPUS / "porcupine").glob(pattern)):
-            yield readers.read(path)[0]
-
-    return read
+def measured(row: Row, limits: Limits) -> Found:
+    """Prepare and measure a line, each in a new process."""
+    spawn = multiprocessing.get_context("spawn")
+    with (tempfile.TemporaryDirectory() as folder,
+          ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as processes):
+        processes.submit(row.prepare, Path(folder)).result()
+        return processes.submit(row.measure, Path(folder), limits).result()
 
 
-def rows(scale: float) -> list[Row]:
-    """All lines; ``scale`` is for the two long ones."""
-    million = int(1_000_000 * scale)
-    return [
-        Row("porcupine's etcd logs, sum", files("etcd_*.log"), "cas-register", 0.010),
-        *(Row(path.name, files(path.name), "kv", goal_ratio=20.0)
-          for path in sorted((CORPUS / "porcupine").glob("kv-*.txt"))),
-        *(Row(f"one register, {million} operations, {clients} clients, {pending} pending",
-              generated(model="register", operations=million, clients=clients, pending=pending),
-              "register", 0.2 * scale) for clients, pending in ((10, 0), (50, 0), (50, 200))),
-        Row(f"kv, 1,000 keys, {10 * million} operations",
-            generated(model="kv", operations=10 * million, clients=50, keys=1000, pending=200),
-            "kv", 3.0 * scale),
-        Row(f"one register, repeated values, 10 clients, {million} operations",
-            generated(model="register", operations=million, values=100), "register", 2.0 * scale),
-        *(Row(f"300 operations of 30 clients, repeated values, {name}",
-              generated(model="register", operations=300, clients=30, values=20,
-                        violation=violation), "register", 0.5)
-          for name, violation in (("ok", None), ("violating", "stale-read"))),
-        Row("1,000 operations, 30 pending writes, violating",
-            generated(model="register", operations=1000, clients=5, pending=30,
-                      violation="stale-read"), "register", 0.005),
-        Row(f"fifo queue, {million} operations",
-            generated(model="fifo-queue", operations=million), "fifo-queue", 0.5 * scale),
-    ]
+def met(goal: Goal, found: Found, others: dict[str, Found]) -> tuple[bool, str]:
+    """Whether a goal is met, and in words what was found beside it."""
+    what, scale, unit = UNITS[goal.number]
+    if goal.number not in found:
+        return False, f"{what} not known"
+    value, bound = found[goal.number], goal.bound
+    if goal.of is not None:
+        if goal.of not in others:
+            return False, f"{what or goal.number} has nothing to compare with"
+        value /= others[goal.of][goal.number]
+        scale, unit = 1.0, "times that with ten times fewer"
+    reached = value >= bound if goal.least else value <= bound
+    return reached, (f"{what} {value * scale:.3g} {unit} "
+                     f"({'at least' if goal.least else 'at most'} {bound * scale:.3g})").strip()
 
 
-def measure(row: Row, limit_s: float, memory: int) -> dict[str, Any]:
-    """Judge a line's histories by our engines and by porcupine."""
-    found: dict[str, Any] = {"name": row.name, "files": 0, "ours_s": 0.0, "porcupine_s": 0.0,
-                             "verdict": "", "porcupine": "", "end_to_end_s": 0.0}
-    for history in row.histories():
-        found["files"] += 1
-        began = time.perf_counter()
-        verdict, seconds = ours(history, row.model, memory)
-        found["end_to_end_s"] += time.perf_counter() - began
-        again = TIMES if seconds < SHORT_S else 1
-        found["ours_s"] += median([seconds, *(
-            ours(history, row.model, memory)[1] for _ in range(again - 1))])
-        found["verdict"] = verdict
-        if not porcupine_engine.available():
-            found["porcupine"] = "absent"
-        elif found["porcupine"] in ("", "ok"):
-            why, seconds = porcupine(history, row.model, limit_s, memory)
-            again = TIMES if seconds < SHORT_S else 1
-            found["porcupine"] = why or "ok"
-            found["porcupine_s"] += median([seconds, *(
-                porcupine(history, row.model, limit_s, memory)[1] for _ in range(again - 1))])
-    found["met"] = met(row, found)
-    return found
-
-
-def ours(history: History, model: str, memory: int) -> tuple[str, float]:
-    """Our verdict, and the time of the engines that found it."""
-    check = check_linearizable(history, model, engine="monitor", memory_limit_bytes=memory,
-                               cas_fail="observe", jobs=1)
-    seconds = check.evidence["engines"]["monitor"]["elapsed_s"]
-    if "undecided" in check.evidence["engines"]["monitor"]["keys"]:
-        check = check_linearizable(history, model, engine="search", memory_limit_bytes=memory,
-                                   cas_fail="observe", jobs=1)
-        seconds += check.evidence["engines"]["search"]["elapsed_s"]
-    return check.verdict.label, float(seconds)
-
-
-def porcupine(history: History, model: str, limit_s: float, memory: int) -> tuple[str, float]:
-    """Why porcupine has no verdict (empty: it has one), and the time of its check."""
-    judged = check_linearizable(
-        history, model, engine="porcupine", time_limit_s=limit_s, memory_limit_bytes=memory,
-        cas_fail="observe").evidence["engines"]["porcupine"]
-    undecided = [why for why in judged["keys"] if why not in ("ok", "violation")]
-    return (undecided[0] if undecided else ""), float(judged["check_s"])
-
-
-def met(row: Row, found: dict[str, Any]) -> str:
-    """Whether the goal was met."""
+def verdict_on(row: Row, found: Found, others: dict[str, Found]) -> str:
+    """The last column: yes or no, and all goals."""
     if not found["files"]:
-        return "no files here"
-    if row.goal_s is not None:
-        return "yes" if found["ours_s"] <= row.goal_s else f"no: goal {row.goal_s:g} s"
-    if row.goal_ratio is not None and found["porcupine"] == "ok":
-        ratio = found["porcupine_s"] / max(found["ours_s"], 1e-9)
-        return f"{'yes' if ratio >= row.goal_ratio else 'no'}: {ratio:.0f} times as fast"
-    return "-"
+        return "no file here"
+    told = [met(goal, found, others) for goal in row.goals]
+    if not told:
+        return "-"
+    return f"{'yes' if all(reached for reached, _ in told) else 'NO'}: " + ", ".join(
+        text for _, text in told)
+
+
+def line(name: str, found: Found) -> str:
+    """The columns before the last."""
+    if not found["files"]:
+        return f"{name:64} {'':>10} {'':>8} {'':>9} {'':>8} {'':>9}"
+    reading = f"{found['read_s']:.3f} s" if "read_s" in found else ""
+    theirs = found.get("porcupine", "")
+    if theirs == "ok":
+        theirs = shown(found["porcupine_s"])
+    return (f"{name:64} {found['verdict']:>10} {reading:>8} {shown(found['check_s']):>9} "
+            f"{found['memory'] / 1e6:5.0f} MB {theirs:>9}")
+
+
+def shown(seconds: float) -> str:
+    """A time, in ms where it is short."""
+    return f"{seconds * 1e3:.3f} ms" if seconds < 0.1 else f"{seconds:.3f} s"
 
 
 def main() -> int:
@@ -151,20 +89,18 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="size of the long histories")
     parser.add_argument("--only", default="", help="lines whose name holds this")
     chosen = parser.parse_args()
-    results = []
-    print(f"{'history':62} {'verdict':>12} {'ours':>10} {'porcupine':>16}  goal met")
+    limits, results = Limits(chosen.limit, chosen.memory), dict[str, dict[str, Any]]()
+    print(f"{'history':64} {'verdict':>10} {'reading':>8} {'check':>9} {'memory':>8} "
+          f"{'porcupine':>9}  goal met")
     for row in rows(chosen.scale):
         if chosen.only not in row.name:
             continue
-        found = measure(row, chosen.limit, chosen.memory)
-        results.append(found)
-        theirs = (f"{found['porcupine_s']:.4f} s" if found["porcupine"] == "ok"
-                  else found["porcupine"] or "-")
-        print(f"{row.name:62} {found['verdict']:>12} {found['ours_s']:9.4f}s {theirs:>16}  "
-              f"{found['met']}", flush=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    print(f"peak memory of this process, histories included: {peak} MB")
-    print(f"saved in {save('checker', results)}")
+        found = measured(row, limits)
+        found["met"] = verdict_on(row, found, results)
+        results[row.name] = found
+        print(f"{line(row.name, found)}  {found['met']}", flush=True)
+    saved = save("checker", [{"name": name, **found} for name, found in results.items()])
+    print(f"saved in {saved}")
     return 0
 
 
