@@ -53,6 +53,7 @@ import pyarrow as pa
 
 from .cells import INTEGER, OTHER, split
 from .errors import BadHistory, CheckerError
+from .pairing import pairs
 
 VERSION = 1
 FILE_NAME = "history.arrow"
@@ -61,6 +62,7 @@ TYPE_NAMES = ("invoke", "ok", "fail", "info")
 NEMESIS = -1
 NONE = -1          # "no such row", "no such key"
 INT32_MAX = (1 << 31) - 1
+MOST_PROCESSES = 1 << 20        # numbers up to here are counted as they are
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 
 Ints = npt.NDArray[Any]       # of whatever width the column has
@@ -319,26 +321,16 @@ class History:
         A process does one thing at a time, so an invocation's completion is the next event of
         its process. The nemesis is left out.
         """
-        rows = np.flatnonzero(self.process != NEMESIS)
-        actor = self.process[rows]
-        if actor.max(initial=0) < 1 << 16:
-            actor = actor.astype(np.uint16)         # numpy sorts these by radix
-        rows = rows[np.argsort(actor, kind="stable")]
-        kind, process = self.type[rows], self.process[rows]
-        opens = kind == INVOKE
-        follows = np.zeros(len(rows), dtype=bool)     # same process as the event before
-        follows[1:] = process[1:] == process[:-1]
-        after_open = np.zeros(len(rows), dtype=bool)
-        after_open[1:] = opens[:-1]
-        after_open &= follows
-        self._refuse(rows[opens & after_open], "invokes again before its last operation ended")
-        self._refuse(rows[~opens & ~after_open], "completes an operation that it never invoked")
-        completion = np.full(len(rows), NONE, dtype=np.int64)
-        closes = np.flatnonzero(~opens)
-        completion[closes - 1] = rows[closes]
-        invocation, completion = rows[opens], completion[opens]
-        order = np.argsort(invocation, kind="stable")
-        invocation, completion = invocation[order], completion[order]
+        actor = self.process
+        if len(actor) and (actor.min() < NEMESIS or actor.max() > MOST_PROCESSES):
+            numbered = np.unique(actor, return_inverse=True)[1]
+            actor = np.where(actor == NEMESIS, NEMESIS, numbered).astype(np.int32)
+        invocation, completion, again, never = pairs(
+            np.ascontiguousarray(actor, np.int32), np.ascontiguousarray(self.type, np.int8))
+        if again != NONE:
+            raise self._unpaired(again, "invokes again before its last operation ended")
+        if never != NONE:
+            raise self._unpaired(never, "completes an operation that it never invoked")
         self._refuse_strangers(invocation, completion)
         return invocation, completion
 
@@ -355,10 +347,8 @@ class History:
                 raise self.bad(f"the operation that ends here {what} {is_}; expected {was}, as it "
                                "was invoked", int(end[i]))
 
-    def _refuse(self, rows: Ints, what: str) -> None:
-        if len(rows):
-            first = int(rows.min())
-            raise self.bad(f"process {self.process[first]} {what}", first)
+    def _unpaired(self, row: int, what: str) -> BadHistory:
+        return self.bad(f"process {self.process[row]} {what}", row)
 
     def bad(self, message: str, row: int) -> BadHistory:
         """Return the error that names this history and a row, or the row's line in its file."""

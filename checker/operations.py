@@ -258,13 +258,14 @@ def operations_of(history: History, model: Model, *, cas_fail: str = "drop") -> 
     value = value_tokens(history, values)
     wanted = value[invocation]
     n = len(invocation)
-    kind = role.astype(np.int8)
+    kind = role.copy()
     a, b = wanted.copy(), np.full(n, NIL, dtype=np.int64)
     keep = (outcome != FAIL) & ((role != Role.READ) | (outcome == OK))
     ret = np.where(outcome == OK, completion, INF)
     reads = role == Role.READ
     a[reads] = value[completion[reads]]
-    a[np.isin(history.f[invocation], [i for i, f in enumerate(history.fs) if f == "delete"])] = NIL
+    if "delete" in history.fs:
+        a[history.f[invocation] == list(history.fs).index("delete")] = NIL
     for i in np.flatnonzero(role == Role.CAS).tolist():
         done = int(completion[i]) if outcome[i] == FAIL else NONE
         found = _cas(history, values, int(invocation[i]), done, cas_fail)
@@ -282,16 +283,18 @@ def operations_of(history: History, model: Model, *, cas_fail: str = "drop") -> 
     if (key == NONE).any():                         # events without a key are one key more
         key = np.where(key == NONE, len(keys), key)
         keys.append(None)
+    kept = np.flatnonzero(keep)
+    row, ret = invocation[kept], ret[kept]
     return Operations(
-        key=key[keep].astype(np.int32), kind=kind[keep], a=a[keep], b=b[keep],
-        inv=invocation[keep], ret=ret[keep], process=history.process[invocation][keep],
-        row=invocation[keep], done=np.where(ret == INF, NONE, completion)[keep],
+        key=key[kept].astype(np.int32, copy=False), kind=kind[kept], a=a[kept], b=b[kept],
+        inv=row, ret=ret, process=history.process[row], row=row,
+        done=np.where(ret == INF, NONE, completion[kept]),
         positions=len(history), keys=keys, values=values)
 
 
 def roles_of(history: History, model: Model, invocation: Ints) -> Ints:
     """Return the role of each invocation; an error names the first that the model doesn't know."""
-    table = np.full(len(history.fs) + 1, -1, dtype=np.int64)
+    table = np.full(len(history.fs) + 1, -1, dtype=np.int8)
     for code, f in enumerate(history.fs):
         table[code] = model.roles.get(f, -1)
     role = table[history.f[invocation]]

@@ -173,3 +173,20 @@ def test_a_stream_whose_columns_are_of_other_types_is_refused(tmp_path: Path) ->
         writer.write_table(odd)
     with pytest.raises(BadHistory, match="the column time is of double; expected int64"):
         History.read(tmp_path / FILE_NAME)
+
+
+def test_processes_of_any_number_are_told_apart() -> None:
+    large = (1 << 31) - 1
+    history = History.from_rows([
+        event("invoke", large, "write", 1),
+        event("invoke", -5, "write", 2),
+        event("info", -1, "kill"),
+        event("ok", large, "write", 1),
+        event("invoke", large, "read"),
+    ])
+    invocations, completions = history.pairs
+    assert invocations.tolist() == [0, 1, 4]
+    assert completions.tolist() == [3, NONE, NONE]
+    twice = History.from_rows([event("invoke", large, "read")] * 2)
+    with pytest.raises(BadHistory, match=f"process {large} invokes again"):
+        _ = twice.pairs
