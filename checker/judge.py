@@ -16,6 +16,8 @@ from .models import MODELS, Model, UserModel
 from .porcupine_engine import Porcupine
 from .readers import OBSERVES_FAILED_CAS
 from .result import CheckResult, Verdict
+from .session_guarantees import NAME as SESSIONS
+from .session_guarantees import check_session_guarantees
 from .set_full import check_set_full
 from .total_queue import check_total_queue
 from .transactions import KINDS, F, check_transactions
@@ -26,7 +28,7 @@ FOLDS = {"bank": check_bank, "set-full": check_set_full, "total-queue": check_to
          "unique-ids": check_unique_ids}
 LONG_FORK = "long-fork"
 DOMAINS = "domains"
-MODEL_NAMES = (*MODELS, *KINDS, *FOLDS, LONG_FORK, DOMAINS)
+MODEL_NAMES = (*MODELS, *KINDS, *FOLDS, LONG_FORK, SESSIONS, DOMAINS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,10 @@ def _judge(
         return FOLDS[model](history)
     if model == LONG_FORK:
         return check_long_fork(history, question.group_size)
+    if model == SESSIONS:
+        return check_session_guarantees(
+            history, initial=question.initial, time_limit_s=question.time_limit_s,
+            memory_limit_bytes=question.memory_limit_bytes)
     if model == DOMAINS:
         return _judge_domains(history, question)
     return check_linearizable(
