@@ -18,7 +18,9 @@ cdef class DomainLink:          # the connection of a child's leader to a node o
     cdef uint32_t[2] lives      # of the processes at its ends; 0: that end is closed
     cdef int state
     cdef uint64_t[2] stalled_ns     # since when what goes to that end is not acknowledged
-    cdef Stream[2] streams      # to that end
+    cdef Stream to_child, to_parent     # (not an array: nobody would take its vectors apart)
+
+    cdef Stream* stream(self, int to) noexcept
 
 
 cdef class DomainWorld(World):

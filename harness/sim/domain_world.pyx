@@ -67,8 +67,12 @@ cdef class DomainLink:
         self.stalled_ns[0] = self.stalled_ns[1] = 0
 
     def __dealloc__(self):
-        restart(&self.streams[0])
-        restart(&self.streams[1])
+        restart(&self.to_child)
+        restart(&self.to_parent)
+
+    cdef Stream* stream(self, int to) noexcept:
+        """What is on its way to that end."""
+        return &self.to_child if to == CHILD else &self.to_parent
 
     def __repr__(self) -> str:
         return f"<DomainLink {self.number} from host {self.hosts[CHILD]} to {self.hosts[PARENT]}>"
@@ -380,8 +384,8 @@ cdef class DomainWorld(World):
         cdef Packet* p
         self.network.judge(receiver, sender, size, self.now_ns, &fate)
         p = self._perhaps_corrupted(data, size, &fate)
-        p.number = u.streams[to].sent
-        u.streams[to].sent += 1
+        p.number = u.stream(to).sent
+        u.stream(to).sent += 1
         self._at(self.now_ns + fate.delay_ns + (RESEND_NS if fate.lost else 0), kind, receiver,
                  sender, u.number, p)
         return 0
@@ -394,7 +398,7 @@ cdef class DomainWorld(World):
         cdef Event late
         if self._unreachable(e.to, e.sender):
             self.network.cut_off += 1
-            hold(&u.streams[to], e)
+            hold(u.stream(to), e)
             return self._forsake_link_later(u, to)
         if mute:
             self._forsake_link_later(u, to)
@@ -403,10 +407,10 @@ cdef class DomainWorld(World):
                 self._at(self.now_ns + self.network.latency_ns, LINK_BREAKS, e.sender, e.to,
                          u.number, NULL)
             return 0
-        if not in_order(&u.streams[to], e):
+        if not in_order(u.stream(to), e):
             return 0
         self._take_in(u, e)
-        while u.lives[to] == m.life and take_early(&u.streams[to], &late):
+        while u.lives[to] == m.life and take_early(u.stream(to), &late):
             try:
                 self._take_in(u, &late)
             finally:
@@ -536,7 +540,7 @@ cdef class DomainWorld(World):
             u.lives[end] = 0
             if end == CHILD:
                 u.state = ENDED
-            release(&u.streams[end].held)
+            release(&u.stream(end).held)
             if u.lives[1 - end] == 0:
                 self._forget(u)
             elif not m.silent and not self.network.is_cut(other, m.host):
@@ -565,7 +569,7 @@ cdef class DomainWorld(World):
             if (u.stalled_ns[to] and not self._unreachable(u.hosts[to], u.hosts[1 - to])
                     and not self.network.is_cut(u.hosts[1 - to], u.hosts[to])):
                 u.stalled_ns[to] = 0
-                self._resend(&u.streams[to], u.number * 2 + to)
+                self._resend(u.stream(to), u.number * 2 + to)
         return 0
 
     cdef tuple _way_of(self, const Event* e):
