@@ -22,7 +22,7 @@ from . import monitors, porcupine_engine
 from .counterexample import explain, plain
 from .element_operations import element_operations, user_operations
 from .errors import BadHistory, CheckerError, EngineAbsent
-from .history import History, Ints
+from .history import History
 from .models import Family, Model, Role, UserModel, model_for, model_named
 from .operations import INF, OBJECTS, Operations, operations_of, show
 from .porcupine_engine import Porcupine
@@ -43,6 +43,9 @@ MOST_LISTED = 20
 UNDECIDED = {"time": "out of time", "memory": "out of memory", "effort": "out of time",
              "undecided": "is not made for this key"}
 NOT_ASKED = "not asked"
+OUT_OF_EFFORT = STATUSES.index("effort")
+
+Ended = tuple[int, int, int, int, int]      # of a key, what Search.run says
 
 
 @dataclass(slots=True)
@@ -229,29 +232,31 @@ class _Check:
         deadline = time.monotonic_ns() + int(self.time_limit_s * 1e9)
         jobs = min(self.jobs, len(keys))
         if jobs == 1:
-            columns = self._searched_by_one(self.operations, keys, deadline)
+            ended = self._searched_by_one(self.operations, keys, deadline)
         else:
-            columns = self._searched_by_many(keys, jobs, deadline)
-        status, operation, event, explored, peak = (column.tolist() for column in columns)
-        stopped = {i: (operation[i], event[i]) for i, code in enumerate(status) if code}
-        return Judgement([STATUSES[code] for code in status], time.monotonic() - began, {
-            "explored": sum(explored), "most_configurations": max(peak),
+            ended = self._searched_by_many(keys, jobs, deadline)
+        stopped = {i: (operation, event)
+                   for i, (status, operation, event, _, _) in enumerate(ended) if status}
+        return Judgement([STATUSES[key[0]] for key in ended], time.monotonic() - began, {
+            "explored": sum([key[3] for key in ended]),
+            "most_configurations": max([key[4] for key in ended]),
         }, stopped)
 
-    def _searched_by_many(self, keys: list[int], jobs: int, deadline: int) -> tuple[Ints, ...]:
+    def _searched_by_many(self, keys: list[int], jobs: int, deadline: int) -> list[Ended]:
         """The largest keys first, each to the thread that has least to do."""
         loads, turns = [0] * jobs, np.zeros(len(keys), dtype=np.int64)
         for i in sorted(range(len(keys)), key=lambda i: -self.sizes[keys[i]]):
             turns[i] = loads.index(min(loads))
             loads[turns[i]] += self.sizes[keys[i]]
-        found: list[tuple[Ints, ...] | BaseException | None] = [None] * jobs
+        found: list[list[Ended] | BaseException | None] = [None] * jobs
 
         def work(turn: int) -> None:
             try:
                 mine = [keys[i] for i in np.flatnonzero(turns == turn).tolist()]
                 rows = np.flatnonzero(np.isin(self.operations.key, mine))
                 part = self._searched_by_one(self.operations.select(rows), mine, deadline)
-                found[turn] = part[0], rows[part[1]], *part[2:]
+                found[turn] = [(status, int(rows[operation]), event, explored, peak)
+                               for status, operation, event, explored, peak in part]
             except BaseException as error:
                 found[turn] = error
 
@@ -261,32 +266,30 @@ class _Check:
             thread.start()
         for thread in threads:
             thread.join()
-        whole = tuple(np.zeros(len(keys), dtype=np.int64) for _ in range(5))
-        for turn, columns in enumerate(found):
-            if not isinstance(columns, tuple):
-                raise columns or RuntimeError("a thread of the search found nothing")
-            for column, part in zip(whole, columns, strict=True):
-                column[turns == turn] = part
+        whole = list[Ended]([(0, 0, 0, 0, 0)] * len(keys))
+        for turn, part in enumerate(found):
+            if not isinstance(part, list):
+                raise part or RuntimeError("a thread of the search found nothing")
+            for i, ended in zip(np.flatnonzero(turns == turn).tolist(), part, strict=True):
+                whole[i] = ended
         return whole
 
     def _searched_by_one(
         self, operations: Operations, keys: list[int], deadline: int,
-    ) -> tuple[Ints, ...]:
+    ) -> list[Ended]:
         """All keys with a bounded effort, then the hard ones with the time that is left."""
         search = Search(operations)
         memory = self.memory // self.jobs
-        columns: tuple[Ints, ...] = search.run(
-            keys, self.initial, deadline_ns=deadline, memory=memory, effort=FIRST_EFFORT)
-        hard = [i for i, code in enumerate(columns[0].tolist())
-                if code == STATUSES.index("effort") and keys[i] not in self.decided]
+        ended = search.run(keys, self.initial, deadline_ns=deadline, memory=memory,
+                           effort=FIRST_EFFORT)
+        hard = [i for i, (status, *_) in enumerate(ended)
+                if status == OUT_OF_EFFORT and keys[i] not in self.decided]
         for done, i in enumerate(hard):
             now = time.monotonic_ns()
             share = now + (deadline - now) // (len(hard) - done)
-            cells: tuple[Any, ...] = search.run([keys[i]], self.initial, deadline_ns=share,
-                                                memory=memory, effort=1 << 62)
-            for column, cell in zip(columns, cells, strict=True):
-                column[i] = cell[0]
-        return columns
+            ended[i], = search.run([keys[i]], self.initial, deadline_ns=share, memory=memory,
+                                   effort=1 << 62)
+        return ended
 
     def result(self, name: str) -> CheckResult:
         """Add the engines' verdicts up."""

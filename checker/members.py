@@ -45,13 +45,15 @@ def judge(
         ret=operations.ret[rows], process=operations.process[rows], row=operations.row[rows],
         done=operations.done[rows], positions=operations.positions,
         keys=range(elements.shape[1]), values=Values())
-    statuses = Search(registers).run(
-        np.arange(elements.shape[1]), 0, memory=MEMORY, effort=EFFORT,
-        deadline_ns=time.monotonic_ns() + int(TIME_S * 1e9))[0]
+    ended = Search(registers).run(
+        range(elements.shape[1]), 0, memory=MEMORY, effort=EFFORT,
+        deadline_ns=time.monotonic_ns() + int(TIME_S * 1e9))
     verdicts, guilty = dict.fromkeys(np.unique(pairs[0]).tolist(), "ok"), dict[int, list[int]]()
-    for i in np.flatnonzero(statuses).tolist():
+    for i, (status, *_) in enumerate(ended):
+        if not status:
+            continue
         key = int(elements[0, i])
-        if STATUSES[statuses[i]] == "violation":
+        if STATUSES[status] == "violation":
             verdicts[key] = "violation"
             guilty.setdefault(key, rows[element == i].tolist())
         elif verdicts[key] == "ok":

@@ -14,11 +14,18 @@ from seatrial.checker.problem cimport Problem
 from seatrial.checker.steps cimport USER, VALUE, UserSteps
 from seatrial.checker.vectors cimport Vector, Vectors
 
-import numpy as np
-
 from .errors import CheckerError
 
 STATUSES = ("ok", "violation", "time", "memory", "effort")      # by Status (frontier.pxd)
+
+
+cdef struct Ended:
+    int64_t key
+    int status
+    int32_t op
+    int32_t event
+    uint64_t explored
+    uint32_t peak
 
 
 cdef int pass_on() except -1:
@@ -157,37 +164,39 @@ cdef class Search:
         p.text = self.modes[key] == 2
 
     def run(self, keys, int64_t initial, *, int64_t deadline_ns, size_t memory, uint64_t effort):
-        """Judge many keys: arrays of status, operation, event, explored, peak, one cell a key.
+        """Judge many keys: of each the status, the operation and event at which its search ended,
+        how many configurations were explored, and how many there were at once.
 
-        operation and event say where a key's search ended. Deadline: of CLOCK_MONOTONIC.
+        Deadline: of CLOCK_MONOTONIC.
         """
-        cdef const int64_t[::1] chosen = np.ascontiguousarray(keys, dtype=np.int64)
-        cdef Py_ssize_t i, n = len(chosen)
-        status = np.zeros(n, dtype=np.int8)
-        numbers = np.zeros((4, n), dtype=np.int64)
-        cdef int8_t[::1] status_ = status
-        cdef int64_t[:, ::1] numbers_ = numbers
-        for key in chosen:
-            if not 0 <= key < self.keys:
-                raise IndexError(f"key {key} of {self.keys}")
-        self.work.deadline_ns = deadline_ns
-        self.work.effort = effort
-        self.work.looks_ahead = True
-        with nogil:
+        cdef Py_ssize_t i, n = len(keys)
+        cdef Ended* found = <Ended*>malloc((<size_t>n + 1) * sizeof(Ended))
+        if found is NULL:
+            raise MemoryError(f"no memory for {n} keys")
+        try:
             for i in range(n):
-                self._choose(chosen[i])
-                status_[i] = <int8_t>search_key(&self.work, memory, &initial, False)
-                numbers_[0, i] = self.work.op
-                numbers_[1, i] = self.work.event
-                numbers_[2, i] = <int64_t>self.work.explored
-                numbers_[3, i] = self.work.peak
-                if status_[i] == INTERRUPTED or status_[i] == MODEL_RAISED:
-                    break
-        if n and status_[i] == INTERRUPTED:
-            pass_on()
-        if n and status_[i] == MODEL_RAISED:
-            raise_from_model(self.user)
-        return status, *numbers
+                found[i].key = keys[i]
+                if not 0 <= found[i].key < self.keys:
+                    raise IndexError(f"key {keys[i]} of {self.keys}")
+            self.work.deadline_ns = deadline_ns
+            self.work.effort = effort
+            self.work.looks_ahead = True
+            with nogil:
+                for i in range(n):
+                    self._choose(found[i].key)
+                    found[i].status = search_key(&self.work, memory, &initial, False)
+                    found[i].op, found[i].event = self.work.op, self.work.event
+                    found[i].explored, found[i].peak = self.work.explored, self.work.peak
+                    if found[i].status == INTERRUPTED or found[i].status == MODEL_RAISED:
+                        break
+            if n and found[i].status == INTERRUPTED:
+                pass_on()
+            if n and found[i].status == MODEL_RAISED:
+                raise_from_model(self.user)
+            return [(found[i].status, found[i].op, found[i].event, found[i].explored,
+                     found[i].peak) for i in range(n)]
+        finally:
+            free(found)
 
     def probe(self, int64_t key, int64_t initial, *, bint anywhere=False, bint look_ahead=True,
               int64_t deadline_ns, size_t memory, uint64_t effort):

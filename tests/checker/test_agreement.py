@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 from elements import INITIAL, outcomes_of, random_elements
 from events import history_of, model_of
@@ -99,9 +98,10 @@ def judged(family: Family, histories: dict[int, list[Call]],
     keys = list(range(len(operations.keys)))
     if engine:
         engine.start(operations, keys, NIL, LIMIT_S)
-    statuses = Search(operations).run(
-        np.array(keys), NIL, memory=1 << 28, effort=1 << 62,
-        deadline_ns=time.monotonic_ns() + int(LIMIT_S * 1e9))[0]
+    ended = Search(operations).run(
+        keys, NIL, memory=1 << 28, effort=1 << 62,
+        deadline_ns=time.monotonic_ns() + int(LIMIT_S * 1e9))
+    statuses = [status for status, *_ in ended]
     answers = engine.finish().verdicts if engine else []
     watched = monitors.judge(operations, keys, NIL).verdicts
     outcomes = of_a_value if family is Family.VALUE else outcomes_of(family)

@@ -28,9 +28,9 @@ def key(name, whole):
 second = key("b", 2 * first) + [Call(1, Role.TAKE, 0, None, 9000, None, "b")]
 operations = from_intervals([call.row() for call in key("a", first) + second], Family.FIFO)
 for _ in range(50):                 # the heap notices what was written beyond its block
-    found = Search(operations).run(np.array([0, 1]), NIL, memory=1 << 28, effort=1 << 62,
-                                   deadline_ns=time.monotonic_ns() + 10**10)[0]
-    assert [STATUSES[code] for code in found] == ["ok", "ok"]
+    found = Search(operations).run([0, 1], NIL, memory=1 << 28, effort=1 << 62,
+                                   deadline_ns=time.monotonic_ns() + 10**10)
+    assert [STATUSES[status] for status, *_ in found] == ["ok", "ok"]
 """
 
 
