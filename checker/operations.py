@@ -254,19 +254,20 @@ def operations_of(history: History, model: Model, *, cas_fail: str = "drop") -> 
     invocation, completion = history.pairs
     role = roles_of(history, model, invocation)
     outcome = np.where(completion == NONE, INFO, history.type[completion])
+    matters = np.flatnonzero(((outcome != FAIL) | (role == Role.CAS))
+                             & ((role != Role.READ) | (outcome == OK)))
+    invocation, completion, kind, outcome = (
+        column[matters] for column in (invocation, completion, role, outcome))
     values = Values(empty_is_nil=Role.APPEND in model.roles.values())
     value = value_tokens(history, values)
-    wanted = value[invocation]
-    n = len(invocation)
-    kind = role.copy()
-    a, b = wanted.copy(), np.full(n, NIL, dtype=np.int64)
-    keep = (outcome != FAIL) & ((role != Role.READ) | (outcome == OK))
+    a, b = value[invocation], np.full(len(invocation), NIL, dtype=np.int64)
+    keep = outcome != FAIL
     ret = np.where(outcome == OK, completion, INF)
-    reads = role == Role.READ
+    reads = np.flatnonzero(kind == Role.READ)
     a[reads] = value[completion[reads]]
     if "delete" in history.fs:
         a[history.f[invocation] == list(history.fs).index("delete")] = NIL
-    for i in np.flatnonzero(role == Role.CAS).tolist():
+    for i in np.flatnonzero(kind == Role.CAS).tolist():
         done = int(completion[i]) if outcome[i] == FAIL else NONE
         found = _cas(history, values, int(invocation[i]), done, cas_fail)
         if outcome[i] != FAIL:
@@ -283,13 +284,12 @@ def operations_of(history: History, model: Model, *, cas_fail: str = "drop") -> 
     if (key == NONE).any():                         # events without a key are one key more
         key = np.where(key == NONE, len(keys), key)
         keys.append(None)
-    kept = np.flatnonzero(keep)
-    row, ret = invocation[kept], ret[kept]
-    return Operations(
-        key=key[kept].astype(np.int32, copy=False), kind=kind[kept], a=a[kept], b=b[kept],
-        inv=row, ret=ret, process=history.process[row], row=row,
-        done=np.where(ret == INF, NONE, completion[kept]),
-        positions=len(history), keys=keys, values=values)
+    operations = Operations(
+        key=key.astype(np.int32, copy=False), kind=kind, a=a, b=b, inv=invocation, ret=ret,
+        process=history.process[invocation], row=invocation,
+        done=np.where(ret == INF, NONE, completion), positions=len(history), keys=keys,
+        values=values)
+    return operations if keep.all() else operations.select(keep)
 
 
 def roles_of(history: History, model: Model, invocation: Ints) -> Ints:
