@@ -50,6 +50,8 @@ cdef extern from "Python.h":
 
 cdef enum:
     SIGNALS_EVERY_NS = 50_000_000
+    MASKS_EACH = 3          # of a mover: before, served, wanted
+    MANY = 512              # movers or configurations, after each of which time may have run out
 
 cdef int64_t now_ns() noexcept nogil:
     cdef timespec t
@@ -84,13 +86,15 @@ cdef int why_not(int failed) noexcept nogil:
     return MODEL_RAISED if failed == RAISED else OUT_OF_MEMORY
 
 
-cdef bint flight_shape(Work* w) noexcept nogil:
-    """Empty the slots and fit them to the key's masks; False when there is no memory."""
+cdef bint flight_shape(Work* w, size_t memory) noexcept nogil:
+    """Empty the slots and fit them to the key's masks; False when that needs more memory."""
     cdef Flight* f = &w.flight
     cdef int i, returning = w.problem.words * 64, crashed = w.problem.crashed * 64
     cdef size_t slots = <size_t>(returning + crashed)
     cdef size_t mask = <size_t>(w.problem.words + w.problem.crashed)
     cdef size_t masks = slots * mask
+    if masks * MASKS_EACH * 8 > memory:
+        return False
     if slots > f.slot_room:
         if not (room_for(<void**>&f.op, slots * 4) and room_for(<void**>&f.free, slots * 4)
                 and room_for(<void**>&f.free_crashed, slots * 4)
@@ -282,17 +286,22 @@ cdef inline void mark(uint64_t* mask, int slot) noexcept nogil:
     mask[slot >> 6] |= <uint64_t>1 << (slot & 63)
 
 
-cdef void relate_movers(Work* w) noexcept nogil:
-    """Say of every mover which operations go before it, are served by it, or want it."""
+cdef int relate_movers(Work* w) noexcept nogil:
+    """Say of every mover which operations go before it, are served by it, or want it; returns a
+    Status: the work grows with the square of their number."""
     cdef Flight* f = &w.flight
     cdef Problem* p = &w.problem
     cdef int n = p.words + p.crashed
-    cdef int i, j, slot
+    cdef int i, j, slot, status
     cdef int32_t op, other, result
-    memset(f.before, 0, <size_t>(f.n_movers * n) * 8)
-    memset(f.served, 0, <size_t>(f.n_movers * n) * 8)
+    memset(f.before, 0, <size_t>f.n_movers * <size_t>n * 8)
+    memset(f.served, 0, <size_t>f.n_movers * <size_t>n * 8)
     memset(f.growers, 0, <size_t>n * 8)
     for i in range(f.n_movers):
+        if i >= MANY and (i & 63) == 0:
+            status = may_go_on(w)
+            if status != OK:
+                return status
         op = f.op[f.movers[i]]
         for j in range(i):
             other = f.op[f.movers[j]]
@@ -309,9 +318,13 @@ cdef void relate_movers(Work* w) noexcept nogil:
             if satisfied(p.role[f.op[slot]], p.x[f.op[slot]], result):
                 mark(f.served + i * n, slot)
     if p.steps.family != VALUE:
-        return
-    memcpy(f.wanted, f.served, <size_t>(f.n_movers * n) * 8)
+        return OK
+    memcpy(f.wanted, f.served, <size_t>f.n_movers * <size_t>n * 8)
     for i in range(f.n_movers):
+        if i >= MANY and (i & 63) == 0:
+            status = may_go_on(w)
+            if status != OK:
+                return status
         op = f.op[f.movers[i]]
         if p.role[op] == APPEND:
             continue
@@ -320,6 +333,7 @@ cdef void relate_movers(Work* w) noexcept nogil:
             other = f.op[f.movers[j]]
             if p.role[other] == CAS and p.x[other] == result:
                 mark(f.wanted + i * n, f.movers[j])
+    return OK
 
 
 cdef inline bint equal(const Problem* p, int32_t op, int32_t other) noexcept nogil:
@@ -468,13 +482,19 @@ cdef int explore(Work* w, int returning, int32_t event) noexcept nogil:
     cdef uint64_t* c
     cdef uint32_t k
     cdef int status
-    relate_movers(w)
+    status = relate_movers(w)
+    if status != OK:
+        return status
     configs_clear(&w.next)
     configs_clear(&w.open)
     for k in range(w.now.n):
         c = config_at(&w.now, k)
         if is_dead(c):
             continue
+        if (k & 63) == 63:                          # each is compared with many where many crashed
+            status = may_go_on(w)
+            if status != OK:
+                return status
         set_head(c, settled(w, state_of(c), event), last_of(c))
         if has(c, returning):
             remove(c, returning)
@@ -491,7 +511,7 @@ cdef int explore(Work* w, int returning, int32_t event) noexcept nogil:
             w.explored += 1
             if w.explored >= w.effort:
                 return OUT_OF_EFFORT
-            if (w.explored & 1023) == 0:
+            if (w.explored & 1023) == 0 or w.flight.n_movers >= MANY or w.open.n >= MANY:
                 status = may_go_on(w)
                 if status != OK:
                     return status
@@ -617,7 +637,7 @@ cdef int search_key(Work* w, size_t memory, const int64_t* initial, bint anywher
     failed = problem_prepare(p, initial, memory // 4)
     if failed < 0:
         return why_not(failed)
-    if not flight_shape(w):
+    if not flight_shape(w, memory // 4):
         return OUT_OF_MEMORY
     shaped = (configs_shape(&w.now, p.words, p.crashed, memory // 4)
               + configs_shape(&w.next, p.words, p.crashed, memory // 4)

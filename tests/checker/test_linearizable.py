@@ -239,6 +239,27 @@ def test_a_cap_makes_the_verdict_inconclusive_and_names_key_segment_and_pending(
     assert undecided["pending"][0] == "p0 cas 0 -> 1 (row 2)"
 
 
+def crashed_writes(n: int) -> History:
+    """Many writes of few values that crashed, and reads that show them again and again."""
+    rows = [{"process": 9 + i, "type": type, "f": "write", "value": i % 5}
+            for i in range(n) for type in ("invoke", "info")]
+    rows += [{"process": 1, "type": type, "f": "read", "value": i % 5}
+             for i in range(50) for type in ("invoke", "ok")]
+    return History.from_rows(rows)
+
+
+def test_caps_hold_where_thousands_of_operations_crashed() -> None:
+    """Their relations to each other grow with the square of their number: half a second, 50 MB."""
+    history = crashed_writes(4000)
+    for limits, reason in (({"time_limit_s": 0.01}, "out of time"),
+                           ({"memory_limit_bytes": 1 << 22}, "out of memory")):
+        found = check_linearizable(history, "register", engine="search", **limits)  # type: ignore[arg-type]
+        assert found.verdict == Verdict.INCONCLUSIVE
+        assert reason in found.summary
+    assert check_linearizable(crashed_writes(10), "register",
+                              engine="search").verdict == Verdict.VIOLATION
+
+
 def test_a_hard_key_does_not_hide_a_violation_on_another() -> None:
     rows = [call.row() for call in edges(42)]
     bad = [Call(0, READ, 1, None, 0, 1, key="bad").row()]
