@@ -46,7 +46,7 @@ bench: ## measure commits and the harness itself; results in bench/results/
 	@$(prepare) test
 	@$(as_root) $(V)/python scripts/bench.py
 
-bench-checker: ## how fast histories are judged, beside porcupine: minutes, and 16 GB of memory
+bench-checker: ## how fast histories are judged and read, beside porcupine: 10 minutes, and 16 GB of memory
 	@$(prepare) test
 	@$(V)/python bench/checker.py
 
