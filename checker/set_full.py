@@ -18,9 +18,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .folds import MOST_SHOWN, Done, operations
-from .history import FAIL, OK, History
+from .history import FAIL, INFO, OK, History
 from .operations import Values, show
 from .result import CheckResult, Verdict
+
+RANKS = {FAIL: 0, INFO: 1, OK: 2}       # of several adds of an element the surest counts
 
 
 @dataclass(slots=True)
@@ -58,7 +60,7 @@ class Fold:
         if done.f == "add":
             token = self.values.token(history.value(done.invoked))
             element = self.elements.setdefault(token, Element())
-            if element.add is None or element.add.outcome == FAIL:
+            if element.add is None or RANKS[done.outcome] > RANKS[element.add.outcome]:
                 element.add = done
         elif done.f == "read":
             if done.outcome == OK:

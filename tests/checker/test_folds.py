@@ -117,6 +117,13 @@ def test_an_element_that_is_added_while_the_last_read_goes_on_may_be_missing() -
     assert found.evidence["never_read"] == 1
 
 
+def test_an_element_is_lost_that_was_acknowledged_when_it_was_tried_again() -> None:
+    found = judged("set-full", *did("add", 1, None, "info"), *did("add", 1, 1, process=1),
+                   *did("read", None, []))
+    assert found.verdict is Verdict.VIOLATION
+    assert rows(found) == [[2, 4]]
+
+
 def test_set_full_knows_sets_only() -> None:
     with pytest.raises(BadHistory, match="set-full does not know 'remove'"):
         judged("set-full", *did("remove", 1, 1))
