@@ -8,6 +8,8 @@ import numpy as np
 
 from .bank import check_bank
 from .domains import Guarantees, check_domains
+from .durability import NAME as DURABILITY
+from .durability import check_durability
 from .errors import CheckerError
 from .history import NONE, OK, History
 from .linearizable import check_linearizable
@@ -28,7 +30,7 @@ FOLDS = {"bank": check_bank, "set-full": check_set_full, "total-queue": check_to
          "unique-ids": check_unique_ids}
 LONG_FORK = "long-fork"
 DOMAINS = "domains"
-MODEL_NAMES = (*MODELS, *KINDS, *FOLDS, LONG_FORK, SESSIONS, DOMAINS)
+MODEL_NAMES = (*MODELS, *KINDS, *FOLDS, LONG_FORK, SESSIONS, DURABILITY, DOMAINS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ def _judge(
         return check_session_guarantees(
             history, initial=question.initial, time_limit_s=question.time_limit_s,
             memory_limit_bytes=question.memory_limit_bytes)
+    if model == DURABILITY:
+        return check_durability(history, initial=question.initial)
     if model == DOMAINS:
         return _judge_domains(history, question)
     return check_linearizable(

@@ -71,6 +71,7 @@ class Fold:
 
     def _read(self, history: History, done: Done) -> None:
         value = history.value(done.completed)
+        value = [] if value is None else value          # nobody has added anything yet
         if not isinstance(value, list):
             raise history.bad(f"a read answered {show(value)}; expected all elements, as a list",
                               done.completed)

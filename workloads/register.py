@@ -25,11 +25,13 @@ from pydantic import Field
 from seatrial.checker import (
     CheckResult,
     History,
+    Verdict,
     check_linearizable,
     check_stats,
     check_unhandled_exceptions,
     porcupine_engine,
 )
+from seatrial.checker.durability import check_durability
 from seatrial.checker.models import Role, model_named
 from seatrial.checker.operations import Operations, operations_of
 from seatrial.harness import generator as gen
@@ -347,4 +349,14 @@ class RegisterWorkload:
             self._judged(history), "cas-register", engine=checks.engine,
             time_limit_s=checks.time_limit, memory_limit_bytes=checks.memory_mb << 20,
         )
-        return [found, *found.also, check_stats(history), check_unhandled_exceptions(history)]
+        return [found, *found.also, *self._durable(history), check_stats(history),
+                check_unhandled_exceptions(history)]
+
+    @staticmethod
+    def _durable(history: History) -> list[CheckResult]:
+        """What became of each write, by the final reads; nothing where there are none, as in a
+        schedule. Trees of domains have checks of their own."""
+        if any(f in history.fs for f in WEAK):
+            return []
+        found = check_durability(history)
+        return [] if found.verdict is Verdict.NO_COVERAGE else [found]
