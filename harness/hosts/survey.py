@@ -1,6 +1,6 @@
 """What existing hosts lack for each fault: ``seatrial doctor --on inventory.yml``.
 
-The agent's own look at a host is what counts (nemesis/agent.py), so that a run finds what was told
+The agent's own look at a host is what counts (nemesis/agent/), so that a run finds what was told
 here. It is put into a folder of its own, which is removed again: nothing else is changed.
 """
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 
 from ..control import SshHost
 from ..errors import SeatrialError
+from ..nemesis.archive import ARCHIVE, NAME
 from .inventory import InventoryWorld
 
-AGENT = Path(__file__).resolve().parents[1] / "nemesis" / "agent.py"
 ABILITIES = {"cut": "partitions", "pause": "pause", "shape": "delay, loss, rate, ...",
              "clock": "clock-*", "disk": "disk-*"}
 
@@ -53,10 +53,10 @@ async def _one(world: InventoryWorld, host: SshHost) -> Surveyed:
     try:
         await host.run(["mkdir", "-m", "700", folder])
         try:
-            await host.put(AGENT, f"{folder}/agent.py", mode=0o700)
+            await host.put(ARCHIVE, f"{folder}/{NAME}", mode=0o700)
             addresses = [address for address in (host.ipv4, host.ipv6) if address]
             answer = await host.run(
-                ["python3", "-I", "-S", f"{folder}/agent.py", "examine"],
+                ["python3", "-I", "-S", f"{folder}/{NAME}", "examine"],
                 stdin=json.dumps({"addresses": addresses, "clocks": world.clocks,
                                   "disk": world.disk}).encode())
         finally:

@@ -5,10 +5,10 @@
              history  <-- requested, effective, ended, recovered --  kinds (catalogue.py):
                                                                      partition.py, process.py
                                                                              |
-    on every host:  agent.py  <-- SSH: agents.py --  cut, pause, stop, views of beacons (probe.py)
+    on every host:  agent/  <-- SSH: agents.py --  cut, pause, stop, views of beacons (probe.py)
 
 ``grudge.py`` computes who drops whose packets. ``heal.py`` undoes everything without the run
-that did it.
+that did it. ``archive.py`` makes one file of ``agent/``.
 """
 from .catalogue import CATALOGUE
 from .fault import Fault

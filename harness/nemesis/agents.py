@@ -6,7 +6,6 @@ so a host never runs an agent of another build than the one that talks to it.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -17,16 +16,16 @@ import msgspec
 
 from ..errors import HarnessFailure, SeatrialError
 from ..protocols import Host
+from .archive import ARCHIVE, NAME
 from .fault import Fault
 from .probe import View, Views
 
-SOURCE = (Path(__file__).parent / "agent.py").read_bytes()
 STATE = "/var/lib/seatrial-agent"
-AGENT = f"{STATE}/agent-{hashlib.sha256(SOURCE).hexdigest()[:12]}.py"
+AGENT = f"{STATE}/{NAME}"
 ALIVE = f"{STATE}/alive"
 VIEW = f"/run/{Path(STATE).name}.view"
 COMMAND_TIMEOUT_S = 20.0
-UNDO_TIMEOUT_S = 50.0           # more than agent.UNDO_S
+UNDO_TIMEOUT_S = 50.0           # more than agent/administration.UNDO_S
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ async def all_of(*works: Awaitable[T]) -> list[T]:
 async def upload(host: Host) -> None:
     """Put the agent on a host, in a folder that only root can write."""
     await host.run(["mkdir", "-p", "-m", "700", STATE], timeout_s=COMMAND_TIMEOUT_S)
-    await host.put(SOURCE, AGENT, mode=0o700)
+    await host.put(ARCHIVE, AGENT, mode=0o700)
 
 
 async def call(host: Host, command: str, **request: Any) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from seatrial.harness.errors import HarnessFailure
-from seatrial.harness.nemesis import agent
+from seatrial.harness.nemesis.agent import clock, disk
+from seatrial.harness.nemesis.agent import shaping as agent_shaping
+from seatrial.harness.nemesis.agent.errors import AgentError
 from seatrial.harness.nemesis.catalogue import HOST_KINDS
 from seatrial.harness.nemesis.clocks import free_of_clock_faults, rates_of
 from seatrial.harness.nemesis.fault import Fault, FaultError
@@ -94,19 +96,20 @@ def test_a_clock_that_another_fault_has_moved_is_not_moved_again() -> None:
 # The agent: never what is not the host's own
 
 def test_an_agent_that_was_not_told_so_has_neither_clock_nor_disk() -> None:
-    assert agent.no_clock({}) == "the clock is not the host's own"
-    assert agent.no_disk({}) == "it has no data disk of its own"
-    assert "not on /dev/mapper/none-such" in str(agent.no_disk({"disk": ["none-such", "/"]})) \
-        or "dmsetup isn't installed" in str(agent.no_disk({"disk": ["none-such", "/"]}))
+    assert clock.no_clock({}) == "the clock is not the host's own"
+    assert disk.no_disk({}) == "it has no data disk of its own"
+    assert "not on /dev/mapper/none-such" in str(disk.no_disk({"disk": ["none-such", "/"]})) \
+        or "dmsetup isn't installed" in str(disk.no_disk({"disk": ["none-such", "/"]}))
 
 
-@pytest.mark.parametrize("command", [agent.clock, agent.disk])
+@pytest.mark.parametrize("command", [clock.clock, disk.disk])
 def test_a_command_that_comes_all_the_same_is_refused(
     command: Any, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(agent, "read_json", lambda path: {"run": "x"})
+    for module in (clock, disk):
+        monkeypatch.setattr(module, "read_json", lambda path: {"run": "x"})
     before = time.time()
-    with pytest.raises(agent.AgentError, match="may not be"):
+    with pytest.raises(AgentError, match="may not be"):
         command({"id": "f", "name": "f", "bump_ms": 10_000_000, "how": "error"})
     assert time.time() - before < 1000
 
@@ -119,11 +122,12 @@ qdisc prio 5ea7: root refcnt 2 bands 4 priomap 1 2 2 2 1 2 0 0 1 1 1 1 1 1 1 1
 qdisc netem 5ea8: parent 5ea7:4 limit 100000 delay 10ms loss 10%
  Sent 4411 bytes 21 pkt (dropped 3, overlimits 0 requeues 0)
 """
-    monkeypatch.setattr(agent, "link", lambda: "eth0")
-    monkeypatch.setattr(agent, "command", lambda argv: shown)
-    assert agent.shaped({}) == {"there": True, "packets": 21, "dropped": 3}
-    monkeypatch.setattr(agent, "command", lambda argv: "qdisc pfifo_fast 0: root refcnt 2\n")
-    assert agent.shaped({}) == {"there": False, "packets": 0, "dropped": 0}
+    monkeypatch.setattr(agent_shaping, "link", lambda: "eth0")
+    monkeypatch.setattr(agent_shaping, "command", lambda argv: shown)
+    assert agent_shaping.shaped({}) == {"there": True, "packets": 21, "dropped": 3}
+    monkeypatch.setattr(agent_shaping, "command",
+                        lambda argv: "qdisc pfifo_fast 0: root refcnt 2\n")
+    assert agent_shaping.shaped({}) == {"there": False, "packets": 0, "dropped": 0}
 
 
 def test_a_link_that_somebody_else_shapes_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,11 +137,11 @@ def test_a_link_that_somebody_else_shapes_is_left_alone(monkeypatch: pytest.Monk
         ran.append(argv)
         return "qdisc htb 1: root refcnt 2 r2q 10 default 0\n"
 
-    monkeypatch.setattr(agent, "link", lambda: "eth0")
-    monkeypatch.setattr(agent, "command", command)
-    monkeypatch.setattr(agent, "locked", lambda: __import__("contextlib").nullcontext())
-    with pytest.raises(agent.AgentError, match="eth0: its packets are shaped already"):
-        agent.shape({"id": "f", "name": "delay", "to": ["10.0.0.1"], "netem": []})
+    monkeypatch.setattr(agent_shaping, "link", lambda: "eth0")
+    monkeypatch.setattr(agent_shaping, "command", command)
+    monkeypatch.setattr(agent_shaping, "locked", lambda: __import__("contextlib").nullcontext())
+    with pytest.raises(AgentError, match="eth0: its packets are shaped already"):
+        agent_shaping.shape({"id": "f", "name": "delay", "to": ["10.0.0.1"], "netem": []})
     assert ran == [["tc", "qdisc", "show", "dev", "eth0"]]
 
 
