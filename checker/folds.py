@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from .counterexample import plain
 from .history import INFO, NONE, History
+from .operations import show
 
 MOST_SHOWN = 5
 
@@ -19,10 +21,15 @@ class Done:
     invoked: int                # rows
     completed: int
     outcome: int
+    key: Any = None             # None: its event names none
 
     def __str__(self) -> str:
         rows = f"{self.invoked}-{self.completed}" if self.completed != NONE else self.invoked
         return f"p{self.process} {self.f} (rows {rows})"
+
+    def named(self, value: object) -> str:
+        """Return a value for a person, with the key that it stands under, if there is one."""
+        return show(value) if self.key is None else f"{show(self.key)} {show(value)}"
 
     def evidence(self) -> dict[str, Any]:
         """Return it as JSON-able data."""
@@ -33,5 +40,7 @@ class Done:
 def operations(history: History) -> Iterator[Done]:
     """Yield a history's operations by their invocation."""
     for invoked, row in zip(*(rows.tolist() for rows in history.pairs), strict=True):
+        code = int(history.key[invoked])
         yield Done(int(history.process[invoked]), history.fs[history.f[invoked]], invoked, row,
-                   INFO if row == NONE else int(history.type[row]))
+                   INFO if row == NONE else int(history.type[row]),
+                   None if code == NONE else plain(history.keys[code]))

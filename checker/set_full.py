@@ -8,7 +8,7 @@ crashed on its way and was seen is *recovered*; one that no later read was there
 read*.
 
 Lost, unexpected and duplicated elements are violations: this is what durability means. Stale ones
-are told: the model ``set`` judges them.
+are told: the model ``set`` judges them. Each key is a set of its own.
 """
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from .operations import Values, show
 from .result import CheckResult, Verdict
 
 RANKS = {FAIL: 0, INFO: 1, OK: 2}       # of several adds of an element the surest counts
+WRONG = ("lost", "unexpected", "duplicated")
+OUTCOMES = (*WRONG, "stale", "recovered", "never_read", "stable")
 
 
 @dataclass(slots=True)
@@ -86,7 +88,7 @@ class Fold:
 
     def outcomes(self) -> dict[str, list[int]]:
         """Return the elements by what became of them."""
-        last, shown = self.reads[-1]
+        last, shown = self.reads[-1] if self.reads else (None, [])
         there = set(shown)
         begun = [done.invoked for done, _ in self.reads]
         known = {token: element.known for token, element in self.elements.items()}
@@ -94,8 +96,7 @@ class Fold:
             for token in tokens:
                 row = known[token]
                 self.elements[token].shown += row is not None and row < done.invoked
-        found: dict[str, list[int]] = {name: [] for name in (
-            "lost", "unexpected", "duplicated", "stale", "recovered", "never_read", "stable")}
+        found: dict[str, list[int]] = {name: [] for name in OUTCOMES}
         for token, element in self.elements.items():
             row = known[token]
             if element.twice is not None:
@@ -108,9 +109,9 @@ class Fold:
                 found["recovered"].append(token)
             if row is None:
                 continue
-            if last.invoked <= row and element.seen is None:
+            if (last is None or last.invoked <= row) and element.seen is None:
                 found["never_read"].append(token)
-            elif last.invoked > row and token not in there:
+            elif last is not None and last.invoked > row and token not in there:
                 found["lost"].append(token)
             elif element.shown < len(begun) - bisect_right(begun, row):
                 found["stale"].append(token)
@@ -118,35 +119,40 @@ class Fold:
                 found["stable"].append(token)
         return found
 
+    def guilty(self, why: str, token: int) -> tuple[str, list[Done]]:
+        """Return an element for a person, and the operations that show what became of it: who
+        added it, who saw it, who did not."""
+        element = self.elements[token]
+        found = [element.add, element.seen if why != "duplicated" else element.twice,
+                 self.reads[-1][0] if why == "lost" else None]
+        guilty = [done for done in found if done is not None]
+        return guilty[0].named(self.values.value(token)), guilty
+
 
 def check_set_full(history: History, *, name: str = "set-full") -> CheckResult:
     """Judge what became of each element."""
-    fold = Fold()
+    folds: dict[Any, Fold] = {}
     for done in operations(history):
-        fold.add(history, done)
-    if not fold.reads:
-        return CheckResult(name, Verdict.NO_COVERAGE, "nobody read the set",
-                           evidence={"elements": len(fold.elements), "reads": 0})
-    outcomes = fold.outcomes()
-    wrong = [(why, token) for why in ("lost", "unexpected", "duplicated")
-             for token in outcomes[why][:MOST_SHOWN]]
-    evidence: dict[str, Any] = {"elements": len(fold.elements), "reads": len(fold.reads)}
-    evidence |= {why: len(tokens) for why, tokens in outcomes.items()}
-    evidence["examples"] = [
-        {"why": why, "element": show(fold.values.value(token)),
-         "operations": [done.evidence() for done in _guilty(fold, why, token)]}
-        for why, token in wrong]
-    told = ", ".join(f"{len(tokens)} {why.replace('_', ' ')}" for why, tokens in outcomes.items())
+        folds.setdefault(done.key, Fold()).add(history, done)
+    counts: Counter[str] = Counter(
+        elements=sum(len(fold.elements) for fold in folds.values()),
+        reads=sum(len(fold.reads) for fold in folds.values()))
+    if not counts["reads"]:
+        return CheckResult(name, Verdict.NO_COVERAGE, "nobody read the set", evidence=dict(counts))
+    found: dict[str, list[tuple[str, list[Done]]]] = {why: [] for why in WRONG}
+    for fold in folds.values():
+        outcomes = fold.outcomes()
+        counts.update({why: len(tokens) for why, tokens in outcomes.items()})
+        for why, told in found.items():
+            told += [fold.guilty(why, token) for token in outcomes[why][:MOST_SHOWN - len(told)]]
+    wrong = [(why, element, guilty) for why, told in found.items() for element, guilty in told]
+    evidence = dict(counts) | {"examples": [
+        {"why": why, "element": element, "operations": [done.evidence() for done in guilty]}
+        for why, element, guilty in wrong]}
+    summary = ", ".join(f"{counts[what]} {what.replace('_', ' ')}" for what in OUTCOMES)
     if not wrong:
-        return CheckResult(name, Verdict.PASS, told, evidence=evidence)
-    text = "\n".join(f"{why}: {show(fold.values.value(token))}: "
-                     + ", ".join(map(str, _guilty(fold, why, token))) for why, token in wrong)
-    return CheckResult(name, Verdict.VIOLATION, f"{text.splitlines()[0]}; {told}", text, evidence)
-
-
-def _guilty(fold: Fold, why: str, token: int) -> list[Done]:
-    """The operations that show it: who added it, who saw it, who did not."""
-    element = fold.elements[token]
-    found = [element.add, element.seen if why != "duplicated" else element.twice,
-             fold.reads[-1][0] if why == "lost" else None]
-    return [done for done in found if done is not None]
+        return CheckResult(name, Verdict.PASS, summary, evidence=evidence)
+    text = "\n".join(f"{why}: {element}: " + ", ".join(map(str, guilty))
+                     for why, element, guilty in wrong)
+    return CheckResult(name, Verdict.VIOLATION, f"{text.splitlines()[0]}; {summary}", text,
+                       evidence)

@@ -72,6 +72,48 @@ def test_what_a_queue_lost_or_made_up_is_named(
     assert rows(found)[0] == named
 
 
+def test_what_crashed_dequeues_may_have_taken_is_missing_and_not_proved_lost() -> None:
+    events = [*PUT, *did("enqueue", 5, 5), *did("dequeue", None, None, "info", process=2),
+              *did("drain", None, [1], process=5)]
+    found = judged("total-queue", *events)
+    assert found.verdict is Verdict.VIOLATION           # two are gone, it took one at most
+    assert [found.evidence[what] for what in ("lost", "missing")] == [2, 0]
+    found = judged("total-queue", *events, *did("dequeue", None, None, "info", process=3))
+    assert found.verdict is Verdict.PASS
+    assert [found.evidence[what] for what in ("lost", "missing")] == [0, 2]
+    assert rows(found) == [[2], [8]]
+
+
+def test_each_key_is_a_queue_a_set_a_bank_of_its_own() -> None:
+    def on(key: str, *events: Event) -> list[dict[str, Any]]:
+        return [{"time": 0, "process": process, "type": type_, "f": f, "key": key, "value": value}
+                for process, type_, f, value in events]
+
+    def found(model: str, *parts: list[dict[str, Any]]) -> CheckResult:
+        return judge(History.from_rows([row for part in parts for row in part]), model, Question())
+
+    first = on("x", *did("add", 1, 1), *did("read", None, [1]))
+    good = found("set-full", first, on("y", *did("add", 2, 2), *did("read", None, [2])))
+    assert good.verdict is Verdict.PASS
+    assert (good.evidence["reads"], good.evidence["stable"]) == (2, 2)
+    bad = found("set-full", first, on("y", *did("add", 2, 2), *did("read", None, [1])))
+    assert bad.summary.startswith("lost: y 2: p0 add (rows 4-5), p0 read (rows 6-7)")
+    assert bad.evidence["unexpected"] == 1
+    unread = found("set-full", first, on("y", *did("add", 2, 2)))
+    assert unread.evidence["never_read"] == 1
+
+    first = on("x", *did("enqueue", 1, 1), *did("dequeue", None, 1))
+    assert found("total-queue", first, on("y", *did("enqueue", 1, 1), *did("drain", None, [1]))
+                 ).verdict is Verdict.PASS
+    bad = found("total-queue", first, first[2:], on("y", *did("enqueue", 1, 1)))
+    assert bad.summary.startswith("lost: y 1 of p0 enqueue (rows 6-7)")
+
+    first = on("x", *did("read", None, {"a": 3, "b": 7}))
+    assert found("bank", first, on("y", *did("read", None, {"a": 5}))).verdict is Verdict.PASS
+    assert found("bank", first, on("y", *did("read", None, {"a": 5})),
+                 on("x", *did("read", None, {"a": 5}))).verdict is Verdict.VIOLATION
+
+
 def test_a_total_queue_knows_queues_only() -> None:
     with pytest.raises(BadHistory, match="a total queue does not know 'peeked'"):
         judged("total-queue", *did("peeked", None, 1))
