@@ -179,7 +179,11 @@ def main() -> None:
         gc.freeze()                                             # what was imported stays
         for line in sys.stdin.buffer:
             task = msgspec.json.decode(line, type=Task)
-            said.write(msgspec.json.encode(attempt(request, task, alone=setup.alone)) + b"\n")
+            reply = attempt(request, task, alone=setup.alone)
+            try:
+                said.write(msgspec.json.encode(reply) + b"\n")
+            except BrokenPipeError:
+                return                      # the parent was killed: nobody wants to know
             gc.collect()
 
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -20,6 +21,7 @@ from seatrial.harness.errors import BadInput, HarnessFailure
 from seatrial.harness.sim.batch import BatchDone, run_batch, seeds_of
 from seatrial.harness.sim.batch_progress import BatchProgress
 from seatrial.harness.sim.crew import crew
+from seatrial.harness.sim.worker import Setup, Task
 
 from .sim_tests import CALM, environment, module, request, with_workload, written
 
@@ -216,6 +218,17 @@ def test_closing_a_crew_ends_its_workers(tmp_path: Path) -> None:
     assert len(before) >= 2
     answers.close()
     assert children() == before - worker_pids(before)
+
+
+def test_a_worker_whose_parent_was_killed_ends_without_a_word(tmp_path: Path) -> None:
+    setup = Setup.of(request(tmp_path, SHORT), alone=False)
+    given = b"".join(msgspec.json.encode(line) + b"\n" for line in (setup, Task(1)))
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-m", "seatrial.harness.sim.worker"], input=given,
+                          stdout=writer, stderr=subprocess.PIPE, env=environment(), check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def children() -> set[int]:
