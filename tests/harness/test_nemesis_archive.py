@@ -11,17 +11,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from seatrial.harness.nemesis import agent, archive
 from seatrial.harness.nemesis.agent.commands import COMMANDS
 
 FOLDER = Path(agent.__file__).parent
 
 
-def ask(place: Path, command: str, request: object) -> subprocess.CompletedProcess[str]:
+def ask(
+    place: Path, command: str, request: object, around: tuple[str, ...] = (),
+) -> subprocess.CompletedProcess[str]:
     path = place / archive.NAME
     path.write_bytes(archive.ARCHIVE)
-    return subprocess.run([sys.executable, "-I", "-S", str(path), command], cwd="/", text=True,
-                          input=json.dumps(request), capture_output=True, check=False)
+    return subprocess.run([*around, sys.executable, "-I", "-S", str(path), command], cwd="/",
+                          text=True, input=json.dumps(request), capture_output=True, check=False)
 
 
 def test_the_same_sources_give_the_same_archive_whenever_they_were_written(tmp_path: Path) -> None:
@@ -52,6 +56,22 @@ def test_what_is_wrong_is_one_line_on_stderr_and_the_state_is_where_the_archive_
                            "passed, or it was killed); no fault starts without it\n")
     assert {path.name for path in tmp_path.iterdir()} == {
         archive.NAME, "journal", "run.json", "resident.lock", "lock"}
+
+
+@pytest.mark.netns
+def test_a_host_is_ready_for_faults_when_install_returns(tmp_path: Path) -> None:
+    apart = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+    view = Path("/run") / f"{tmp_path.name}.view"
+    view.write_text("of a run that was killed")
+    try:
+        done = ask(tmp_path, "install", {"run": "r", "addresses": ["127.0.0.1"], "controllers": [],
+                                         "deadline_s": 60, "clocks": False, "disk": []}, apart)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads(view.read_text())["number"] >= 1
+    finally:
+        done = ask(tmp_path, "remove", {}, apart)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not view.exists()
 
 
 def test_every_command_is_a_function_of_its_module() -> None:

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 
 from . import paths
 from .addresses import version_of
@@ -18,6 +19,8 @@ from .life import is_overdue, resident_lives, take_life_lock
 from .shaping import no_shaping
 from .tools import command
 from .undoing import disband
+
+START_S = 15.0          # that the resident's start may take; less than the controller waits
 
 
 def install(request: Json) -> Json:
@@ -34,18 +37,30 @@ def install(request: Json) -> Json:
     with take_life_lock() as life, (paths.STATE / "resident.log").open("ab") as log:
         paths.JOURNAL.mkdir(exist_ok=True)
         paths.PEERS.unlink(missing_ok=True)
+        paths.VIEW.unlink(missing_ok=True)      # of a resident that was killed
         paths.ALIVE.touch()
         write_json(paths.RUN, request)
         sockets = [beacon_socket(address) for address in request["addresses"]]
         fds = [beacon.fileno() for beacon in sockets]
-        subprocess.Popen(
+        resident = subprocess.Popen(
             [sys.executable, "-I", "-S", str(paths.ARCHIVE), "resident",
              *map(str, fds)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[life.fileno(), *fds],
             start_new_session=True, cwd="/",
         )
+    wait_for(resident)
     return {"healed": healed, "cannot": abilities(request),
             "ports": [s.getsockname()[1] for s in sockets]}
+
+
+def wait_for(resident: subprocess.Popen[bytes]) -> None:
+    """Wait until it has shown what it sees: faults can be proved from then on."""
+    deadline = time.monotonic() + START_S
+    while not paths.VIEW.exists():
+        if resident.poll() is not None or time.monotonic() > deadline:
+            raise AgentError("the dead-man process did not get to work: see "
+                             f"{paths.STATE / 'resident.log'}")
+        time.sleep(0.01)
 
 
 def beacon_socket(address: str) -> socket.socket:
