@@ -82,7 +82,7 @@ def transactions_of(history: History, known: Sequence[str], limits: Limits) -> T
         happened = outcome != FAIL
         transaction = Transaction(
             len(found.happened) if happened else -1, int(history.process[invoked]), outcome,
-            operations, invoked, completed if outcome == OK else INT64_MAX)
+            operations, invoked, completed if outcome != INFO else INT64_MAX)
         (found.happened if happened else found.failed).append(transaction)
     return found
 

@@ -472,6 +472,7 @@ def test_lost_is_answered_only_after_a_declared_loss() -> None:
     found = tale.broken()
     assert set(found) == {"lost"}
     assert "p1's read-prefix in B (rows 2-3), sent with a token of rindex 5" in found["lost"].text
+    assert found["lost"].evidence["wrong"] == [found["lost"].text]
     tale = Tale().write(1, rindex=5).nemesis("data-loss", rindex=3)
     assert tale.refused(B, "lost", "read-prefix", token=5).broken() == {}
     found = tale.refused(B, "lost: no such entry", "read-prefix", token=3).broken()
@@ -681,6 +682,42 @@ def test_any_k_of_some_asks_for_k() -> None:
             results = {result.name: result for result in check_domains(history, tree)}
             assert results["domain-confirmation"].verdict is verdict
         assert not tree.gates("B")
+
+
+# --- who is guilty --------------------------------------------------------------------------
+
+def cut_off() -> Tale:
+    return Tale().write(1).fault("requested", **CUT).fault("effective", **CUT).passes(60)
+
+
+# what breaks it, the rows of the one who did, and of all in its counterexample
+GUILTY: dict[str, tuple[Tale, tuple[int, int], list[int]]] = {
+    "linearizable": (Tale().write(1).write(2, confirmed="A C D").read(1, C), (4, 5), [0, 2, 4]),
+    "committed": (Tale().write(1).begin(0, "write", 2).read(2, B, "read-prefix").end(
+        0, type="info").read(1, A), (6, 7), [0, 2, 6]),
+    "visibility": (Tale().write(1).write(2, confirmed="A C D").read(1, C), (4, 5), [0, 2, 4]),
+    "prefix": (Tale().write(1, rindex=1).write(2, rindex=4).read(1, B, "read-prefix", rindex=5),
+               (4, 5), [2, 4]),
+    "coordinates": (Tale().begin(0, "write", 1).begin(2, "write", 2, key="y").end(
+        0, rindex=5).end(2, rindex=5), (1, 3), [0, 1]),
+    "session": (Tale().write(1, rindex=1).write(2, rindex=2).read(
+        1, B, "read-prefix", token=2), (4, 5), [2, 4]),
+    "bounded": (Tale().write(1).write(2).passes(150).read(1, B, "read-bounded"), (4, 5), [2, 4]),
+    "lag": (Tale().write(1).write(2).passes(150).read(1, B, "read-prefix"), (4, 5), [2, 4]),
+    "fencing": (cut_off().read(1, C), (4, 5), [4]),
+    "confirmation": (Tale().write(1, confirmed="A C D").write(2, confirmed="A C"), (2, 3), [2]),
+}
+
+
+@pytest.mark.parametrize("guarantee", GUILTY)
+def test_a_broken_guarantee_names_who_broke_it(guarantee: str) -> None:
+    tale, guilty, rows = GUILTY[guarantee]
+    broken = tale.broken()[guarantee]
+    assert broken.verdict is Verdict.VIOLATION
+    assert culprits(broken) == [guilty]
+    [example] = broken.evidence["counterexamples"]
+    assert [one["invoked_row"] for one in example["core"]] == rows
+    assert f"rows {guilty[0]}-{guilty[1]}" in broken.text
 
 
 # --- what is given ---------------------------------------------------------------------------

@@ -64,6 +64,9 @@ def test_a_violation_names_the_operation_that_cant_be_placed(model: str) -> None
     assert found.verdict == Verdict.VIOLATION
     (example,) = found.evidence["counterexamples"]
     assert example["operation"]["operation"] == guilty
+    last = 2 * (len(rows) - 1)
+    assert (example["operation"]["invoked_row"], example["operation"]["completed_row"]) == (
+        last, last + 1)
     assert guilty in found.text
     assert check_linearizable(sequential(*rows[:-1]), model).verdict == Verdict.PASS
 

@@ -76,6 +76,15 @@ BLAMED = {
     "a stack looked at from below": ("stack", [
         ("push", 1, 1), ("push", 2, 2), ("peek", None, 1), ("pop", None, 2), ("pop", None, 1)],
         {"push 1", "push 2", "peek -> 1", "pop -> 2", "pop -> 1"}),
+    "a key that went back": ("kv", [("put", 1, 1), ("put", 2, 2), ("get", None, 1)],
+                             {"write 1", "write 2", "read -> 1"}),
+    "an element that nobody added": ("unordered-queue", [("enqueue", 1, 1), ("dequeue", None, 2)],
+                                     {"dequeue -> 2"}),
+    "an element that came back": ("set", [
+        ("add", 2, 2), ("add", 1, 1), ("remove", 1, 1), ("contains", [1, True], [1, True])],
+        {"add 1", "remove 1", "contains 1"}),
+    "a lease that two had": ("lease", [("acquire", 10, 10), ("acquire", 9, 9)],
+                             {"acquire for 10 ms", "acquire for 9 ms"}),
     "a set that lost an element": ("set", [
         ("add", 1, 1), ("read", None, [1]), ("read", None, [])], {"add 1", "read -> []"}),
     "a log that changed": ("append", [

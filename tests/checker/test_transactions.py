@@ -11,8 +11,9 @@ from seatrial.checker import BadHistory, CheckerError, History, Verdict
 from seatrial.checker.judge import Question, judge
 from seatrial.checker.transactions import check_transactions, implied
 from seatrial.checker.transactions.clocks import Clocks, Cyclic
+from seatrial.checker.transactions.cycles import CYCLES
 from seatrial.checker.transactions.graph import PROCESS, REALTIME, RW, WR, WW, Graph
-from seatrial.checker.transactions.levels import Order, all_levels, level_named
+from seatrial.checker.transactions.levels import FORBIDS, Order, all_levels, level_named
 from seatrial.checker.transactions.limits import OutOfLimits
 
 Txn = tuple[int, str, list[list[Any]]]
@@ -35,6 +36,14 @@ def together(*transactions: Txn) -> History:
     assert len({process for process, _, _ in transactions}) == len(transactions)
     return History.from_rows({name: row[name] for name in ("process", "type", "f", "value")}
                              for row in rows)
+
+
+def interleaved(order: list[int], *transactions: Txn) -> History:
+    """The same: the first time that one is named in the order it begins, the second it ends."""
+    rows = list(sequence(*transactions).rows())
+    at = [rows[2 * one + (one in order[:i])] for i, one in enumerate(order)]
+    return History.from_rows({name: row[name] for name in ("process", "type", "f", "value")}
+                             for row in at)
 
 
 def ok(process: int, *operations: list[Any]) -> Txn:
@@ -117,8 +126,56 @@ ANOMALIES: list[tuple[str, str, History, str, str | None, set[int]]] = [
      "serializable", "snapshot-isolation", {0, 1}),
     ("causality-realtime", REGISTERS, sequence(
         ok(0, ["w", "x", 1]), ok(1, ["w", "x", 2]), ok(2, ["r", "x", 1])),
-     "strong-snapshot-isolation", "strong-session-serializable", {1, 2}),
+     "strong-causal", "strong-session-serializable", {1, 2}),
+    ("G0-process", LISTS, sequence(
+        ok(0, ["append", "x", 1]), ok(0, ["append", "x", 2]), ok(1, ["r", "x", [2, 1]])),
+     "strong-session-read-uncommitted", "serializable", {0}),
+    ("G0-realtime", LISTS, sequence(
+        ok(0, ["append", "x", 1]), ok(1, ["append", "x", 2]), ok(2, ["r", "x", [2, 1]])),
+     "strong-read-uncommitted", "strong-session-serializable", {0, 1}),
+    ("G1c-process", LISTS, sequence(ok(0, ["r", "x", [1]]), ok(0, ["append", "x", 1])),
+     "strong-session-read-committed", "serializable", {0}),
+    ("G1c-realtime", REGISTERS, sequence(ok(0, ["r", "x", 1]), ok(1, ["w", "x", 1])),
+     "strong-read-committed", "strong-session-serializable", {0, 1}),
+    ("fractured-read-process", REGISTERS, sequence(
+        ok(0, ["w", "y", 1]), ok(0, ["w", "x", 2], ["w", "y", 2]),
+        ok(1, ["r", "x", 2], ["r", "y", 1])),
+     "strong-session-read-atomic", "serializable", {0, 1}),
+    ("fractured-read-realtime", REGISTERS, sequence(
+        ok(0, ["w", "y", 1]), ok(1, ["w", "x", 2], ["w", "y", 2]),
+        ok(2, ["r", "x", 2], ["r", "y", 1])),
+     "strong-read-atomic", "strong-session-serializable", {0, 1, 2}),
+    ("causality", LISTS, together(
+        ok(0, ["append", "x", 1]), ok(1, ["r", "x", [1]], ["append", "y", 1]),
+        ok(2, ["r", "y", [1]], ["append", "z", 1]), ok(3, ["r", "z", [1]], ["r", "x", []])),
+     "causal", "read-atomic", {0, 3}),
+    ("causality-process", REGISTERS, sequence(
+        ok(0, ["w", "x", 1]), ok(1, ["r", "x", 1], ["w", "x", 2]), ok(1, ["w", "y", 1]),
+        ok(2, ["r", "y", 1]), ok(2, ["r", "x", 1])), "causal", "serializable", {0, 1, 2}),
+    ("G-nonadjacent-process", LISTS, sequence(
+        ok(0, ["append", "x", 1]), ok(0, ["r", "y", []]), ok(1, ["append", "y", 1]),
+        ok(1, ["r", "x", []])), "strong-session-snapshot-isolation", "serializable", {0, 1}),
+    ("G-nonadjacent-realtime", LISTS, interleaved(
+        [2, 1, 3, 3, 0, 0, 1, 2], ok(0, ["r", "x", []]), ok(1, ["append", "x", 1]),
+        ok(2, ["r", "x", [1]], ["r", "y", []]), ok(3, ["append", "y", 1])),
+     "strong-snapshot-isolation", "strong-session-serializable", {0, 1, 2, 3}),
+    ("G2-process", LISTS, sequence(
+        ok(0, ["append", "x", 1]), ok(0, ["r", "y", []]), ok(1, ["r", "x", []], ["append", "y", 1])),
+     "strong-session-serializable", "strong-session-snapshot-isolation", {0, 1}),
+    ("G2-realtime", LISTS, interleaved(
+        [2, 0, 0, 1, 1, 2], ok(0, ["append", "x", 1]), ok(1, ["r", "y", []]),
+        ok(2, ["r", "x", []], ["append", "y", 1])),
+     "strict-serializable", "strong-session-serializable", {0, 1, 2}),
 ]
+
+
+def test_each_anomaly_and_each_level_is_among_them() -> None:
+    plain = {name for name, *_ in ANOMALIES if not name.endswith(("-process", "-realtime"))}
+    assert plain == {name for level in FORBIDS.values() for name in level}
+    cycles = {f"{name}-{order}" for name in CYCLES for order in ("process", "realtime")}
+    assert cycles == {name for name, *_ in ANOMALIES} - plain
+    assert {level.name for level in all_levels(Order.REAL_TIME)} == {
+        level_named(broken).name for _, _, _, broken, _, _ in ANOMALIES}
 
 
 @pytest.mark.parametrize(("name", "model", "history", "broken", "held", "guilty"), ANOMALIES,
@@ -131,6 +188,9 @@ def test_an_anomaly_is_named_with_the_guilty_and_breaks_its_level(
     assert name in result.evidence["anomalies"]
     found = result.evidence["anomalies"][name][0]
     assert guilty <= {transaction["process"] for transaction in found["transactions"]}
+    rows = [(transaction["invoked_row"], transaction["completed_row"])
+            for transaction in found["transactions"]]
+    assert all(f"(rows {begun}-{ended})" in result.text for begun, ended in rows)
     assert f"{name}: " in result.text
     assert check_transactions(history, model).verdict == Verdict.VIOLATION
     if held is not None:
