@@ -89,7 +89,8 @@ class Counterexample:
         if not self.from_start:
             few += ", whatever value was there before"
         if self.free:
-            few += f" and whenever {len(self.free)} other changes took effect"
+            others = "1 other change" if len(self.free) == 1 else f"{len(self.free)} other changes"
+            few += f" and whenever {others} took effect"
         lines = [f"key {show(plain(self.key))}: {self.reason}", "",
                  f"The smallest set of {few}:", ""]
         lines += ["  " + line for line in

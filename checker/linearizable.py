@@ -336,9 +336,13 @@ class _Check:
         return f"{size} linearizable ({engines})"
 
     def _guilty(self, key: int) -> list[int] | None:
-        """What the monitor knows of a large key: a small one is explained from its beginning."""
-        watched = self.judgements.get("monitor")
-        if watched is None or self.sizes[key] <= MODERATE_ON_ONE_KEY:
+        """What the monitor knows of a key, unless the search can explain it from its beginning:
+        it saw the violation itself, or was not asked and the key is a small one of values."""
+        watched, searched = self.judgements.get("monitor"), self.judgements.get("search")
+        said = searched.verdicts[self.keys.index(key)] if searched is not None else NOT_ASKED
+        small = (self.operations.family == Family.VALUE
+                 and self.sizes[key] <= MODERATE_ON_ONE_KEY)
+        if watched is None or said == "violation" or (said == NOT_ASKED and small):
             return None
         return watched.guilty.get(key)
 

@@ -136,6 +136,19 @@ def test_one_violation_in_a_long_history_is_found_and_explained(
     assert found.evidence["engines"]["monitor"]["keys"] == {"violation": 1}
 
 
+@pytest.mark.parametrize(("model", "violation", "engine"), [
+    ("fifo-queue", "reordered", "auto"), ("stack", "duplicate", "monitor")])
+def test_what_the_search_can_not_confirm_is_explained_by_those_that_the_monitor_blames(
+    model: str, violation: str, engine: str,
+) -> None:
+    """Ten clients on one key, and no larger than moderate: the search gives up."""
+    history = generated(model=model, operations=400, clients=10, violation=violation)
+    found = check_linearizable(history, model, engine=engine)
+    (example,) = found.evidence["counterexamples"]
+    assert len(example["core"]) <= 6
+    assert "can't be placed" in found.summary
+
+
 def test_pending_writes_cost_a_monitor_nothing() -> None:
     recipe = {"model": "register", "operations": LONG, "clients": 50, "pending": 2000}
     assert watched(generated(**recipe), "register")[0] == ["ok"]

@@ -160,7 +160,8 @@ ANOMALIES: list[tuple[str, str, History, str, str | None, set[int]]] = [
         ok(2, ["r", "x", [1]], ["r", "y", []]), ok(3, ["append", "y", 1])),
      "strong-snapshot-isolation", "strong-session-serializable", {0, 1, 2, 3}),
     ("G2-process", LISTS, sequence(
-        ok(0, ["append", "x", 1]), ok(0, ["r", "y", []]), ok(1, ["r", "x", []], ["append", "y", 1])),
+        ok(0, ["append", "x", 1]), ok(0, ["r", "y", []]),
+        ok(1, ["r", "x", []], ["append", "y", 1])),
      "strong-session-serializable", "strong-session-snapshot-isolation", {0, 1}),
     ("G2-realtime", LISTS, interleaved(
         [2, 0, 0, 1, 1, 2], ok(0, ["append", "x", 1]), ok(1, ["r", "y", []]),
