@@ -3,7 +3,8 @@
 1. Cut: later events than the return at which the contradiction is certain are dropped, and what
    was then in flight counts as pending.
 2. Window: the latest point from which the rest can't be explained *whatever* value was there.
-   Older operations are dropped.
+   What had ended is dropped, and what was then in flight counts as pending: it may have taken
+   effect before.
 3. Core: operations are taken out, or set free (allowed to take effect at any time or never), as
    long as what remains can't be explained.
 
@@ -119,11 +120,19 @@ def window(ops: Operations, prober: Prober) -> tuple[Operations, bool]:
     ends = np.sort(ops.ret)
     size = LEAST_WINDOW + int((ends == INF).sum())
     while size < len(ends) and prober.budget.left():
-        late = ops.select(ops.ret >= ends[len(ends) - size])
+        late = _since(ops, int(ends[len(ends) - size - 1]))
         if prober.unexplained(late, anywhere=True):
             return late.compact(), True
         size *= 2
     return ops.compact(), prober.unexplained(ops, anywhere=True)
+
+
+def _since(ops: Operations, end: int) -> Operations:
+    """What ended after position ``end``; of what began before it only the changes, pending."""
+    late = ops.select(ops.ret > end)
+    begun = late.inv < end
+    late.ret[begun] = INF
+    return late.select(~(begun & np.isin(late.kind, LOOKS)))
 
 
 def reduce(ops: Operations, anywhere: bool, prober: Prober) -> Operations:

@@ -150,6 +150,17 @@ def test_every_counterexample_is_one_and_its_order_explains_what_came_before() -
         json.dumps(result.evidence)
 
 
+def test_a_core_does_without_older_writes_only_where_they_prove_nothing() -> None:
+    """p1's write ends long before the last read, but may have come after p0's, which took so long:
+    these two alone would not prove anything. Only who read 5 in between tells."""
+    old = [Call(0, WRITE, 5, None, 0, 1000), Call(1, WRITE, 7, None, 1, 3)]
+    reads = [Call(2, READ, 5, None, 4 + 2 * i, 5 + 2 * i) for i in range(40)]
+    last = Call(3, READ, 7, None, 1001, 1002)
+    assert linearizable([*old, last])
+    (example,) = check([*old, *reads, last]).evidence["counterexamples"]
+    assert [op["operation"] for op in example["core"]] == ["write 5", "read -> 5", "read -> 7"]
+
+
 def test_a_failed_cas_that_says_what_it_saw_is_a_read() -> None:
     history = events(
         (0, "invoke", "write", 1), (0, "ok", "write", 1),
