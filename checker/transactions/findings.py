@@ -82,11 +82,11 @@ def lost_updates(findings: Findings) -> None:
     """
     wrote = {(transaction.number, key) for key, writers in findings.writers.items()
              for transaction, _ in writers if transaction.ok}
-    first: dict[tuple[Hashable, int], Seen] = {}
+    first: dict[tuple[Hashable, int, Any], Seen] = {}
     for seen in findings.seen:
         if (seen.reader.number, seen.key) not in wrote:
             continue
-        version = seen.key, -1 if seen.writer is None else seen.writer.number
+        version = seen.key, -1 if seen.writer is None else seen.writer.number, seen.value
         other = first.setdefault(version, seen)
         if other.reader is not seen.reader:
             findings.report("lost-update", f"both read the same version of {seen.key} and "

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from .findings import Findings
-from .transaction import Transaction, hashable
+from .transaction import WRITE, Transaction, hashable
 
 Writers = dict[tuple[Hashable, Hashable], tuple[Transaction, bool]]     # ..., its last on the key
 
@@ -13,7 +13,8 @@ def find_writers(findings: Findings, write: str, done: str, versions: str) -> Wr
     """Return the writer of each (key, version), and whether it was its last on that key.
 
     ``write``: the operation that writes. ``done`` and ``versions`` tell of it ("is appended to",
-    "elements that are appended"). Raises BadHistory, with the line, where two wrote the same.
+    "elements that are appended"). Raises BadHistory, with the line, where two wrote the same, or
+    one wrote the initial value of a register.
     """
     writers: Writers = {}
     transactions = findings.transactions
@@ -23,6 +24,11 @@ def find_writers(findings: Findings, write: str, done: str, versions: str) -> Wr
             if f != write:
                 continue
             version = hashable(value)
+            if write == WRITE and version is None:
+                assert transactions.where is not None
+                raise transactions.where.bad(
+                    f"nil {done} {key}; expected another value: nil is what every key has at the "
+                    "start, and nobody can tell who wrote what was read", transaction.invoked)
             if (key, version) in writers:
                 assert transactions.where is not None
                 raise transactions.where.bad(

@@ -233,6 +233,21 @@ def test_what_is_no_transaction_is_refused(operations: Any, message: str) -> Non
     assert message in str(caught.value)
 
 
+def test_a_write_of_nil_is_refused_as_it_can_not_be_told_from_the_start() -> None:
+    history = sequence(ok(0, ["r", "x", None]), ok(1, ["w", "x", None]), ok(2, ["r", "x", None]))
+    with pytest.raises(BadHistory, match="history:3: nil is written to x; expected another value"):
+        check_transactions(history, REGISTERS)
+
+
+def test_who_reads_two_versions_of_one_writer_loses_no_update() -> None:
+    history = together(
+        ok(0, ["append", "x", 1], ["append", "x", 2]),
+        ok(1, ["r", "x", [1]], ["append", "x", 3]), ok(2, ["r", "x", [1, 2]], ["append", "x", 4]))
+    found = check_transactions(history, LISTS).evidence["anomalies"]
+    assert "G1b" in found
+    assert "lost-update" not in found
+
+
 def test_keys_and_values_may_be_lists_and_maps() -> None:
     history = sequence(ok(0, ["w", ["a", 1], {"b": [1, 2]}]), ok(1, ["r", ["a", 1], {"b": [1, 2]}]),
                        ok(2, ["r", ["a", 1], {"b": [1]}]))
