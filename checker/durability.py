@@ -187,25 +187,22 @@ def _write(accesses: Accesses, i: int, read: int = NONE) -> Write:
 
 
 def _elements(history: History) -> Account:
-    """Sets and append logs: each key by itself."""
+    """Sets and append logs: each key by itself. Several adds of an element are one write."""
     folds: dict[Any, Fold] = {}
-    crashed: dict[Any, list[int]] = {}
     account = Account()
     for done in operations(history):
         code = int(history.key[done.invoked])
         key = None if code == NONE else plain(history.keys[code])
         if done.f in ELEMENTS:
             done = replace(done, f="add")
-            account.acknowledged += done.outcome == OK
-            if done.outcome == INFO:
-                crashed.setdefault(key, []).append(done.invoked)
         folds.setdefault(key, Fold()).add(history, done)
     for key, fold in folds.items():
         _fold(account, key, fold)
-        hidden = [row for row in crashed.get(key, ()) if fold.elements[
-            fold.values.token(history.value(row))].seen is None]
-        account.never_seen += len(hidden)
-        account.found += len(crashed.get(key, ())) - len(hidden)
+        account.acknowledged += _acknowledged(fold, fold.elements)
+        crashed = [element for element in fold.elements.values()
+                   if element.add is not None and element.add.outcome == INFO]
+        account.found += sum(element.seen is not None for element in crashed)
+        account.never_seen += sum(element.seen is None for element in crashed)
     return account
 
 

@@ -201,3 +201,14 @@ def test_every_order_of_a_few_writes(seed: int) -> None:
         assert said == expected, f"seed {seed}, history {n}: {events}"
         counted["none" if expected is None else "lost" if expected else "kept"] += 1
     assert min(counted[what] for what in ("none", "lost", "kept")) > 5, counted
+
+
+@pytest.mark.parametrize(("first", "shown", "counts"), [
+    ("ok", [], {"acknowledged": 1, "lost": 1, "kept": 0, "found": 0}),
+    ("info", [1], {"acknowledged": 1, "lost": 0, "kept": 1, "found": 0}),
+    ("info", [], {"acknowledged": 1, "lost": 1, "kept": 0, "never_seen": 0})])
+def test_an_element_that_is_added_again_is_counted_once(
+        first: str, shown: list[int], counts: dict[str, int]) -> None:
+    found = judged(*did("add", "s", 1, first), *did("add", "s", 1, process=1),
+                   *did("read", "s", shown, process=1))
+    assert {name: found.evidence[name] for name in counts} == counts
