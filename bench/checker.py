@@ -47,7 +47,7 @@ def met(goal: Goal, found: Found, others: dict[str, Found]) -> tuple[bool, str]:
         if goal.of not in others:
             return False, f"{what or goal.number} has nothing to compare with"
         value /= others[goal.of][goal.number]
-        scale, unit = 1.0, "times that with ten times fewer"
+        scale, unit = 1.0, "times that of the shortest"
     reached = value >= bound if goal.least else value <= bound
     return reached, (f"{what} {value * scale:.3g} {unit} "
                      f"({'at least' if goal.least else 'at most'} {bound * scale:.3g})").strip()
