@@ -86,6 +86,8 @@ def test_all_engines_agree_on_random_histories(what: str) -> None:
         assert 0.3 < census["violations"] / total < 0.9
         assert all(census[name] > 0.2 * total for name in special), census
         assert census["monitored"] > 0.1 * total
+    # where many appends crashed porcupine tries each subset of them in each order: it may not end
+    assert census["unfinished"] <= 1 + total // 10_000
 
 
 def judged(family: Family, histories: dict[int, list[Call]],
@@ -111,11 +113,12 @@ def judged(family: Family, histories: dict[int, list[Call]],
         calls = histories[int(name)]
         truth = "ok" if linearizable(calls, INITIAL.get(family), outcomes) else "violation"
         found = {"search": STATUSES[statuses[key]]}
-        if engine:
+        if engine and answers[key] != "time":
             found["porcupine"] = answers[key]
         if watched[key] != "undecided":
             found["monitor"] = watched[key]
         assert set(found.values()) == {truth}, (family.name, int(name), truth, found, calls)
         census.update(traits(calls))
+        census.update({"unfinished": bool(engine) and answers[key] == "time"})
         census.update({"violations": truth == "violation", "monitored": "monitor" in found})
     return census
