@@ -191,11 +191,9 @@ def _elements(history: History) -> Account:
     folds: dict[Any, Fold] = {}
     account = Account()
     for done in operations(history):
-        code = int(history.key[done.invoked])
-        key = None if code == NONE else plain(history.keys[code])
         if done.f in ELEMENTS:
             done = replace(done, f="add")
-        folds.setdefault(key, Fold()).add(history, done)
+        folds.setdefault(done.key, Fold()).add(history, done)
     for key, fold in folds.items():
         _fold(account, key, fold)
         account.acknowledged += _acknowledged(fold, fold.elements)
